@@ -1,0 +1,34 @@
+# Options of every target. No fast-math anywhere; contraction off, because quantized bytes must equal ggml's reference and
+# because a product and a sum that fuse on one machine only would give different logits on another.
+add_library(crossover_options INTERFACE)
+target_include_directories(crossover_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(crossover_options INTERFACE
+  -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Werror -ffp-contract=off
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees overlaps in operator+(const char*, string) that are not there
+
+if(CROSSOVER_SANITIZE STREQUAL "address")
+  set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
+elseif(CROSSOVER_SANITIZE STREQUAL "thread")
+  set(sanitize -fsanitize=thread -fno-omit-frame-pointer -g1)
+elseif(CROSSOVER_SANITIZE)
+  message(FATAL_ERROR "CROSSOVER_SANITIZE takes address or thread, not '${CROSSOVER_SANITIZE}'")
+endif()
+target_compile_options(crossover_options INTERFACE ${sanitize})
+target_link_options(crossover_options INTERFACE ${sanitize})
+
+# crossover_test(NAME LIBRARY): every tests/*_test.cpp below the calling folder becomes one GoogleTest program.
+function(crossover_test name library)
+  if(NOT CROSSOVER_TESTS)
+    return()
+  endif()
+  find_package(GTest REQUIRED)
+  include(GoogleTest)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/*.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(${name} ${sources})
+  target_link_libraries(${name} PRIVATE ${library} GTest::gtest GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE CROSSOVER_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+endfunction()

@@ -1,0 +1,122 @@
+#include "engine/knobs.h"
+
+#include <algorithm>
+#include <charconv>
+#include <numeric>
+#include <stdexcept>
+
+namespace crossover {
+
+std::span<const KnobInfo> all_knobs() {
+  static const std::vector<KnobInfo> kKnobs{
+      {"CROSSOVER_CACHE_DIR", "path", "", {}, "folder of prepared models; default $XDG_CACHE_HOME/crossover or ~/.cache/crossover"},
+      {"CROSSOVER_GDN_DECODE", "choice", "recurrent", {"recurrent", "chunked"}, "Gated DeltaNet kernel for passes of one token"},
+      {"CROSSOVER_GDN_PREFILL", "choice", "chunked", {"recurrent", "chunked"}, "Gated DeltaNet kernel for passes of several tokens"},
+      {"CROSSOVER_ISA", "choice", "auto", {"auto", "portable", "avx2", "avx512"}, "highest instruction set the cpu backend may use"},
+      {"CROSSOVER_QUANT_SCHEDULE",
+       "choice",
+       "pool",
+       {"serial", "pool"},
+       "in-situ quantization: one thread of the process at a time (ranks take turns), or all workers of every rank"},
+      {"CROSSOVER_READ", "choice", "mmap", {"mmap", "pread"}, "how checkpoint files are read"},
+  };
+  return kKnobs;
+}
+
+const KnobInfo* find_knob(std::string_view name) {
+  for (const KnobInfo& knob : all_knobs())
+    if (name == knob.name) return &knob;
+  return nullptr;
+}
+
+std::string nearest(std::string_view word, const std::vector<std::string>& candidates) {
+  std::string best;
+  std::size_t best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
+  for (const std::string& candidate : candidates) {
+    std::vector<std::size_t> row(candidate.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 1; i <= word.size(); ++i) {
+      std::size_t diagonal = row[0];
+      row[0] = i;
+      for (std::size_t j = 1; j <= candidate.size(); ++j) {
+        const std::size_t substituted = diagonal + (word[i - 1] == candidate[j - 1] ? 0 : 1);
+        diagonal = row[j];
+        row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+      }
+    }
+    if (row.back() < best_distance) best_distance = row.back(), best = candidate;
+  }
+  return best;
+}
+
+namespace {
+
+std::string join(const std::vector<std::string>& words, const char* separator) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : separator) + word;
+  return text;
+}
+
+bool parse_long(std::string_view text, long& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
+// What is wrong with the value; empty when it is allowed.
+std::string objection(const KnobInfo& knob, std::string_view value) {
+  const std::string_view type = knob.type;
+  if (value.empty()) return "an empty value; unset the variable or give it a value";
+  if (type == "bool" && value != "0" && value != "1") return "'" + std::string(value) + "'; use 0 or 1";
+  if (type == "choice" && std::find(knob.values.begin(), knob.values.end(), value) == knob.values.end())
+    return "'" + std::string(value) + "'; use one of " + join(knob.values, ", ");
+  if (type == "integer") {
+    long number = 0, low = 0, high = 0;
+    parse_long(knob.values[0], low), parse_long(knob.values[1], high);
+    if (!parse_long(value, number) || number < low || number > high)
+      return "'" + std::string(value) + "'; use a whole number from " + knob.values[0] + " to " + knob.values[1];
+  }
+  return "";
+}
+
+}  // namespace
+
+Knobs::Knobs() {
+  for (const KnobInfo& knob : all_knobs()) values_[knob.name] = {knob.default_value, "default"};
+}
+
+void Knobs::set(std::string_view name, std::string_view value, std::string_view origin) {
+  const KnobInfo* knob = find_knob(name);
+  if (!knob) {
+    std::vector<std::string> names;
+    for (const KnobInfo& known : all_knobs()) names.emplace_back(known.name);
+    const std::string guess = nearest(name, names);
+    throw std::invalid_argument("unknown knob " + std::string(name) + " (from " + std::string(origin) + ")" +
+                                (guess.empty() ? "; `crossover knobs` lists them" : "; did you mean " + guess + "?"));
+  }
+  if (const std::string wrong = objection(*knob, value); !wrong.empty())
+    throw std::invalid_argument(std::string(name) + " (from " + std::string(origin) + ") has " + wrong);
+  values_.find(name)->second = {std::string(value), std::string(origin)};
+}
+
+void Knobs::set_from_environment(char* const* environment) {
+  for (; environment && *environment; ++environment) {
+    const std::string_view entry = *environment;
+    const std::size_t equals = entry.find('=');
+    if (!entry.starts_with("CROSSOVER_") || equals == std::string_view::npos) continue;
+    set(entry.substr(0, equals), entry.substr(equals + 1), "env");
+  }
+}
+
+const std::string& Knobs::get(std::string_view name) const {
+  const auto it = values_.find(name);
+  if (it == values_.end()) throw std::invalid_argument("knob " + std::string(name) + " is not registered in engine/knobs.cpp");
+  return it->second.value;
+}
+
+long Knobs::integer(std::string_view name) const {
+  long value = 0;
+  parse_long(get(name), value);
+  return value;
+}
+
+}  // namespace crossover

@@ -1,0 +1,116 @@
+// The map of the arithmetic: every operation of the engine with its shapes. A backend is one table of these functions; the
+// engine knows only the table. Letters: T tokens of this call, H hidden, N rows of a weight, C conv channels, nk/nv GDN key and
+// value heads, D = 128 GDN head dim, nh/nkv attention heads, hd = 256 attention head dim, E experts, k experts per token.
+// Weights are [out, in]. Activations are f32. Operands must not overlap unless a line says "in place".
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "kernels/counters.h"
+#include "kernels/tensor.h"
+#include "kernels/thread_pool.h"
+#include "kernels/trace.h"
+#include "kernels/workspace.h"
+
+namespace crossover {
+
+namespace cpu { struct Micro; }  // inner loops of one instruction set (kernels/cpu/micro.h)
+struct Ops;
+
+// What an operation may use besides its operands. One per rank; never shared between threads.
+struct Context {
+  const Ops& ops;
+  ThreadPool& pool;
+  Workspace& workspace;
+  Counters& counters;
+  Trace* trace = nullptr;
+  const cpu::Micro* micro = nullptr;  // cpu backend only
+};
+
+// Which key head a value head reads: tiled = p mod nk (GGUF order of qwen35*), grouped = p div (nv/nk) (qwen3next).
+enum class HeadOrder : std::uint8_t { kTiled, kGrouped };
+
+struct GdnScan {
+  ConstRows q, k;             // [T, nk*D], L2-normalised; q also scaled by D^-1/2
+  ConstRows v;                // [T, nv*D]
+  ConstRows g, beta;          // [T, nv]: log decay (<= 0), write strength
+  float* state = nullptr;     // [nv, D (k), D (v)], in place
+  std::int64_t key_heads = 0, value_heads = 0, head_dim = 128;
+  HeadOrder order = HeadOrder::kTiled;
+};
+
+struct Attention {
+  ConstRows q;                // [T*nh, hd], after norm and RoPE; row t*nh + h
+  Tensor keys, values;        // caches [capacity, nkv*hd]; rows 0 .. past+T-1 are filled
+  std::int64_t past = 0;      // query t sees rows 0 .. past+t
+  std::int64_t heads = 0, kv_heads = 0;
+  float scale = 0.0625f;      // hd^-1/2
+};
+
+struct MoeExperts {
+  ConstRows x;                           // [T, H]
+  std::span<const std::int32_t> ids;     // [T, k]
+  std::span<const float> weights;        // [T, k]
+  Tensor gate, up, down;                 // [E, Im, H], [E, Im, H], [E, H, Im]; Im may be 0 on a rank
+};
+
+struct Ops {
+  const char* backend;
+
+  // memory of the backend and its clock; host pointers on CPU backends
+  std::byte* (*allocate)(std::size_t bytes);                                       // 64-byte aligned, uninitialised
+  void (*release)(std::byte* memory, std::size_t bytes);
+  void (*upload)(Context&, std::byte* to, const std::byte* from_host, std::size_t bytes);
+  void (*download)(Context&, std::byte* to_host, const std::byte* from, std::size_t bytes);
+  void (*synchronize)(Context&);                                                   // all work asked for so far is done
+
+  void (*embed)(Context&, const Tensor& table, std::int64_t first_row,             // table [N, H] holds rows first_row ..;
+                std::span<const std::int32_t> ids, Rows out);                      // an id outside it gives a zero row
+  void (*rms_norm)(Context&, ConstRows x, const float* weight, float eps, Rows out);            // x*rsqrt(mean(x^2)+eps)*w; may be in place
+  void (*l2_norm)(Context&, ConstRows x, float eps, float scale, Rows out);        // x*rsqrt(sum(x^2)+eps)*scale; may be in place
+  void (*matmul)(Context&, ConstRows x, const Tensor& weight, Rows out);           // [T, K] x [N, K]^T -> [T, N]
+  void (*add)(Context&, Rows x, ConstRows y);                                      // x += y
+  void (*add_gated)(Context&, Rows x, ConstRows y, ConstRows gate);                // x += sigmoid(gate [T, 1]) * y
+  void (*swiglu)(Context&, ConstRows gate, ConstRows up, Rows out);                // silu(gate) * up; out may be gate or up
+  void (*sigmoid_gate)(Context&, Rows x, ConstRows gate);                          // x *= sigmoid(gate)
+  void (*conv1d_silu)(Context&, ConstRows x, const Tensor& weight, float* state, Rows out);  // x [T, C], weight f32 [C, 4], state [3, C] oldest first, in place
+  void (*gdn_gates)(Context&, ConstRows a, ConstRows b, const float* ssm_a, const float* dt_bias, Rows g, Rows beta);  // g = ssm_a*softplus(a+dt), beta = sigmoid(b)
+  void (*gdn_recurrent)(Context&, const GdnScan&, Rows out);                       // out [T, nv*D]
+  void (*gdn_chunked)(Context&, const GdnScan&, Rows out);                         // the same values by chunks of 64 tokens
+  void (*gated_rms_norm)(Context&, ConstRows x, const float* weight, ConstRows z, float eps, Rows out);  // norm(x)*w*silu(z), rows of D; may be in place
+  void (*rope)(Context&, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta);  // x [T*heads, hd], pairs (i, i+rotary_dim/2), in place
+  void (*kv_write)(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row);  // x [T, nkv*hd] -> rows of the cache, in its type
+  void (*attention)(Context&, const Attention&, Rows out);                         // out [T*nh, hd]
+  void (*moe_route)(Context&, ConstRows logits, std::int64_t k, bool normalize, std::span<std::int32_t> ids, std::span<float> weights);  // softmax over E, top k by falling weight, ties to the lowest id
+  void (*moe_experts)(Context&, const MoeExperts&, Rows out);                      // [T, H], sum over a token's experts in ascending id order
+};
+
+const Ops& reference_ops();  // plain loops, double accumulation: the oracle
+const Ops& cpu_ops();        // threads and the instruction set in Context::micro
+
+// Checked entries: shapes are verified (std::invalid_argument names operand, asked and found), the launch is counted, the table
+// is called. Same arguments as the table's functions.
+namespace op {
+void embed(Context&, const Tensor& table, std::int64_t first_row, std::span<const std::int32_t> ids, Rows out);
+void rms_norm(Context&, ConstRows x, const float* weight, float eps, Rows out);
+void l2_norm(Context&, ConstRows x, float eps, float scale, Rows out);
+void matmul(Context&, ConstRows x, const Tensor& weight, Rows out);
+void add(Context&, Rows x, ConstRows y);
+void add_gated(Context&, Rows x, ConstRows y, ConstRows gate);
+void swiglu(Context&, ConstRows gate, ConstRows up, Rows out);
+void sigmoid_gate(Context&, Rows x, ConstRows gate);
+void conv1d_silu(Context&, ConstRows x, const Tensor& weight, float* state, Rows out);
+void gdn_gates(Context&, ConstRows a, ConstRows b, const float* ssm_a, const float* dt_bias, Rows g, Rows beta);
+void gdn_recurrent(Context&, const GdnScan&, Rows out);
+void gdn_chunked(Context&, const GdnScan&, Rows out);
+void gated_rms_norm(Context&, ConstRows x, const float* weight, ConstRows z, float eps, Rows out);
+void rope(Context&, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta);
+void kv_write(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row);
+void attention(Context&, const Attention&, Rows out);
+void moe_route(Context&, ConstRows logits, std::int64_t k, bool normalize, std::span<std::int32_t> ids, std::span<float> weights);
+void moe_experts(Context&, const MoeExperts&, Rows out);
+}  // namespace op
+
+}  // namespace crossover

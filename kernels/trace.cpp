@@ -1,0 +1,95 @@
+#include "kernels/trace.h"
+
+#include <time.h>
+
+#include <algorithm>
+#include <map>
+#include <string_view>
+
+namespace crossover {
+
+double monotonic_s() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+std::size_t Trace::open(const char* name) {
+  const double now = monotonic_s();
+  spans_.push_back({name, now, now, top_});
+  top_ = static_cast<std::int32_t>(spans_.size()) - 1;
+  return spans_.size() - 1;
+}
+
+void Trace::close(std::size_t index) {
+  spans_[index].end_s = monotonic_s();
+  top_ = spans_[index].parent;
+}
+
+namespace {
+
+struct Event {
+  double at_s;
+  std::size_t thread;
+  const char* name;  // what the thread is in from at_s on; null = nothing
+};
+
+// The spans of one thread nest, so walking them in opening order with a stack gives the innermost one at each instant.
+void add_events(const Trace& trace, std::size_t thread, std::vector<Event>& events) {
+  const std::vector<Span>& spans = trace.spans();
+  std::vector<std::size_t> open;
+  auto close_until = [&](double at_s) {
+    while (!open.empty() && spans[open.back()].end_s <= at_s) {
+      const double end_s = spans[open.back()].end_s;
+      open.pop_back();
+      events.push_back({end_s, thread, open.empty() ? nullptr : spans[open.back()].name});
+    }
+  };
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    close_until(spans[i].start_s);
+    events.push_back({spans[i].start_s, thread, spans[i].name});
+    open.push_back(i);
+  }
+  while (!open.empty()) close_until(spans[open.back()].end_s);
+}
+
+bool waits(const char* name) { return std::string_view(name) == "wait"; }
+
+}  // namespace
+
+std::vector<PhaseShare> wall_shares(const std::vector<const Trace*>& threads, double begin_s, double end_s) {
+  std::vector<Event> events;
+  for (std::size_t t = 0; t < threads.size(); ++t) add_events(*threads[t], t, events);
+  std::stable_sort(events.begin(), events.end(), [](const Event& a, const Event& b) { return a.at_s < b.at_s; });
+  std::vector<const char*> current(threads.size(), nullptr);
+  std::map<std::string, PhaseShare> shares;
+  auto give = [&](const char* name, double share_s, double busy_s) {
+    PhaseShare& phase = shares.try_emplace(name, PhaseShare{name, 0, 0}).first->second;
+    phase.share_s += share_s;
+    phase.busy_s += busy_s;
+  };
+  auto account = [&](double from_s, double to_s) {
+    const double length_s = std::min(to_s, end_s) - std::max(from_s, begin_s);
+    if (length_s <= 0) return;
+    const auto working = std::count_if(current.begin(), current.end(), [](const char* n) { return n && !waits(n); });
+    const auto waiting = std::count_if(current.begin(), current.end(), [](const char* n) { return n && waits(n); });
+    if (working + waiting == 0) return give("other", length_s, 0);
+    for (const char* phase : current) {
+      if (!phase) continue;
+      const bool counts = working == 0 || !waits(phase);
+      give(phase, counts ? length_s / static_cast<double>(working ? working : waiting) : 0, length_s);
+    }
+  };
+  double last_s = begin_s;
+  for (const Event& event : events) {
+    account(last_s, event.at_s);
+    last_s = std::max(last_s, event.at_s);
+    current[event.thread] = event.name;
+  }
+  account(last_s, end_s);
+  std::vector<PhaseShare> result;
+  for (auto& [name, share] : shares) result.push_back(share);
+  return result;
+}
+
+}  // namespace crossover
