@@ -3,13 +3,18 @@
 #include <CLI/CLI.hpp>
 #include <exception>
 
+#include "bench/commands/commands.h"
+
 int main(int argc, char** argv) {
   CLI::App app{"Did this change make LLM inference faster, slower, or neither - and where?", "crossover"};
   app.require_subcommand(1);
   app.set_version_flag("--version", CROSSOVER_VERSION);
+  int exit_code = 0;
+  crossover::commands::add_cache(app, exit_code);
+  crossover::commands::add_list(app, exit_code);
   try {
     app.parse(argc, argv);
-    return 0;
+    return exit_code;
   } catch (const CLI::Success& asked) {  // --help, --version
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {

@@ -1,0 +1,49 @@
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <stdexcept>
+
+#include "bench/cache_folder.h"
+#include "bench/commands/commands.h"
+#include "engine/knobs.h"
+
+namespace crossover::commands {
+
+namespace {
+
+std::filesystem::path resolved_folder() {
+  Knobs knobs;
+  knobs.set_from_environment(environ);
+  return cache_folder(knobs.get("CROSSOVER_CACHE_DIR"));
+}
+
+void list() {
+  const std::filesystem::path folder = resolved_folder();
+  std::uintmax_t total_bytes = 0;
+  for (const CacheEntry& entry : cache_entries(folder)) {
+    fmt::print("{:>12}  {}\n", entry.bytes, entry.path.filename().string());
+    total_bytes += entry.bytes;
+  }
+  fmt::print("{:>12}  bytes in {}\n", total_bytes, folder.string());
+}
+
+void clear() {
+  const std::filesystem::path folder = resolved_folder();
+  std::uintmax_t freed_bytes = 0;
+  for (const CacheEntry& entry : clear_cache(folder)) freed_bytes += entry.bytes;
+  fmt::print("{:>12}  bytes freed in {}\n", freed_bytes, folder.string());
+}
+
+}  // namespace
+
+void add_cache(CLI::App& app, int&) {
+  CLI::App* cache = app.add_subcommand("cache", "Prepared models and quantized files");
+  cache->footer("Example: CROSSOVER_CACHE_DIR=/data/crossover crossover cache list");
+  cache->require_subcommand(1);
+  cache->add_subcommand("list", "Every entry with its size in bytes")->callback(list);
+  cache->add_subcommand("clear", "Remove every entry that crossover made")->callback(clear);
+}
+
+}  // namespace crossover::commands

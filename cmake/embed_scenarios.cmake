@@ -1,0 +1,10 @@
+# cmake -DOUT=FILE.cpp "-DFILES=a.json;b.json" -P embed_scenarios.cmake: writes the files as C++ raw strings.
+set(text "#include \"bench/shipped_scenarios.h\"\n\nnamespace crossover {\n\n")
+string(APPEND text "std::span<const ShippedScenario> shipped_scenarios() {\n  static const ShippedScenario kScenarios[] = {\n")
+foreach(file IN LISTS FILES)
+  get_filename_component(name "${file}" NAME_WE)
+  file(READ "${file}" content)
+  string(APPEND text "      {\"${name}\", R\"~scenario~(${content})~scenario~\"},\n")
+endforeach()
+string(APPEND text "  };\n  return kScenarios;\n}\n\n}  // namespace crossover\n")
+file(WRITE "${OUT}" "${text}")
