@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# The rules of the tree that a compiler does not see: folder levels, homes of outside headers, file sizes, leftovers.
+# Prints one line per offence; exit 1 when there is any.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
+offences=0
+
+# offence WHY PATTERN FILE...: every matching line is one.
+offence() {
+  local why=$1 pattern=$2
+  shift 2
+  [ $# -eq 0 ] && return
+  local hits
+  hits=$(grep -nE "$pattern" "$@" /dev/null) || return
+  sed "s/^/$why: /" <<< "$hits"
+  offences=$((offences + $(wc -l <<< "$hits")))
+}
+
+# find_code FOLDER... : C++ and CUDA sources, one a line.
+find_code() { find "$@" -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) | sort; }
+
+mapfile -t kernels < <(find_code kernels)
+mapfile -t engine < <(find_code engine)
+mapfile -t bench < <(find_code bench)
+all=("${kernels[@]}" "${engine[@]}" "${bench[@]}")
+mapfile -t headers < <(printf '%s\n' "${all[@]}" | grep -E '\.(h|cuh|cu)$')
+
+offence "kernels may not include engine or bench" '^ *# *include *"(engine|bench)/' "${kernels[@]}"
+offence "engine may not include bench" '^ *# *include *"bench/' "${engine[@]}"
+offence "include paths start at the root" '^ *# *include *"(\.|[^"/]*")' "${all[@]}"
+offence "nlohmann/json.hpp stays out of headers" '^ *# *include *<nlohmann/json\.hpp>' "${headers[@]}"
+offence "work that is not there is not announced" '\b(TODO|FIXME|XXX)\b' "${all[@]}"
+
+# home HEADER-PATTERN PLACE-PATTERN: an outside header is included only where it lives.
+home() {
+  local elsewhere
+  mapfile -t elsewhere < <(printf '%s\n' "${all[@]}" | grep -vE "^($2)")
+  offence "only $2 may include $1" "^ *# *include *<$1" "${elsewhere[@]}"
+}
+home 'cuda[a-z_]*\.h' 'kernels/cuda/'
+home '(tbb|oneapi)/' 'kernels/thread_pool\.cpp'
+home 'nccl\.h' 'engine/comm_nccl\.cpp'
+home 'cupti' 'bench/counters_cupti\.cpp'
+home 'openssl/' '(engine|bench)/[a-z_/]*(sha256|hash)\.cpp'
+home 'pcre2\.h|utf8proc\.h' 'engine/'
+home 'valijson/' 'bench/scenario'
+home 'boost/' 'bench/'
+home 'benchmark/' 'bench/micro/'
+home 'CLI/' 'bench/main\.cpp|bench/commands/'
+home 'immintrin\.h' 'kernels/cpu/'
+
+# Only commands print (progress and the reports' files aside); nothing below bench/ may exit.
+mapfile -t quiet < <(printf '%s\n' "${kernels[@]}" "${engine[@]}" | grep -v '/tests/')
+offence "kernels and engine do not print or exit" \
+  'std::(cout|cerr)\b|\b(fmt|std)::print\(|[^a-z_f]printf\(|\bstd::(exit|abort|quick_exit)\(' "${quiet[@]}"
+
+for file in "${all[@]}"; do
+  lines=$(wc -l < "$file")
+  [ "$lines" -le 500 ] || { echo "file too long: $file has $lines lines, 500 are allowed"; offences=$((offences + 1)); }
+done
+[ "$offences" -eq 0 ] || { echo "$offences offences"; exit 1; }
+echo "${#all[@]} files keep the rules"
