@@ -1,0 +1,90 @@
+// Bytes and floating-point operations of one call of each operation: what a perfect implementation moves and computes, so that a
+// measured rate has a bound to stand beside. Bytes: every operand read once from memory and every result written once, however
+// often caches serve it again. Flops: multiply and add count one each; exp, sqrt and division count one.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/ops.h"
+
+namespace crossover::cost {
+
+struct Cost {
+  std::int64_t bytes = 0, flops = 0;
+};
+
+template <class T>
+std::int64_t bytes(const RowsOf<T>& rows) { return rows.rows * rows.dim * static_cast<std::int64_t>(sizeof(float)); }
+
+// One table row read and one f32 row written per token.
+inline Cost embed(const Tensor& table, const Rows& out) { return {out.rows * table.row_stride() + bytes(out), 0}; }
+
+// Square and sum, then two products per value.
+inline Cost rms_norm(const ConstRows& x) { return {2 * bytes(x) + 4 * x.dim, 4 * x.rows * x.dim}; }
+inline Cost l2_norm(const ConstRows& x) { return {2 * bytes(x), 3 * x.rows * x.dim}; }
+// The same with the gate read: silu is exp, add, division, product; one more product applies it.
+inline Cost gated_rms_norm(const ConstRows& x) { return {3 * bytes(x) + 4 * x.dim, 9 * x.rows * x.dim}; }
+
+// 2*T*N*K; the weight dominates the bytes until T is in the hundreds (kernels.md section 0.3).
+inline Cost matmul(const ConstRows& x, const Tensor& weight, const Rows& out) {
+  return {bytes(x) + weight.bytes() + bytes(out), 2 * x.rows * weight.rows() * weight.cols()};
+}
+
+inline Cost add(const Rows& x) { return {3 * bytes(x), x.rows * x.dim}; }
+inline Cost add_gated(const Rows& x) { return {3 * bytes(x) + 4 * x.rows, 2 * x.rows * x.dim + 3 * x.rows}; }
+inline Cost swiglu(const Rows& out) { return {3 * bytes(out), 5 * out.rows * out.dim}; }
+inline Cost sigmoid_gate(const Rows& x) { return {3 * bytes(x), 4 * x.rows * x.dim}; }
+
+// 2*4 per channel and token (model-spec section 7.2) and 4 of silu; the state of three tokens is read and written.
+inline Cost conv1d_silu(const ConstRows& x, const Tensor& weight) {
+  return {2 * bytes(x) + weight.bytes() + 2 * 3 * 4 * x.dim, 12 * x.rows * x.dim};
+}
+
+// softplus: add, exp, add, log; product; sigmoid: exp, add, division.
+inline Cost gdn_gates(const ConstRows& a) { return {4 * bytes(a) + 2 * 4 * a.dim, 8 * a.rows * a.dim}; }
+
+inline std::int64_t gdn_bytes(const GdnScan& scan, const Rows& out) {
+  const std::int64_t state = scan.value_heads * scan.head_dim * scan.head_dim * 4;
+  return bytes(scan.q) + bytes(scan.k) + bytes(scan.v) + bytes(scan.g) + bytes(scan.beta) + bytes(out) + 2 * state;
+}
+
+// 7*dk*dv per token and value head (model-spec section 4.5).
+inline Cost gdn_recurrent(const GdnScan& scan, const Rows& out) {
+  return {gdn_bytes(scan, out), out.rows * scan.value_heads * 7 * scan.head_dim * scan.head_dim};
+}
+
+// 6*dk*dv + 2C(3dk + 2dv) + C^2/3 with C = 64, dk = dv (model-spec section 4.4: 181,589 at 128).
+inline Cost gdn_chunked(const GdnScan& scan, const Rows& out) {
+  const std::int64_t dim = scan.head_dim, chunk = 64;
+  return {gdn_bytes(scan, out), out.rows * scan.value_heads * (6 * dim * dim + 2 * chunk * 5 * dim + chunk * chunk / 3)};
+}
+
+// Four products and two sums per rotated pair; the angles' cos and sin are shared by the heads and not counted.
+inline Cost rope(const Rows& x, std::int64_t rotary_dim) {
+  return {2 * x.rows * rotary_dim * static_cast<std::int64_t>(sizeof(float)), 3 * x.rows * rotary_dim};
+}
+
+inline Cost kv_write(const ConstRows& x, const Tensor& cache) { return {bytes(x) + x.rows * cache.row_stride(), 0}; }
+
+// q.k and p.v are 4*hd per query head and visible key (model-spec section 7.2), the softmax 5; query t sees past + t + 1 keys. K and
+// V are read once: a kv head's rows serve all query heads of its group.
+inline Cost attention(const Attention& a, const Rows& out) {
+  const std::int64_t tokens = out.rows / a.heads, visible = tokens * a.past + tokens * (tokens + 1) / 2;
+  const std::int64_t cache = (a.past + tokens) * (a.keys.row_stride() + a.values.row_stride());
+  return {bytes(a.q) + cache + bytes(out), a.heads * visible * (4 * out.dim + 5)};
+}
+
+// max, subtract, exp, sum per logit.
+inline Cost moe_route(const ConstRows& logits, std::int64_t k) {
+  return {bytes(logits) + logits.rows * k * 8, 4 * logits.rows * logits.dim};
+}
+
+// Three matrices of 2*Im*H per token and expert, 5*Im of swiglu, 2*H of the weighted sum; the weights of an expert are read once,
+// and only when a token chose it.
+inline Cost moe_experts(const MoeExperts& moe, std::int64_t experts_hit, const Rows& out) {
+  const std::int64_t width = moe.gate.rows(), hidden = moe.x.dim, pairs = static_cast<std::int64_t>(moe.ids.size());
+  const std::int64_t expert = width * (moe.gate.row_stride() + moe.up.row_stride()) + hidden * moe.down.row_stride();
+  return {bytes(moe.x) + pairs * 8 + experts_hit * expert + bytes(out), pairs * (6 * width * hidden + 5 * width + 2 * hidden)};
+}
+
+}  // namespace crossover::cost
