@@ -1,15 +1,17 @@
 // The machine as a result file records it.
 #pragma once
 
+#include <filesystem>
 #include <string>
 
 namespace crossover {
 
-// A JSON object: host, cpu {model, features, cores, allowed, quota, caches, clocks, governor}, memory, kernel, virtualisation,
-// transparent huge pages, load, gpus where there are any. What the machine does not tell is absent, never 0.
-std::string environment_json();
+// A JSON object: host, cpu {model, features, allowed_cores, cgroup_quota_cores, caches, governor, max_mhz, turbo}, memory,
+// kernel, virtualisation, load_before, gpus and gpu_driver. What the machine does not tell is absent, never 0. Files of /proc
+// and /sys are read below `root`; host, kernel and allowed cores come from the running system.
+std::string environment_json(const std::filesystem::path& root = "/");
 
-// What can change from one sample to the next: {"mhz": [...], "throttle_events": N, "load1": X}; a JSON object.
-std::string clocks_json();
+// What can change from one sample to the next, a JSON object: mhz [per core], throttle_events (summed over cores), load1.
+std::string clocks_json(const std::filesystem::path& root = "/");
 
 }  // namespace crossover
