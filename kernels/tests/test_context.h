@@ -1,0 +1,175 @@
+// What every test of operations needs: a Context for one backend x instruction set x thread count, and memory that shows a read
+// or a write outside an operand.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/cpu/isa.h"
+#include "kernels/cpu/micro.h"
+#include "kernels/formats/formats.h"
+#include "kernels/ops.h"
+
+namespace crossover::testing {
+
+struct Backend {
+  const Ops& (*ops)();
+  std::optional<cpu::Isa> isa;  // cpu backend only
+  int threads = 1;
+};
+
+inline std::string name(const Backend& backend) {
+  if (!backend.isa) return "reference";
+  return std::string("cpu_") + cpu::name(*backend.isa) + "_" + std::to_string(backend.threads) + "_threads";
+}
+inline void PrintTo(const Backend& backend, std::ostream* out) { *out << name(backend); }
+inline std::string test_name(const ::testing::TestParamInfo<Backend>& info) { return name(info.param); }
+
+inline Backend reference_backend() { return {reference_ops, std::nullopt, 1}; }
+
+// Not the reference itself.
+inline std::vector<Backend> tested_backends() {
+  std::vector<Backend> backends;
+  for (const cpu::Isa isa : cpu::usable_isas())
+    for (const int threads : {1, 2}) backends.push_back({cpu_ops, isa, threads});
+  return backends;
+}
+
+class TestContext {
+ public:
+  explicit TestContext(const Backend& backend)
+      : pool_(backend.threads),
+        context{backend.ops(), pool_, workspace_, counters, nullptr, backend.isa ? &cpu::micro(*backend.isa) : nullptr} {}
+  TestContext(const TestContext&) = delete;
+  TestContext& operator=(const TestContext&) = delete;
+
+ private:
+  ThreadPool pool_;
+  Workspace workspace_;
+
+ public:
+  Counters counters;
+  Context context;
+  operator Context&() { return context; }
+};
+
+using Random = std::mt19937_64;
+
+// Without <random>'s distributions, whose values differ between standard libraries.
+inline float uniform(Random& random, float low, float high) {
+  return low + (high - low) * static_cast<float>(random() >> 40) * 0x1p-24f;
+}
+// Bell-shaped, standard deviation 1, within +-4.9.
+inline float normal(Random& random) {
+  float sum = 0;
+  for (int i = 0; i < 8; ++i) sum += uniform(random, -1, 1);
+  return sum * 0.61237244f;
+}
+
+// Rows of f32 with `pad` floats between them and guards at both ends, all NaN: reading one poisons the result, writing one is
+// seen by expect_gaps_untouched.
+class Grid {
+ public:
+  Grid(std::int64_t rows, std::int64_t dim, std::int64_t pad = 0)
+      : rows_(rows), dim_(dim), stride_(dim + pad),
+        values_(static_cast<std::size_t>(rows * (dim + pad) + 2 * kGuard), std::numeric_limits<float>::quiet_NaN()) {}
+
+  Grid& fill(Random& random, float scale = 1) {
+    return set([&](std::int64_t, std::int64_t) { return scale * normal(random); });
+  }
+  template <class ValueOf>
+  Grid& set(ValueOf value_of) {
+    for (std::int64_t r = 0; r < rows_; ++r)
+      for (std::int64_t i = 0; i < dim_; ++i) at(r, i) = value_of(r, i);
+    return *this;
+  }
+
+  float& at(std::int64_t r, std::int64_t i) { return values_[static_cast<std::size_t>(kGuard + r * stride_ + i)]; }
+  float at(std::int64_t r, std::int64_t i) const { return values_[static_cast<std::size_t>(kGuard + r * stride_ + i)]; }
+  std::int64_t row_count() const { return rows_; }
+  std::int64_t dim() const { return dim_; }
+  float* data() { return values_.data() + kGuard; }
+  operator Rows() { return {data(), rows_, dim_, stride_}; }
+  operator ConstRows() const { return {values_.data() + kGuard, rows_, dim_, stride_}; }
+
+  void expect_gaps_untouched() const {
+    for (std::size_t i = 0; i < values_.size(); ++i) {
+      const std::int64_t offset = static_cast<std::int64_t>(i) - kGuard;
+      const bool inside = offset >= 0 && offset < rows_ * stride_ && offset % stride_ < dim_;
+      ASSERT_TRUE(inside || std::isnan(values_[i])) << "written outside the operand, at float " << offset;
+    }
+  }
+
+ private:
+  static constexpr std::int64_t kGuard = 16;
+  std::int64_t rows_, dim_, stride_;
+  std::vector<float> values_;
+};
+
+// A matrix in any element type, quantized from f32 by the scalar reference; exactly as long as its values.
+class Matrix {
+ public:
+  Matrix(DType dtype, std::int64_t experts, std::int64_t rows, std::int64_t cols)
+      : bytes_(static_cast<std::size_t>(experts * rows * row_bytes(dtype, cols))), tensor_{bytes_.data(), dtype, {experts, rows, cols}} {}
+  Matrix(DType dtype, std::int64_t rows, std::int64_t cols) : Matrix(dtype, 1, rows, cols) {}
+  Matrix(const Matrix& other) : bytes_(other.bytes_), tensor_(other.tensor_) { tensor_.data = bytes_.data(); }
+  Matrix& operator=(const Matrix&) = delete;
+
+  Matrix& fill(Random& random, float scale = 1) {
+    std::vector<float> values(static_cast<std::size_t>(tensor_.values()));
+    for (float& value : values) value = scale * normal(random);
+    return quantize(values);
+  }
+  Matrix& quantize(const std::vector<float>& values) {
+    if (!values.empty()) quantize_fn(tensor_.dtype)(values.data(), tensor_.data, tensor_.values());
+    return *this;
+  }
+  std::vector<float> values() const {
+    std::vector<float> values(static_cast<std::size_t>(tensor_.values()));
+    if (!values.empty()) dequantize_fn(tensor_.dtype)(tensor_.data, values.data(), tensor_.values());
+    return values;
+  }
+  const std::vector<std::byte>& bytes() const { return bytes_; }
+  const Tensor& tensor() const { return tensor_; }
+  operator const Tensor&() const { return tensor_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+  Tensor tensor_;
+};
+
+// max |found - expected| / max |expected| over all values; infinite when one of them is not a number or only one is infinite.
+inline double relative_error(const Grid& found, const Grid& expected) {
+  double difference = 0, magnitude = 0;
+  for (std::int64_t r = 0; r < expected.row_count(); ++r)
+    for (std::int64_t i = 0; i < expected.dim(); ++i) {
+      if (found.at(r, i) == expected.at(r, i)) { magnitude = std::max(magnitude, std::fabs(static_cast<double>(expected.at(r, i)))); continue; }
+      const double d = std::fabs(static_cast<double>(found.at(r, i)) - static_cast<double>(expected.at(r, i)));
+      if (!std::isfinite(d)) return std::numeric_limits<double>::infinity();
+      difference = std::max(difference, d);
+      magnitude = std::max(magnitude, std::fabs(static_cast<double>(expected.at(r, i))));
+    }
+  return difference == 0 ? 0 : difference / magnitude;
+}
+
+// Largest |found - expected| / |expected| of single values; values below `floor` (1e-30: far under anything a model adds up) count as floor.
+inline double elementwise_error(const Grid& found, const Grid& expected, double floor = 1e-30) {
+  double worst = 0;
+  for (std::int64_t r = 0; r < expected.row_count(); ++r)
+    for (std::int64_t i = 0; i < expected.dim(); ++i) {
+      const double e = expected.at(r, i), d = std::fabs(static_cast<double>(found.at(r, i)) - e);
+      if (found.at(r, i) == expected.at(r, i)) continue;
+      if (!std::isfinite(d)) return std::numeric_limits<double>::infinity();
+      worst = std::max(worst, d / std::max(std::fabs(e), floor));
+    }
+  return worst;
+}
+
+}  // namespace crossover::testing
