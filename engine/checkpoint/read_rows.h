@@ -1,0 +1,52 @@
+// Bytes of a tensor's rows out of its files: follows the row and column recipe of a SourceTensor.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "engine/checkpoint/source.h"
+
+namespace crossover {
+
+enum class ReadMode : std::uint8_t { kMap, kRead };  // mmap, pread
+
+// All files of a source, open for reading; safe to use from several threads.
+class SourceFiles {
+ public:
+  // std::runtime_error when a file cannot be opened, or has another size than when its header was read.
+  SourceFiles(const Source& source, ReadMode mode);
+  ~SourceFiles();
+  SourceFiles(const SourceFiles&) = delete;
+  SourceFiles& operator=(const SourceFiles&) = delete;
+
+  ReadMode mode() const { return mode_; }
+
+  // Copies `bytes` bytes from `offset` on. std::runtime_error names `tensor` and the offset. A file that shrank since it was
+  // opened is noticed before it is touched; one that shrinks during the copy of a mapping is not.
+  void read(std::int32_t file, std::uint64_t offset, std::byte* to, std::uint64_t bytes, const SourceTensor& tensor) const;
+
+  // The mapping in kMap mode, nullptr in kRead mode. Throws like read when the range is no longer in the file.
+  const std::byte* view(std::int32_t file, std::uint64_t offset, std::uint64_t bytes, const SourceTensor& tensor) const;
+
+ private:
+  struct File;
+  std::unique_ptr<File[]> files_;
+  std::size_t count_ = 0;
+  ReadMode mode_;
+};
+
+struct ColumnRange {
+  std::int64_t first, count;
+};
+
+// Rows first_row .. first_row+row_count-1 (expert-major) of the engine's tensor, in the stored type, contiguous: each holds the
+// logical columns of `columns` one after another (empty: all). Columns of block formats are whole blocks.
+void read_rows(const SourceFiles& files, const SourceTensor& tensor, std::int64_t first_row, std::int64_t row_count,
+               std::span<const ColumnRange> columns, std::byte* out);
+
+// Stored values as f32, with the tensor's transform applied.
+void widen(const SourceTensor& tensor, const std::byte* stored, std::int64_t values, float* out);
+
+}  // namespace crossover
