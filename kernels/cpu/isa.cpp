@@ -44,10 +44,10 @@ const Micro& micro(Isa isa) {
   if (isa > best_isa())
     throw std::runtime_error(std::string("instruction set ") + name(isa) + " was asked for, but this CPU supports at most " + name(best_isa()) +
                              "; set CROSSOVER_ISA to auto or a lower one");
-  static const Micro portable_micro{Isa::kPortable, &portable::formats, &portable::matmul, &portable::gdn, &portable::attention, &portable::rows};
+  static const Micro portable_micro{Isa::kPortable, &portable::formats, &portable::matmul, &portable::gdn, &portable::attention, &portable::row_ops};
 #if defined(__x86_64__)
-  static const Micro avx2_micro{Isa::kAvx2, &avx2::formats, &avx2::matmul, &avx2::gdn, &avx2::attention, &avx2::rows};
-  static const Micro avx512_micro{Isa::kAvx512, &avx512::formats, &avx512::matmul, &avx512::gdn, &avx512::attention, &avx512::rows};
+  static const Micro avx2_micro{Isa::kAvx2, &avx2::formats, &avx2::matmul, &avx2::gdn, &avx2::attention, &avx2::row_ops};
+  static const Micro avx512_micro{Isa::kAvx512, &avx512::formats, &avx512::matmul, &avx512::gdn, &avx512::attention, &avx512::row_ops};
   if (isa == Isa::kAvx512) return avx512_micro;
   if (isa == Isa::kAvx2) return avx2_micro;
 #endif

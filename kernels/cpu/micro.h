@@ -36,23 +36,46 @@ struct MatmulMicro {
                      std::int64_t c_stride, std::int64_t cols, bool accumulate);
 };
 
-// One value head, head_dim 128; strides in floats between tokens; state [128 (k), 128 (v)] in place.
-struct GdnMicro {
-  void (*recurrent_head)(const float* q, const float* k, std::int64_t qk_stride, const float* v, std::int64_t v_stride, const float* g,
-                         const float* beta, std::int64_t gate_stride, std::int64_t tokens, float* state, float* out,
-                         std::int64_t out_stride);
-  void (*chunk_head)(const float* q, const float* k, std::int64_t qk_stride, const float* v, std::int64_t v_stride, const float* g,
-                     const float* beta, std::int64_t gate_stride, std::int64_t tokens /* <= 64 */, float* state, float* out,
-                     std::int64_t out_stride, float* scratch /* chunk_scratch_floats */);
-  std::int64_t chunk_scratch_floats;
+inline constexpr std::int64_t kGdnHeadDim = 128;
+inline constexpr std::int64_t kGdnChunkTokens = 64;
+
+// Some consecutive tokens of one value head; strides in floats between tokens.
+struct GdnHead {
+  const float *q, *k, *v;                              // [tokens, 128]
+  std::int64_t q_stride, k_stride, v_stride;
+  const float *g, *beta;                               // [tokens]
+  std::int64_t g_stride, beta_stride;
+  std::int64_t tokens;
+  float* state;                                        // [128 (k), 128 (v)], in place
+  float* out;                                          // [tokens, 128]
+  std::int64_t out_stride;
 };
 
+struct GdnMicro {
+  void (*recurrent_head)(const GdnHead& head);  // the same bits however the tokens are split into calls
+  // A chunk of up to 64 tokens: first what all value heads of a key head share, from q and k alone, then each of these heads.
+  void (*chunk_keys)(const GdnHead& head, float* keys);
+  void (*chunk_head)(const GdnHead& head, const float* keys, float* scratch);
+  std::int64_t keys_floats, scratch_floats;
+};
+
+inline constexpr std::int64_t kAttentionPanel = 32;  // keys, or features of a value, of one packed panel
+
+// Streaming softmax of some query rows (already scaled) against one block of f32 keys and values of one KV head. Row r sees the
+// first visible[r] keys. row_max (-inf at first), row_sum (0) and accumulator [rows, accumulator_stride] (0) carry over.
 struct AttentionMicro {
-  // One tile of query rows against one block of f32 keys and values [key_count, head_dim]; row r sees keys < visible[r].
-  // Streaming softmax: row_max, row_sum [rows] and accumulator [rows, head_dim] carry over between blocks.
-  void (*tile)(const float* q, std::int64_t q_stride, std::int64_t rows, std::int64_t head_dim, const float* keys, std::int64_t key_stride,
-               const float* values, std::int64_t value_stride, std::int64_t key_count, const std::int64_t* visible, float scale,
-               float* row_max, float* row_sum, float* accumulator, float* scratch /* rows * key_count */);
+  // Panels [ceil(count / 32)][head_dim][32] of keys and [ceil(head_dim / 32)][count][32] of values; missing columns are zeros.
+  void (*pack_keys)(const float* keys, std::int64_t key_stride, std::int64_t count, std::int64_t head_dim, float* panels);
+  void (*pack_values)(const float* values, std::int64_t value_stride, std::int64_t count, std::int64_t head_dim, float* panels);
+  // Many rows, packed operands. The accumulator has ceil(head_dim / 32) * 32 columns; scratch holds rows * round_up(count, 32).
+  void (*tile)(const float* q, std::int64_t q_stride, std::int64_t rows, std::int64_t head_dim, const float* key_panels,
+               const float* value_panels, std::int64_t count, const std::int64_t* visible, float* row_max, float* row_sum,
+               float* accumulator, std::int64_t accumulator_stride, float* scratch);
+  // Few rows: keys and values are read where they lie. scratch holds rows * round_up(count, 32).
+  void (*few_rows)(const float* q, std::int64_t q_stride, std::int64_t rows, std::int64_t head_dim, const float* keys,
+                   std::int64_t key_stride, const float* values, std::int64_t value_stride, std::int64_t count,
+                   const std::int64_t* visible, float* row_max, float* row_sum, float* accumulator, std::int64_t accumulator_stride,
+                   float* scratch);
 };
 
 struct RowsMicro {
@@ -63,9 +86,10 @@ struct RowsMicro {
   void (*axpy)(float* x, float a, const float* y, std::int64_t dim);  // x += a * y
   void (*swiglu)(const float* gate, const float* up, std::int64_t dim, float* out);
   void (*sigmoid_gate)(float* x, const float* gate, std::int64_t dim);
-  // One token: x3 is three tokens back, x0 the current one; weight [channels, 4].
-  void (*conv4_silu)(const float* x3, const float* x2, const float* x1, const float* x0, const float* weight, std::int64_t channels,
-                     float* out);
+  // Causal convolution of four taps and SiLU, weight [channels, 4] with tap 3 for the current token. `before` is the row three
+  // tokens back from x; rows of `before` lie before_stride apart.
+  void (*conv4_silu)(const float* before, std::int64_t before_stride, const float* x, std::int64_t x_stride, const float* weight,
+                     std::int64_t channels, std::int64_t tokens, float* out, std::int64_t out_stride);
 };
 
 struct Micro {
@@ -83,7 +107,7 @@ struct Micro {
   extern const MatmulMicro matmul;        \
   extern const GdnMicro gdn;              \
   extern const AttentionMicro attention;  \
-  extern const RowsMicro rows;            \
+  extern const RowsMicro row_ops;         \
   }
 CROSSOVER_DECLARE_MICRO(portable)
 CROSSOVER_DECLARE_MICRO(avx2)

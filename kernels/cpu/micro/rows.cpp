@@ -74,23 +74,32 @@ void sigmoid_gate(float* x, const float* gate, std::int64_t dim) {
   for_lanes(dim, [&](std::int64_t i, std::int64_t n) { store_n(x + i, load_n(x + i, n) * sigmoid(load_n(gate + i, n)), n); });
 }
 
-// The four taps of a channel are adjacent in memory: gathered once per sixteen channels into one vector per tap.
-void conv4_silu(const float* x3, const float* x2, const float* x1, const float* x0, const float* weight, std::int64_t channels, float* out) {
-  for_lanes(channels, [&](std::int64_t c, std::int64_t n) {
-    float taps[4][kLanes] = {};
-    for (std::int64_t i = 0; i < n; ++i)
-      for (int j = 0; j < 4; ++j) taps[j][i] = weight[4 * (c + i) + j];
-    F16 y = load(taps[0]) * load_n(x3 + c, n);
-    y = fma(load(taps[1]), load_n(x2 + c, n), y);
-    y = fma(load(taps[2]), load_n(x1 + c, n), y);
-    y = fma(load(taps[3]), load_n(x0 + c, n), y);
-    store_n(out + c, silu(y), n);
-  });
+// The four taps of a channel are adjacent in memory: a block of channels is turned into one row per tap and then serves all tokens.
+void conv4_silu(const float* before, std::int64_t before_stride, const float* x, std::int64_t x_stride, const float* weight,
+                std::int64_t channels, std::int64_t tokens, float* out, std::int64_t out_stride) {
+  constexpr std::int64_t kBlock = 256;  // channels: 4 KB of taps
+  for (std::int64_t first = 0; first < channels; first += kBlock) {
+    const std::int64_t width = channels - first < kBlock ? channels - first : kBlock;
+    alignas(64) float taps[4][kBlock];
+    for (std::int64_t c = 0; c < width; ++c)
+      for (int j = 0; j < 4; ++j) taps[j][c] = weight[4 * (first + c) + j];
+    const auto row = [&](std::int64_t t) { return (t < 0 ? before + (t + 3) * before_stride : x + t * x_stride) + first; };
+    for (std::int64_t t = 0; t < tokens; ++t) {
+      const float *x3 = row(t - 3), *x2 = row(t - 2), *x1 = row(t - 1), *x0 = row(t);
+      for_lanes(width, [&](std::int64_t c, std::int64_t n) {
+        F16 y = load_n(taps[0] + c, n) * load_n(x3 + c, n);
+        y = fma(load_n(taps[1] + c, n), load_n(x2 + c, n), y);
+        y = fma(load_n(taps[2] + c, n), load_n(x1 + c, n), y);
+        y = fma(load_n(taps[3] + c, n), load_n(x0 + c, n), y);
+        store_n(out + t * out_stride + first + c, silu(y), n);
+      });
+    }
+  }
 }
 
 }  // namespace
 
-extern const RowsMicro rows;
-const RowsMicro rows = {rms_norm, l2_norm, gated_rms_norm, add, axpy, swiglu, sigmoid_gate, conv4_silu};
+extern const RowsMicro row_ops;
+const RowsMicro row_ops = {rms_norm, l2_norm, gated_rms_norm, add, axpy, swiglu, sigmoid_gate, conv4_silu};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

@@ -1,0 +1,183 @@
+// Causal attention over a typed cache, block by block of keys. All query heads of a KV head share a converted block.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <string>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/micro.h"
+#include "kernels/cpu/worker_scratch.h"
+
+namespace crossover::cpu {
+namespace {
+
+constexpr std::int64_t kBlockKeys = 128;     // converted at once
+constexpr std::int64_t kTileRows = 32;       // query rows whose scores against a block stay in L1
+constexpr std::int64_t kTaskRows = 256;      // query rows that share one conversion of a block
+constexpr std::int64_t kFewRows = 32;        // up to this many rows of a KV head its keys are split among tasks instead
+constexpr std::int64_t kSplitKeys = 512;     // keys of a split: the order of summation depends on the length alone
+
+struct Shape {
+  std::int64_t tokens, heads, kv_heads, group, dim;  // group = query heads of a KV head, dim = head dim
+  std::int64_t columns;                              // of an accumulator row: dim rounded up to whole panels
+};
+
+Shape shape_of(const Attention& a, const Rows& out) {
+  const std::int64_t dim = out.dim;
+  if (dim % 16 != 0)
+    throw std::invalid_argument("attention on the cpu backend needs a head dimension that is a multiple of 16, found " + std::to_string(dim) +
+                                "; use the reference backend");
+  return {out.rows / a.heads, a.heads, a.kv_heads, a.heads / a.kv_heads, dim, (dim + kAttentionPanel - 1) / kAttentionPanel * kAttentionPanel};
+}
+
+struct Block {
+  const float* data;
+  std::int64_t stride;
+};
+
+// Rows first .. first + count of a KV head as f32: in place when the cache is f32, else converted into `to`.
+Block block_of(const Context& context, const Tensor& cache, std::int64_t dim, std::int64_t kv_head, std::int64_t first, std::int64_t count,
+               float* to) {
+  if (cache.dtype == DType::kF32) return {cache.f32() + first * cache.cols() + kv_head * dim, cache.cols()};
+  const auto dequantize = context.micro->formats->dequantize[static_cast<std::size_t>(cache.dtype)];
+  const std::int64_t offset = row_bytes(cache.dtype, kv_head * dim);
+  for (std::int64_t t = 0; t < count; ++t) dequantize(cache.row(first + t) + offset, to + t * dim, dim);
+  return {to, dim};
+}
+
+// Query rows (token, head of the group) of some tokens of one KV head, scaled, with what streaming softmax carries along.
+struct Queries {
+  float* q;            // [rows, dim]
+  float* accumulator;  // [rows, columns]
+  float* row_max;      // [rows]
+  float* row_sum;      // [rows]
+};
+
+std::int64_t queries_floats(const Shape& s, std::int64_t rows) { return rows * (s.dim + s.columns + 2); }
+
+Queries lay_out(const Shape& s, std::int64_t rows, float* memory) {
+  return {memory, memory + rows * s.dim, memory + rows * (s.dim + s.columns), memory + rows * (s.dim + s.columns + 1)};
+}
+
+void begin(const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first_token, std::int64_t tokens, const Queries& to) {
+  const std::int64_t rows = tokens * s.group;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float* q = a.q.row((first_token + r / s.group) * s.heads + kv_head * s.group + r % s.group);
+    for (std::int64_t i = 0; i < s.dim; ++i) to.q[r * s.dim + i] = a.scale * q[i];
+  }
+  std::fill_n(to.accumulator, rows * s.columns, 0.0f);
+  std::fill_n(to.row_max, rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(to.row_sum, rows, 0.0f);
+}
+
+// ---- many rows: tasks are (KV head, run of tokens); each walks over all keys that its last token sees ----
+
+void attend_run(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first_token, std::int64_t tokens,
+                float* memory, const Rows& out) {
+  const AttentionMicro& micro = *context.micro->attention;
+  const std::int64_t rows = tokens * s.group;
+  const Queries all = lay_out(s, rows, memory);
+  float* converted = memory + queries_floats(s, rows);
+  float* key_panels = converted + kBlockKeys * s.dim;
+  float* value_panels = key_panels + kBlockKeys * s.dim;
+  float* scores = value_panels + kBlockKeys * s.columns;
+  begin(a, s, kv_head, first_token, tokens, all);
+  const std::int64_t keys = a.past + first_token + tokens;
+  for (std::int64_t first = 0; first < keys; first += kBlockKeys) {
+    const std::int64_t count = std::min(kBlockKeys, keys - first);
+    const Block k = block_of(context, a.keys, s.dim, kv_head, first, count, converted);
+    micro.pack_keys(k.data, k.stride, count, s.dim, key_panels);
+    const Block v = block_of(context, a.values, s.dim, kv_head, first, count, converted);
+    micro.pack_values(v.data, v.stride, count, s.dim, value_panels);
+    for (std::int64_t r = 0; r < rows; r += kTileRows) {
+      const std::int64_t n = std::min(kTileRows, rows - r);
+      std::int64_t visible[kTileRows];
+      for (std::int64_t i = 0; i < n; ++i) visible[i] = a.past + first_token + (r + i) / s.group + 1 - first;
+      micro.tile(all.q + r * s.dim, s.dim, n, s.dim, key_panels, value_panels, count, visible, all.row_max + r, all.row_sum + r,
+                 all.accumulator + r * s.columns, s.columns, scores);
+    }
+  }
+  for (std::int64_t r = 0; r < rows; ++r) {
+    float* to = out.row((first_token + r / s.group) * s.heads + kv_head * s.group + r % s.group);
+    for (std::int64_t i = 0; i < s.dim; ++i) to[i] = all.accumulator[r * s.columns + i] / all.row_sum[r];
+  }
+}
+
+void attend_many(Context& context, const Attention& a, const Shape& s, const Rows& out) {
+  const std::int64_t run = std::max<std::int64_t>(1, kTaskRows / s.group), runs = (s.tokens + run - 1) / run;
+  const std::int64_t rows = run * s.group;
+  const WorkerScratch scratch(context, "attention",
+                              queries_floats(s, rows) + kBlockKeys * (2 * s.dim + s.columns) + kTileRows * kBlockKeys);
+  context.pool.parallel_for(runs * s.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t task = begin; task < end; ++task) {  // the longest runs first: they end together
+      const std::int64_t first = (runs - 1 - task / s.kv_heads) * run;
+      attend_run(context, a, s, task % s.kv_heads, first, std::min(run, s.tokens - first), scratch.mine(), out);
+    }
+  });
+}
+
+// ---- few rows: tasks are (KV head, split of the keys); the splits of a row are joined in order ----
+
+void attend_split(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first_key, std::int64_t keys,
+                  const Queries& to, float* scratch) {
+  const std::int64_t rows = s.tokens * s.group;
+  begin(a, s, kv_head, 0, s.tokens, to);
+  float* scores = scratch + 2 * kBlockKeys * s.dim;
+  for (std::int64_t first = first_key; first < first_key + keys; first += kBlockKeys) {
+    const std::int64_t count = std::min(kBlockKeys, first_key + keys - first);
+    const Block k = block_of(context, a.keys, s.dim, kv_head, first, count, scratch);
+    const Block v = block_of(context, a.values, s.dim, kv_head, first, count, scratch + kBlockKeys * s.dim);
+    std::int64_t visible[kFewRows];
+    for (std::int64_t r = 0; r < rows; ++r) visible[r] = a.past + r / s.group + 1 - first;
+    context.micro->attention->few_rows(to.q, s.dim, rows, s.dim, k.data, k.stride, v.data, v.stride, count, visible, to.row_max, to.row_sum,
+                                       to.accumulator, s.columns, scores);
+  }
+}
+
+// A split that a row sees nothing of has row_max -inf and weighs 0.
+void join(const Shape& s, const float* parts, std::int64_t part_floats, std::int64_t splits, std::int64_t r, float* out) {
+  const std::int64_t rows = s.tokens * s.group;
+  const auto part = [&](std::int64_t i) { return lay_out(s, rows, const_cast<float*>(parts + i * part_floats)); };
+  float top = part(0).row_max[r];
+  for (std::int64_t i = 1; i < splits; ++i) top = std::max(top, part(i).row_max[r]);
+  float total = 0;
+  std::fill_n(out, s.dim, 0.0f);
+  for (std::int64_t i = 0; i < splits; ++i) {
+    const Queries p = part(i);
+    const float weight = std::exp(p.row_max[r] - top);
+    if (weight == 0) continue;
+    total += weight * p.row_sum[r];
+    for (std::int64_t c = 0; c < s.dim; ++c) out[c] += weight * p.accumulator[r * s.columns + c];
+  }
+  for (std::int64_t c = 0; c < s.dim; ++c) out[c] /= total;
+}
+
+void attend_few(Context& context, const Attention& a, const Shape& s, const Rows& out) {
+  const std::int64_t rows = s.tokens * s.group, keys = a.past + s.tokens, splits = (keys + kSplitKeys - 1) / kSplitKeys;
+  const std::int64_t part_floats = (queries_floats(s, rows) + 15) / 16 * 16;
+  float* parts = context.workspace.floats("attention.parts", static_cast<std::size_t>(splits * s.kv_heads * part_floats));
+  const WorkerScratch scratch(context, "attention", 2 * kBlockKeys * s.dim + kFewRows * kBlockKeys);
+  context.pool.parallel_for(splits * s.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t kv_head = task / splits, first = task % splits * kSplitKeys;
+      attend_split(context, a, s, kv_head, first, std::min(kSplitKeys, keys - first), lay_out(s, rows, parts + task * part_floats),
+                   scratch.mine());
+    }
+  });
+  for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head)
+    for (std::int64_t r = 0; r < rows; ++r)
+      join(s, parts + kv_head * splits * part_floats, part_floats, splits, r,
+           out.row(r / s.group * s.heads + kv_head * s.group + r % s.group));
+}
+
+}  // namespace
+
+void attention(Context& context, const Attention& a, Rows out) {
+  const Shape s = shape_of(a, out);
+  context.counters.path("attention", std::string(name(context.micro->isa)) + "-f32-tile");
+  if (s.tokens * s.group <= kFewRows) attend_few(context, a, s, out);
+  else attend_many(context, a, s, out);
+}
+
+}  // namespace crossover::cpu

@@ -1,0 +1,67 @@
+// Gated delta rule over heads: a head is one serial scan, heads run in parallel.
+#include <algorithm>
+
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/micro.h"
+#include "kernels/cpu/worker_scratch.h"
+
+namespace crossover::cpu {
+namespace {
+
+constexpr std::int64_t kDim = kGdnHeadDim;
+
+std::int64_t key_head(const GdnScan& scan, std::int64_t value_head) {
+  return scan.order == HeadOrder::kTiled ? value_head % scan.key_heads : value_head / (scan.value_heads / scan.key_heads);
+}
+
+// The i-th value head that reads `key_head`.
+std::int64_t value_head(const GdnScan& scan, std::int64_t key_head, std::int64_t i) {
+  return scan.order == HeadOrder::kTiled ? i * scan.key_heads + key_head : key_head * (scan.value_heads / scan.key_heads) + i;
+}
+
+GdnHead head_of(const GdnScan& scan, std::int64_t h, std::int64_t first_token, std::int64_t tokens, const Rows& out) {
+  const std::int64_t key_column = key_head(scan, h) * kDim, column = h * kDim;
+  return {.q = scan.q.row(first_token) + key_column,
+          .k = scan.k.row(first_token) + key_column,
+          .v = scan.v.row(first_token) + column,
+          .q_stride = scan.q.stride,
+          .k_stride = scan.k.stride,
+          .v_stride = scan.v.stride,
+          .g = scan.g.row(first_token) + h,
+          .beta = scan.beta.row(first_token) + h,
+          .g_stride = scan.g.stride,
+          .beta_stride = scan.beta.stride,
+          .tokens = tokens,
+          .state = scan.state + h * kDim * kDim,
+          .out = out.row(first_token) + column,
+          .out_stride = out.stride};
+}
+
+}  // namespace
+
+void gdn_recurrent(Context& context, const GdnScan& scan, Rows out) {
+  context.counters.path("gdn", "recurrent");
+  const std::int64_t heads_per_task = std::clamp<std::int64_t>(16 / out.rows, 1, 4);  // tasks of ten microseconds or more
+  context.pool.parallel_for(scan.value_heads, heads_per_task, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t h = begin; h < end; ++h) context.micro->gdn->recurrent_head(head_of(scan, h, 0, out.rows, out));
+  });
+}
+
+void gdn_chunked(Context& context, const GdnScan& scan, Rows out) {
+  context.counters.path("gdn", "chunked");
+  const GdnMicro& micro = *context.micro->gdn;
+  const WorkerScratch scratch(context, "gdn.chunk", micro.keys_floats + micro.scratch_floats);
+  context.pool.parallel_for(scan.key_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    float* keys = scratch.mine();
+    for (std::int64_t kh = begin; kh < end; ++kh) {
+      for (std::int64_t first = 0; first < out.rows; first += kGdnChunkTokens) {
+        const std::int64_t tokens = std::min(kGdnChunkTokens, out.rows - first);
+        micro.chunk_keys(head_of(scan, value_head(scan, kh, 0), first, tokens, out), keys);
+        for (std::int64_t i = 0; i < scan.value_heads / scan.key_heads; ++i)
+          micro.chunk_head(head_of(scan, value_head(scan, kh, i), first, tokens, out), keys, keys + micro.keys_floats);
+      }
+    }
+  });
+}
+
+}  // namespace crossover::cpu
