@@ -1,0 +1,36 @@
+#include "kernels/cpu/cpu_ops.h"
+
+namespace crossover {
+
+const Ops& cpu_ops() {
+  using namespace cpu;
+  static constexpr Ops kOps{
+      .backend = "cpu",
+      .allocate = allocate,
+      .release = release,
+      .upload = upload,
+      .download = download,
+      .synchronize = synchronize,
+      .embed = embed,
+      .rms_norm = rms_norm,
+      .l2_norm = l2_norm,
+      .matmul = matmul,
+      .add = add,
+      .add_gated = add_gated,
+      .swiglu = swiglu,
+      .sigmoid_gate = sigmoid_gate,
+      .conv1d_silu = conv1d_silu,
+      .gdn_gates = gdn_gates,
+      .gdn_recurrent = gdn_recurrent,
+      .gdn_chunked = gdn_chunked,
+      .gated_rms_norm = gated_rms_norm,
+      .rope = rope,
+      .kv_write = kv_write,
+      .attention = attention,
+      .moe_route = moe_route,
+      .moe_experts = moe_experts,
+  };
+  return kOps;
+}
+
+}  // namespace crossover
