@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
   crossover::commands::add_cache(app, exit_code);
   crossover::commands::add_knobs(app, exit_code);
   crossover::commands::add_list(app, exit_code);
+  crossover::commands::add_report(app, exit_code);
   try {
     app.parse(argc, argv);
     return exit_code;

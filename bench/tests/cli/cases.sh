@@ -30,3 +30,9 @@ expect 0 '"name": "CROSSOVER_QUANT_SCHEDULE"' knobs --json
 CROSSOVER_GDN_PREFIL=recurrent expect 4 'CROSSOVER_GDN_PREFILL' knobs
 CROSSOVER_GDN_PREFILL='' expect 4 'empty' knobs
 CROSSOVER_GDN_PREFILL=fast expect 4 'recurrent, chunked' knobs
+
+# report: a file that is none gets one line.
+expect 4 'missing.json' report "$scratch/missing.json" --out "$scratch/report"
+echo '{"schema": "crossover.result/1"' > "$scratch/broken.json"
+expect 4 'broken.json' report "$scratch/broken.json" --out "$scratch/report"
+expect 4 'out' report "$scratch/broken.json"

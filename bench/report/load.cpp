@@ -1,0 +1,249 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "bench/report/strip.h"
+#include "bench/report/view.h"
+
+namespace crossover::report {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kDepthLimit = 64;                              // real files use ten levels
+constexpr std::uintmax_t kFileLimitBytes = 512u << 20;       // a week of samples stays far below
+constexpr std::string_view kSchema = "crossover.result/";
+constexpr int kNewestVersion = 1;
+
+const Json& member(const Json& object, const char* key) {
+  static const Json kNothing;
+  if (!object.is_object()) return kNothing;
+  const auto found = object.find(key);
+  return found == object.end() ? kNothing : *found;
+}
+
+std::string text_of(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  if (value.is_null()) return "";
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string text(const Json& object, const char* key) { return text_of(member(object, key)); }
+
+std::optional<double> optional_number(const Json& value) {
+  if (!value.is_number()) return std::nullopt;
+  const double number = value.get<double>();
+  return std::isfinite(number) ? std::optional(number) : std::nullopt;
+}
+
+std::optional<double> number(const Json& object, const char* key) { return optional_number(member(object, key)); }
+
+long whole(const Json& object, const char* key) {
+  const double value = number(object, key).value_or(0);
+  return std::abs(value) < 1e9 ? static_cast<long>(value) : 0;
+}
+
+std::optional<Interval> interval(const Json& object, const char* key) {
+  const Json& pair = member(object, key);
+  if (!pair.is_array() || pair.size() != 2) return std::nullopt;
+  const auto low = optional_number(pair[0]), high = optional_number(pair[1]);
+  if (!low || !high) return std::nullopt;
+  return Interval{*low, *high};
+}
+
+// Leaves of nested objects as "cpu.model"; arrays of plain values on one line.
+void flatten(const Json& value, const std::string& name, std::vector<Fact>& facts) {
+  if (value.is_object()) {
+    for (const auto& [key, item] : value.items()) flatten(item, name.empty() ? key : name + "." + key, facts);
+  } else if (value.is_array() && std::none_of(value.begin(), value.end(), [](const Json& item) { return item.is_structured(); })) {
+    std::string line;
+    for (const Json& item : value) line += (line.empty() ? "" : ", ") + text_of(item);
+    facts.push_back({name, line});
+  } else if (!value.is_null()) {
+    facts.push_back({name, text_of(value)});
+  }
+}
+
+std::vector<Fact> facts_of(const Json& value) {
+  std::vector<Fact> facts;
+  flatten(value, "", facts);
+  return facts;
+}
+
+SampleView sample_of(const Json& json) {
+  SampleView sample;
+  sample.arm = text(json, "arm");
+  sample.pair = whole(json, "pair"), sample.position = whole(json, "position"), sample.cell = whole(json, "cell");
+  const Json& exit = member(json, "exit");
+  sample.ok = exit.is_null() || exit == 0 || exit == "ok" || (exit.is_object() && (member(exit, "ok") == true || member(exit, "code") == 0));
+  if (const Json& metrics = member(json, "metrics"); metrics.is_object())
+    for (const auto& [name, value] : metrics.items())
+      if (const auto number = optional_number(value)) sample.metrics[name] = *number;
+  if (const Json& flags = member(json, "flags"); flags.is_array())
+    for (const Json& flag : flags) sample.flags.push_back(text_of(flag));
+  if (const Json& phases = member(json, "phases"); phases.is_array())
+    for (const Json& phase : phases) {
+      const auto start_s = number(phase, "start_s"), duration_s = number(phase, "duration_s");
+      if (start_s && duration_s) sample.phases.push_back({text(phase, "name"), whole(phase, "rank"), *start_s, *duration_s});
+    }
+  return sample;
+}
+
+std::optional<double> median_of(const std::vector<SampleView>& samples, long cell, const char* arm, const std::string& metric) {
+  std::vector<double> values;
+  for (const SampleView& sample : samples)
+    if (sample.ok && sample.cell == cell && sample.arm == arm)
+      if (const auto found = sample.metrics.find(metric); found != sample.metrics.end()) values.push_back(found->second);
+  if (values.empty()) return std::nullopt;
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
+
+MetricRow metric_of(const std::string& name, const Json& json) {
+  MetricRow row;
+  row.name = name;
+  row.effect_percent = number(json, "effect_percent");
+  row.interval_percent = interval(json, "interval_percent");
+  row.order_effect_percent = number(json, "order_effect_percent");
+  row.order_interval_percent = interval(json, "order_interval_percent");
+  row.hodges_lehmann_percent = number(json, "hodges_lehmann_percent");
+  row.hodges_lehmann_interval_percent = interval(json, "hodges_lehmann_interval_percent");
+  row.mde_percent = number(json, "mde_percent");
+  row.n_pairs = number(json, "n_pairs");
+  row.verdict = text(json, "verdict");
+  return row;
+}
+
+std::optional<double> mean_phase(const std::vector<SampleView>& samples, long cell, const char* arm, const std::string& phase) {
+  double sum = 0;
+  int count = 0;
+  for (const SampleView& sample : samples) {
+    if (!sample.ok || sample.cell != cell || sample.arm != arm) continue;
+    const auto found = sample.metrics.find(phase + "_s");
+    if (found == sample.metrics.end()) continue;
+    sum += found->second, ++count;
+  }
+  return count ? std::optional(sum / count) : std::nullopt;
+}
+
+CellView cell_of(const Json& json, long index, const ResultView& result) {
+  CellView cell;
+  for (const char* key : {"name", "label", "settings", "cell"})
+    if (cell.name.empty() && !member(json, key).is_number()) cell.name = text(json, key);
+  if (cell.name == "{}") cell.name.clear();
+  const Json& verdict = member(json, "verdict");
+  cell.word = verdict.is_object() ? text(verdict, "word") : text_of(verdict);
+  cell.reason = verdict.is_object() ? text(verdict, "reason") : text(json, "reason");
+  if (const Json& metrics = member(json, "metrics"); metrics.is_object())
+    for (const auto& [name, value] : metrics.items()) {
+      MetricRow row = metric_of(name, value);
+      row.a = median_of(result.samples, index, "A", name), row.b = median_of(result.samples, index, "B", name);
+      cell.metrics.push_back(std::move(row));
+    }
+  std::stable_partition(cell.metrics.begin(), cell.metrics.end(), [&](const MetricRow& row) { return row.name == result.primary; });
+  if (const Json& waterfall = member(json, "waterfall"); waterfall.is_array())
+    for (const Json& step : waterfall) {
+      const std::string phase = text(step, "phase");
+      cell.phases.push_back({phase, mean_phase(result.samples, index, "A", phase), mean_phase(result.samples, index, "B", phase),
+                             number(step, "delta_s"), interval(step, "interval_s")});
+    }
+  cell.residual_s = number(json, "residual_s");
+  for (const char* gate : {"outputs", "controls", "determinism", "path", "paths", "page_cache", "flags"})
+    if (const Json& value = member(json, gate); !value.is_null()) flatten(value, gate, cell.gates);
+  return cell;
+}
+
+std::vector<KnobRow> knobs_of(const Json& knobs) {
+  std::map<std::string, KnobRow> rows;
+  for (const char* arm : {"A", "B"}) {
+    const Json& values = member(knobs, arm);
+    if (!values.is_object()) continue;
+    for (const auto& [name, knob] : values.items()) {
+      KnobRow& row = rows[name];
+      row.name = name;
+      (*arm == 'A' ? row.a : row.b) = knob.is_object() ? text(knob, "value") : text_of(knob);
+      (*arm == 'A' ? row.a_origin : row.b_origin) = text(knob, "origin");
+    }
+  }
+  std::vector<KnobRow> list;
+  for (auto& [name, row] : rows) list.push_back(std::move(row));
+  return list;
+}
+
+void check_schema(const Json& json) {
+  const std::string schema = text(json, "schema");
+  if (!schema.starts_with(kSchema)) throw std::runtime_error("it has no \"schema\": \"crossover.result/1\"");
+  const std::string version = schema.substr(kSchema.size());
+  if (version.empty() || version.size() > 4 || version.find_first_not_of("0123456789") != std::string::npos)
+    throw std::runtime_error("its schema is '" + schema.substr(0, 80) + "'");
+  if (std::stoi(version) > kNewestVersion)
+    throw std::runtime_error(fmt::format("it was written by a newer version (schema {}, this one knows up to {})", version, kNewestVersion));
+  if (!member(json, "verdict").is_object() || text(member(json, "verdict"), "word").empty()) throw std::runtime_error("it has no verdict");
+  if (!member(json, "samples").is_array()) throw std::runtime_error("it has no samples");
+}
+
+Json parse(const std::filesystem::path& file) {
+  std::error_code failed;
+  const std::uintmax_t bytes = std::filesystem::file_size(file, failed);
+  if (failed) throw std::runtime_error(failed.message());
+  if (bytes > kFileLimitBytes) throw std::runtime_error(fmt::format("it has {} bytes, at most {} are read", bytes, kFileLimitBytes));
+  std::ifstream stream(file, std::ios::binary);
+  if (!stream) throw std::runtime_error("it cannot be opened");
+  return Json::parse(stream, [](int depth, Json::parse_event_t, Json&) {
+    if (depth > kDepthLimit) throw std::runtime_error(fmt::format("it is nested more than {} deep", kDepthLimit));
+    return true;
+  });
+}
+
+ResultView view_of(const Json& json) {
+  ResultView result;
+  const Json &scenario = member(json, "scenario"), &verdict = member(json, "verdict"), &plan = member(json, "plan");
+  result.name = text(scenario, "name"), result.question = text(scenario, "question");
+  result.word = text(verdict, "word"), result.reason = text(verdict, "reason");
+  result.primary = text(plan, "primary").empty() ? text(member(scenario, "plan"), "primary") : text(plan, "primary");
+  result.plan = facts_of(plan), result.build = facts_of(member(json, "build")), result.environment = facts_of(member(json, "environment"));
+  if (const std::string tool = text(json, "tool"); !tool.empty()) result.build.insert(result.build.begin(), {"tool", tool});
+  result.difference = facts_of(member(scenario, "arms"));
+  result.knobs = knobs_of(member(json, "knobs"));
+  for (const Json& sample : member(json, "samples")) result.samples.push_back(sample_of(sample));
+  std::stable_sort(result.samples.begin(), result.samples.end(), [](const auto& x, const auto& y) { return x.position < y.position; });
+  const Json& analysis = member(json, "analysis");
+  const Json& cells = analysis.is_array() ? analysis : member(analysis, "cells");
+  if (cells.is_array()) {
+    for (const Json& cell : cells) result.cells.push_back(cell_of(cell, static_cast<long>(result.cells.size()), result));
+  } else if (analysis.is_object()) {
+    result.cells.push_back(cell_of(analysis, 0, result));
+  }
+  if (!scenario.is_null()) result.scenario = scenario.dump(2, ' ', false, Json::error_handler_t::replace);
+  return result;
+}
+
+}  // namespace
+
+ResultView load_result(const std::filesystem::path& file, bool publish) {
+  const auto refuse = [&](const std::string& why) -> std::runtime_error {
+    std::string line = why;  // a parser's message may quote the file
+    std::replace_if(line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e; }, '?');
+    return std::runtime_error("cannot report " + file.string() + ": " + line.substr(0, 300) + "; give a result.json of crossover run");
+  };
+  try {
+    Json json = parse(file);
+    check_schema(json);
+    if (publish) strip_private(json);
+    ResultView result = view_of(json);
+    result.file = file.filename().string();
+    return result;
+  } catch (const Json::exception& error) {
+    throw refuse(error.what());
+  } catch (const std::runtime_error& error) {
+    throw refuse(error.what());
+  }
+}
+
+}  // namespace crossover::report

@@ -1,0 +1,134 @@
+#include "bench/report/strip.h"
+
+#include <algorithm>
+#include <cctype>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace crossover::report {
+
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+bool is_pointer_into_scenario(std::string_view text) {
+  for (const std::string_view top : {"/workload/", "/arms/", "/plan/", "/expect/", "/limits/"})
+    if (text.starts_with(top)) return true;
+  return false;
+}
+
+bool is_path(std::string_view text) {
+  return (text.starts_with('/') && text.size() > 1 && !is_pointer_into_scenario(text)) || text.starts_with("~/");
+}
+
+std::string_view last_component(std::string_view path) {
+  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  const std::size_t slash = path.find_last_of('/');
+  return slash == std::string_view::npos ? path : path.substr(slash + 1);
+}
+
+void replace_all(std::string& text, std::string_view from, std::string_view to) {
+  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+}
+
+// Whole words only: a host named "ab" must not be cut out of "table".
+void replace_word(std::string& text, std::string_view word, std::string_view to) {
+  const auto is_word = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; };
+  for (std::size_t at = text.find(word); at != std::string::npos; at = text.find(word, at)) {
+    const std::size_t end = at + word.size();
+    const bool whole = (at == 0 || !is_word(text[at - 1])) && (end == text.size() || !is_word(text[end]));
+    if (whole) text.replace(at, word.size(), to);
+    at += whole ? to.size() : 1;
+  }
+}
+
+class Stripper {
+ public:
+  explicit Stripper(const Json& result) {
+    if (const auto environment = result.find("environment"); environment != result.end() && environment->is_object())
+      if (const auto host = environment->find("host"); host != environment->end() && host->is_string()) host_ = host->get<std::string>();
+    collect(result);
+    // Longest first, so that a folder inside another goes as a whole.
+    std::sort(folders_.begin(), folders_.end(), [](const auto& x, const auto& y) { return x.size() > y.size(); });
+    folders_.erase(std::unique(folders_.begin(), folders_.end()), folders_.end());
+  }
+
+  void strip(Json& value) const {
+    if (value.is_string()) {
+      value = stripped(value.get<std::string>());
+    } else if (value.is_array()) {
+      for (Json& item : value) strip(item);
+    } else if (value.is_object()) {
+      Json object = Json::object();
+      for (auto& [key, item] : value.items()) {
+        // {"json": "/0/avg_ts"}: a pointer into another program's output.
+        if (!(key == "json" && item.is_string())) strip(item);
+        object[scanned(is_path(key) ? last_component(key) : key)] = std::move(item);
+      }
+      value = std::move(object);
+    }
+  }
+
+ private:
+  // Folders of strings that are paths as a whole: these may hold spaces, which a scan of a message would stop at.
+  void collect(const Json& value) {
+    if (value.is_string()) {
+      const std::string& text = value.get_ref<const std::string&>();
+      if (is_path(text) && text.size() <= 4096 && folders_.size() < 1000)
+        if (const std::size_t slash = text.find_last_of('/'); slash > 0) folders_.push_back(text.substr(0, slash + 1));
+    } else if (value.is_structured()) {
+      for (const Json& item : value) collect(item);
+    }
+  }
+
+  std::string stripped(const std::string& text) const {
+    if (is_path(text) && text.find('\n') == std::string::npos) return std::string(last_component(text));
+    std::string result = text;
+    for (const std::string& folder : folders_) replace_all(result, folder, "");
+    result = scanned(result);
+    if (!host_.empty()) replace_word(result, host_, "host");
+    return result;
+  }
+
+  // Paths and addresses in the middle of a text.
+  static std::string scanned(std::string_view text) {
+    static constexpr std::string_view kEnd = " \t\n\r\"'`,;:()[]{}<>|";
+    std::string result;
+    for (std::size_t i = 0, word = 0; i < text.size();) {
+      if (i > 0 && kEnd.find(text[i - 1]) != std::string_view::npos) word = i;
+      const std::string_view before = text.substr(word, i - word);
+      // "/x", "name=/x" and the compiler's "-I/x" start a path; "tok/s" and "a/b" do not.
+      const bool starts = before.empty() || before.back() == '=' || (before.front() == '-' && before.size() < 256 && before.find('/') == std::string_view::npos);
+      if (text.substr(i).starts_with("://")) {
+        const std::size_t end = std::min(text.find_first_of(" \t\n\r\"'`,;()[]{}<>|", i + 3), text.size());
+        const std::size_t slash = std::min(text.find('/', i + 3), end);
+        result += "://host";
+        i = slash;
+        result += text.substr(i, end - i), i = end;
+      } else if (starts && (text[i] == '/' || text.substr(i).starts_with("~/"))) {
+        const std::size_t end = std::min(text.find_first_of(kEnd, i), text.size());
+        const std::string_view path = text.substr(i, end - i);
+        result += is_path(path) ? last_component(path) : path;
+        i = end;
+      } else {
+        result += text[i++];
+      }
+    }
+    return result;
+  }
+
+  std::string host_;
+  std::vector<std::string> folders_;
+};
+
+}  // namespace
+
+void strip_private(Json& result) {
+  const Stripper stripper(result);
+  stripper.strip(result);
+  if (result.contains("environment") && result["environment"].is_object()) result["environment"].erase("host");
+}
+
+}  // namespace crossover::report

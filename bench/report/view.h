@@ -1,0 +1,77 @@
+// A result file as the report shows it: plain data, every value already checked.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace crossover::report {
+
+struct Interval {
+  double low, high;
+};
+
+struct MetricRow {
+  std::string name;
+  std::optional<double> a, b;  // medians over the samples that worked, in the metric's unit
+  std::optional<double> effect_percent, order_effect_percent, hodges_lehmann_percent, mde_percent;
+  std::optional<Interval> interval_percent, order_interval_percent, hodges_lehmann_interval_percent;
+  std::optional<double> n_pairs;
+  std::string verdict;
+};
+
+struct PhaseRow {
+  std::string name;
+  std::optional<double> a_s, b_s, delta_s;  // means over the samples that worked
+  std::optional<Interval> interval_s;
+};
+
+struct Fact {
+  std::string name, value;
+};
+
+struct CellView {
+  std::string name;  // empty where the run has one cell
+  std::string word, reason;
+  std::vector<MetricRow> metrics;  // the primary first
+  std::vector<PhaseRow> phases;
+  std::optional<double> residual_s;
+  std::vector<Fact> gates;  // outputs, controls, determinism, paths
+};
+
+struct SampleView {
+  std::string arm;
+  long pair = 0, position = 0, cell = 0;
+  bool ok = true;
+  std::map<std::string, double> metrics;
+  std::vector<std::string> flags;
+  struct Phase {
+    std::string name;
+    long rank;
+    double start_s, duration_s;
+  };
+  std::vector<Phase> phases;
+};
+
+struct KnobRow {
+  std::string name, a, a_origin, b, b_origin;
+};
+
+struct ResultView {
+  std::string file;                   // its name, without a folder
+  std::string name, question;
+  std::string word, reason;           // FASTER, EQUIVALENT, SLOWER, INCONCLUSIVE, INVALID; one sentence
+  std::string primary;
+  std::vector<Fact> plan, build, environment, difference;  // difference: what arm B has that A has not
+  std::vector<KnobRow> knobs;
+  std::vector<CellView> cells;
+  std::vector<SampleView> samples;    // in the order they ran
+  std::string scenario;               // the file that ran, indented JSON
+};
+
+// std::runtime_error naming the file for anything that is not a result of this program or of an older version of it.
+ResultView load_result(const std::filesystem::path& file, bool publish);
+
+}  // namespace crossover::report

@@ -1,0 +1,283 @@
+#include "bench/report/report.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+namespace crossover {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::ordered_json;
+
+// Sixteen samples, B 10 % faster; every optional part of a result file is there.
+ordered_json sample_result() {
+  ordered_json result{
+      {"schema", "crossover.result/1"},
+      {"tool", "crossover 0.1.0"},
+      {"build", {{"commit", "abc123"}, {"compiler", "GNU 12.2"}}},
+      {"scenario",
+       {{"name", "planted"},
+        {"question", "Is B faster?"},
+        {"workload", {{"kind", "prefill"}, {"model", {{"path", "/home/someone/models/tiny"}}}}},
+        {"arms", {{"A", {{"knobs", {{"CROSSOVER_GDN_PREFILL", "recurrent"}}}}}, {"B", ordered_json::object()}}}}},
+      {"environment", {{"host", "build-box-7"}, {"cpu", {{"model", "Some CPU"}, {"allowed_cores", 2}}}}},
+      {"plan", {{"primary", "prefill.total_s"}, {"pairs", 8}, {"threshold_percent", 2}, {"hash", "f00d"}}},
+      {"knobs",
+       {{"A", {{"CROSSOVER_GDN_PREFILL", {{"value", "recurrent"}, {"origin", "scenario"}}}}},
+        {"B", {{"CROSSOVER_GDN_PREFILL", {{"value", "chunked"}, {"origin", "default"}}}}}}},
+      {"verdict", {{"word", "FASTER"}, {"reason", "the interval lies below zero"}, {"exit_code", 0}}}};
+  result["samples"] = ordered_json::array();
+  for (int i = 0; i < 16; ++i) {
+    const bool b = (i / 2 % 2 == 0) == (i % 2 == 1);
+    result["samples"].push_back({{"arm", b ? "B" : "A"},
+                                 {"pair", i / 2},
+                                 {"position", i},
+                                 {"cell", 0},
+                                 {"exit", 0},
+                                 {"metrics", {{"prefill.total_s", (b ? 0.9 : 1.0) + 0.001 * i}, {"load.read_s", 0.2}}},
+                                 {"phases", {{{"name", "gdn.scan"}, {"rank", 0}, {"start_s", 0.1}, {"duration_s", 0.5}, {"parent", -1}}}},
+                                 {"flags", i == 0 ? ordered_json{"first"} : ordered_json::array()}});
+  }
+  const ordered_json effect{{"effect_percent", -10.25},
+                            {"interval_percent", {-11.5, -9.125}},
+                            {"order_effect_percent", 0.375},
+                            {"order_interval_percent", {-0.5, 1.25}},
+                            {"hodges_lehmann_percent", -10.5},
+                            {"mde_percent", 1.75},
+                            {"n_pairs", 8},
+                            {"verdict", "FASTER"}};
+  result["analysis"] = {{"cells",
+                         {{{"metrics", {{"load.read_s", {{"effect_percent", 0.0}}}, {"prefill.total_s", effect}}},
+                           {"outputs", {{"identical", true}}},
+                           {"waterfall", {{{"phase", "load.read"}, {"delta_s", -0.0625}, {"interval_s", {-0.07, -0.05}}}}},
+                           {"residual_s", 0.00025}}}}};
+  return result;
+}
+
+std::string read(const fs::path& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// What stands between < and > opens and closes in order, as XML wants it. Empty when it does, else the offending tag.
+std::string first_unbalanced(const std::string& html) {
+  std::vector<std::string> open;
+  for (std::size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
+    const std::size_t end = html.find('>', at);
+    if (end == std::string::npos) return "unclosed <";
+    const std::string tag = html.substr(at + 1, end - at - 1);
+    if (tag.starts_with("!") || tag.ends_with("/")) continue;
+    const std::string name = tag.substr(tag.starts_with("/") ? 1 : 0, tag.find_first_of(" \n", 1) - (tag.starts_with("/") ? 1 : 0));
+    if (!tag.starts_with("/")) {
+      open.push_back(name);
+    } else if (open.empty() || open.back() != name) {
+      return tag;
+    } else {
+      open.pop_back();
+    }
+  }
+  return open.empty() ? "" : open.back();
+}
+
+class Report : public testing::Test {
+ protected:
+  fs::path folder_ = fs::temp_directory_path() / ("crossover-report-" + std::to_string(getpid()));
+
+  void SetUp() override { fs::create_directories(folder_); }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  fs::path save(const std::string& text, const std::string& name = "result.json") {
+    std::ofstream(folder_ / name) << text;
+    return folder_ / name;
+  }
+  std::string html_of(const ordered_json& result, bool publish = false) {
+    write_report({save(result.dump())}, folder_ / "out", publish);
+    return read(folder_ / "out" / "report.html");
+  }
+  std::string error_of(const std::string& text) {
+    try {
+      write_report({save(text)}, folder_ / "out", false);
+    } catch (const std::runtime_error& error) {
+      return error.what();
+    }
+    return "";
+  }
+};
+
+TEST_F(Report, SaysVerdictNumbersAndOrigins) {
+  const std::string html = html_of(sample_result());
+  EXPECT_EQ(first_unbalanced(html), "");
+  for (const char* wanted :
+       {"FASTER", "the interval lies below zero", "B is 10.25 % faster than A in prefill.total_s",
+        "95 % interval: 11.50 % faster to 9.12 % faster", "expected to find: 1.75 %", "over 8 pairs", "-11.50 to -9.12 %", "0.38 %", "-10.50 %",
+        "load.read", "-62.5 ms", "-70 to -50 ms", "250 µs", "CROSSOVER_GDN_PREFILL", "recurrent", "scenario", "default", "Some CPU",
+        "outputs.identical", "f00d", "abc123", "crossover run planted.json", "Flagged samples", "first"})
+    EXPECT_NE(html.find(wanted), std::string::npos) << wanted;
+  EXPECT_LT(html.find("expected to find"), html.find("<h3>"));  // effect, interval and smallest visible effect come first
+  const std::string summary = read(folder_ / "out" / "summary.md");
+  for (const char* wanted : {"## planted: FASTER", "10.25 % faster", "`prefill.total_s` | 1.007 | 0.9075 |", "-62.5 ms"})
+    EXPECT_NE(summary.find(wanted), std::string::npos) << wanted << " in\n" << summary;
+}
+
+TEST_F(Report, NeedsNoNetworkAndNoScript) {
+  const std::string html = html_of(sample_result());
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_EQ(html.find("src="), std::string::npos);
+  EXPECT_EQ(html.find("<link"), std::string::npos);
+  EXPECT_EQ(html.find("url(http"), std::string::npos);
+  EXPECT_NE(html.find("prefers-color-scheme: dark"), std::string::npos);
+}
+
+TEST_F(Report, TraceHoldsThePhases) {
+  html_of(sample_result());
+  const auto trace = ordered_json::parse(read(folder_ / "out" / "trace.json"));
+  int phases = 0;
+  for (const auto& event : trace.at("traceEvents")) {
+    if (event.at("ph") != "X") continue;
+    ++phases;
+    EXPECT_EQ(event.at("name"), "gdn.scan");
+    EXPECT_DOUBLE_EQ(event.at("dur"), 5e5);
+  }
+  EXPECT_EQ(phases, 16);
+}
+
+TEST_F(Report, DrawsEverySample) {
+  const std::string html = html_of(sample_result());
+  const std::string script = read(folder_ / "out" / "plots" / "planted.gp");
+  EXPECT_NE(script.find("\n1 1\n"), std::string::npos) << script;  // the first sample is an A at 1.0
+  EXPECT_NE(script.find("\n16 "), std::string::npos) << script;
+  if (html.find("gnuplot is not installed") != std::string::npos) GTEST_SKIP() << "gnuplot is not installed";
+  EXPECT_NE(html.find("<svg"), std::string::npos);
+  EXPECT_GT(fs::file_size(folder_ / "out" / "plots" / "planted.svg"), 1000u);
+  EXPECT_GT(fs::file_size(folder_ / "out" / "plots" / "planted.png"), 1000u);
+}
+
+TEST_F(Report, GoesOnWithoutGnuplot) {
+  const std::string path = getenv("PATH");
+  setenv("PATH", "/nonexistent", 1);
+  const std::string html = html_of(sample_result());
+  setenv("PATH", path.c_str(), 1);
+  EXPECT_NE(html.find("gnuplot is not installed"), std::string::npos);
+  EXPECT_NE(html.find("10.25 % faster"), std::string::npos);
+  EXPECT_EQ(first_unbalanced(html), "");
+}
+
+TEST_F(Report, EscapesHostileText) {
+  const std::string hostile = "<script>alert(\"x\")</script>&amp;'`touch pwned`$(touch pwned)|\\";
+  ordered_json result = sample_result();
+  result["scenario"]["name"] = hostile, result["scenario"]["question"] = hostile;
+  result["verdict"]["reason"] = hostile, result["verdict"]["word"] = "x\" onload=\"" + hostile;
+  result["plan"]["primary"] = hostile, result["environment"][hostile] = hostile;
+  result["knobs"]["A"][hostile] = {{"value", hostile}, {"origin", hostile}};
+  for (auto& sample : result["samples"]) sample["metrics"][hostile] = 1.5, sample["flags"].push_back(hostile);
+  result["analysis"]["cells"][0]["metrics"][hostile] = {{"effect_percent", 1}, {"verdict", hostile}};
+  result["analysis"]["cells"][0]["waterfall"][0]["phase"] = hostile;
+  const std::string html = html_of(result);
+  EXPECT_EQ(first_unbalanced(html), "");
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_EQ(html.find("onload=\""), std::string::npos);
+  EXPECT_NE(html.find("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;amp;&#39;"), std::string::npos);
+  EXPECT_EQ(read(folder_ / "out" / "summary.md").find("<script"), std::string::npos);
+  EXPECT_FALSE(fs::exists(folder_ / "out" / "plots" / "pwned"));
+  EXPECT_FALSE(fs::exists("pwned"));
+  for (const auto& entry : fs::recursive_directory_iterator(folder_))  // a name is no way out of the folder
+    EXPECT_EQ(entry.path().filename().string().find_first_of("<>`$|&"), std::string::npos) << entry.path();
+}
+
+TEST_F(Report, PublishTakesOutHostAndPaths) {
+  ordered_json result = sample_result();
+  result["verdict"]["reason"] = "on build-box-7 the file /home/someone/models/tiny/a.gguf changed; see http://build-box-7:80/x, 5 tok/s";
+  result["scenario"]["sweep"] = {{"/workload/prompt_tokens", {64, 512}}};
+  result["scenario"]["workload"]["command"] = {"/opt/my tools/prog", "--file=/srv/data/in.txt", "~/x/y.bin"};
+  result["build"]["flags"] = "-I/usr/local/secret/include -O3";
+  result["build"]["note"] = "ran /opt/my tools/prog twice";
+  const std::string html = html_of(result, true);
+  write_report({save(result.dump())}, folder_ / "out", true);
+  for (const fs::path name : {"report.html", "summary.md", "trace.json", "plots/planted.gp"}) {
+    const std::string text = read(folder_ / "out" / name);
+    for (const char* secret : {"build-box-7", "/home", "someone", "/opt", "my tools", "/srv", "~/", "/usr/local", folder_.c_str()})
+      EXPECT_EQ(text.find(secret), std::string::npos) << secret << " in " << name;
+  }
+  for (const char* kept : {"/workload/prompt_tokens", "tiny", "a.gguf", "in.txt", "y.bin", "tok/s", "-O3", "10.25 % faster", "Some CPU"})
+    EXPECT_NE(html.find(kept), std::string::npos) << kept;
+  EXPECT_NE(html_of(result, false).find("/home/someone/models/tiny"), std::string::npos);
+}
+
+TEST_F(Report, SeveralResultsShareOneReport) {
+  ordered_json other = sample_result();
+  other["verdict"] = {{"word", "INCONCLUSIVE"}, {"reason", "too noisy"}, {"exit_code", 2}};
+  write_report({save(sample_result().dump(), "a.json"), save(other.dump(), "b.json")}, folder_ / "out", false);
+  const std::string html = read(folder_ / "out" / "report.html");
+  EXPECT_NE(html.find("too noisy"), std::string::npos);
+  EXPECT_NE(html.find("the interval lies below zero"), std::string::npos);
+  EXPECT_TRUE(fs::exists(folder_ / "out" / "plots" / "planted.gp"));
+  EXPECT_TRUE(fs::exists(folder_ / "out" / "plots" / "planted-2.gp"));
+  EXPECT_EQ(first_unbalanced(html), "");
+}
+
+TEST_F(Report, AbsentValuesAreDashesNeverZero) {
+  ordered_json result = sample_result();
+  for (const char* part : {"analysis", "knobs", "environment", "build", "tool", "plan"}) result.erase(part);
+  result["samples"] = ordered_json::array();
+  EXPECT_NE(html_of(result).find("FASTER"), std::string::npos);
+  result["analysis"]["cells"] = {{{"metrics", {{"t_s", ordered_json::object()}}}}};
+  const std::string html = html_of(result);
+  EXPECT_NE(html.find("<td>t_s</td><td class=\"n\">–</td><td class=\"n\">–</td>"), std::string::npos);
+  EXPECT_EQ(html.find("<td class=\"n\">0</td>"), std::string::npos);
+}
+
+TEST_F(Report, RefusesBrokenFilesInOneLine) {
+  ordered_json newer = sample_result(), shapeless = sample_result(), unjudged = sample_result();
+  newer["schema"] = "crossover.result/999";
+  shapeless["samples"] = 5;
+  unjudged.erase("verdict");
+  const std::string whole = sample_result().dump();
+  const std::vector<std::string> broken{"",
+                                        "{",
+                                        "[]",
+                                        "null",
+                                        "{}",
+                                        whole.substr(0, whole.size() / 2),
+                                        std::string(1'000'000, '['),
+                                        "{\"schema\": \"crossover.result/1\", \"x\": 1e999}",
+                                        "{\"schema\": \"crossover.result/-1\"}",
+                                        "{\"schema\": \"crossover.scenario/1\"}",
+                                        std::string("\x7f" "ELF\x02\0\0", 7),
+                                        newer.dump(),
+                                        shapeless.dump(),
+                                        unjudged.dump()};
+  for (const std::string& text : broken) {
+    const std::string error = error_of(text);
+    EXPECT_NE(error.find("result.json"), std::string::npos) << text.substr(0, 60);
+    EXPECT_EQ(error.find('\n'), std::string::npos) << error;
+  }
+  EXPECT_NE(error_of(newer.dump()).find("newer version"), std::string::npos);
+  EXPECT_THROW(write_report({folder_ / "missing.json"}, folder_ / "out", false), std::runtime_error);
+  EXPECT_THROW(write_report({folder_}, folder_ / "out", false), std::runtime_error);
+  EXPECT_THROW(write_report({}, folder_ / "out", false), std::invalid_argument);
+  EXPECT_THROW(write_report({save(whole)}, save("", "file") / "below", false), std::runtime_error);
+}
+
+TEST_F(Report, WrongTypesInsideDoNotCrash) {
+  const ordered_json good = sample_result();
+  for (const auto& [key, part] : good.items()) {
+    if (key == "schema") continue;
+    for (const ordered_json& wrong : {ordered_json(), ordered_json(-1), ordered_json("x"), ordered_json::array({1, nullptr, "x"}), ordered_json{{"A", 1}}}) {
+      ordered_json result = good;
+      result[key] = wrong;
+      try {
+        write_report({save(result.dump())}, folder_ / "out", true);
+        EXPECT_EQ(first_unbalanced(read(folder_ / "out" / "report.html")), "") << key << " = " << wrong;
+      } catch (const std::runtime_error& error) {
+        EXPECT_NE(std::string(error.what()).find("result.json"), std::string::npos) << error.what();
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace crossover
