@@ -256,8 +256,10 @@ GgufHeader read_gguf_header(const fs::path& path) {
   if (tensor_count > kMaxEntries || tensor_count > in.left() / 33) in.fail(fmt::format("it claims {} tensors", tensor_count));
   if (key_count > kMaxEntries || key_count > in.left() / 13) in.fail(fmt::format("it claims {} metadata entries", key_count));
   for (std::uint64_t i = 0; i < key_count; ++i) {
+    const std::uint64_t start = in.position();
     const std::string key = in.string(kMaxNameBytes, "a metadata key");
     if (!header.metadata.try_emplace(key, read_value(in, key)).second) in.fail(fmt::format("metadata {} appears twice", key));
+    header.entries[key] = {start, in.position() - start};
   }
   if (const auto alignment = header.integer("general.alignment")) {
     if (*alignment < 1 || *alignment > static_cast<std::int64_t>(kMaxAlignment) || !std::has_single_bit(static_cast<std::uint64_t>(*alignment)))

@@ -30,7 +30,11 @@ struct GgufArray {
 using GgufValue = std::variant<std::int64_t, double, bool, std::string, GgufArray>;
 
 struct GgufHeader {
+  struct Range {
+    std::uint64_t offset, bytes;
+  };
   std::map<std::string, GgufValue, std::less<>> metadata;
+  std::map<std::string, Range, std::less<>> entries;  // where key, type and value of an entry lie in the file
   std::uint64_t alignment = 32;
   StoredTensors stored;  // shapes row-major, without leading ones that the file leaves out
 
