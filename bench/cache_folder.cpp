@@ -16,7 +16,8 @@ fs::path cache_folder(const std::string& configured) {
   if (const char* xdg = std::getenv("XDG_CACHE_HOME"); xdg && *xdg == '/') return fs::path(xdg) / "crossover";
   if (const char* home = std::getenv("HOME"); home && *home) return fs::path(home) / ".cache" / "crossover";
   throw std::runtime_error(
-      "asked for the cache folder, but neither CROSSOVER_CACHE_DIR, XDG_CACHE_HOME nor HOME is set; set CROSSOVER_CACHE_DIR");
+      "asked for the cache folder, but neither CROSSOVER_CACHE_DIR, XDG_CACHE_HOME nor HOME is set; set "
+      "CROSSOVER_CACHE_DIR");
 }
 
 namespace {

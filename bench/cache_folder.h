@@ -8,7 +8,8 @@
 
 namespace crossover {
 
-// `configured` (the knob CROSSOVER_CACHE_DIR) where it is not empty, else $XDG_CACHE_HOME/crossover, else ~/.cache/crossover.
+// `configured` (the knob CROSSOVER_CACHE_DIR) where it is not empty, else $XDG_CACHE_HOME/crossover, else
+// ~/.cache/crossover.
 std::filesystem::path cache_folder(const std::string& configured);
 
 struct CacheEntry {
@@ -16,14 +17,15 @@ struct CacheEntry {
   std::uintmax_t bytes;        // of all regular files in it
 };
 
-// Makes the folder where it is missing. A new or empty one gets the tag file that backup programs look for (CACHEDIR.TAG),
-// which is also the proof that everything in it is ours.
+// Makes the folder where it is missing. A new or empty one gets the tag file that backup programs look for
+// (CACHEDIR.TAG), which is also the proof that everything in it is ours.
 void make_cache_folder(const std::filesystem::path& folder);
 
-std::vector<CacheEntry> cache_entries(const std::filesystem::path& folder);  // by name; none where the folder does not exist
+std::vector<CacheEntry> cache_entries(
+    const std::filesystem::path& folder);  // by name; none where the folder does not exist
 
-// Removes every entry and returns what went. std::runtime_error for a folder with entries and without our tag: it may be
-// someone's own.
+// Removes every entry and returns what went. std::runtime_error for a folder with entries and without our tag: it may
+// be someone's own.
 std::vector<CacheEntry> clear_cache(const std::filesystem::path& folder);
 
 }  // namespace crossover

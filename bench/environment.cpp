@@ -57,9 +57,10 @@ void put_line(Json& object, const char* key, const fs::path& path) {
 
 // What decides which kernels run, out of some hundred flags.
 Json features(const std::string& flags) {
-  static const std::set<std::string> kTold{"sse4_2",      "avx",     "avx2",     "fma",         "f16c",      "bmi2",
-                                           "avx512f",     "avx512bw", "avx512dq", "avx512vl",    "avx512_vnni", "avx512_bf16",
-                                           "avx512_fp16", "avx_vnni", "amx_tile", "amx_int8",    "amx_bf16"};
+  static const std::set<std::string> kTold{"sse4_2",      "avx",         "avx2",        "fma",      "f16c",
+                                           "bmi2",        "avx512f",     "avx512bw",    "avx512dq", "avx512vl",
+                                           "avx512_vnni", "avx512_bf16", "avx512_fp16", "avx_vnni", "amx_tile",
+                                           "amx_int8",    "amx_bf16"};
   Json found = Json::array();
   std::istringstream words(flags);
   for (std::string word; words >> word;)
@@ -136,16 +137,18 @@ Json virtualisation_json(const fs::path& root, const std::map<std::string, std::
   if (flags != cpu_info.end()) found["guest"] = (" " + flags->second + " ").find(" hypervisor ") != std::string::npos;
   put_line(found, "vendor", root / "sys/class/dmi/id/sys_vendor");
   put_line(found, "product", root / "sys/class/dmi/id/product_name");
-  if (fs::exists(root / ".dockerenv")) found["container"] = "docker";
-  else if (fs::exists(root / "run/.containerenv")) found["container"] = "podman";
+  if (fs::exists(root / ".dockerenv"))
+    found["container"] = "docker";
+  else if (fs::exists(root / "run/.containerenv"))
+    found["container"] = "podman";
   return found;
 }
 
 Json gpus_json(const fs::path& root) {
   Json gpus = Json::array();
   std::error_code none;
-  for (auto it = fs::directory_iterator(root / "proc/driver/nvidia/gpus", none); !none && it != fs::directory_iterator();
-       it.increment(none)) {
+  for (auto it = fs::directory_iterator(root / "proc/driver/nvidia/gpus", none);
+       !none && it != fs::directory_iterator(); it.increment(none)) {
     const auto info = colon_lines(it->path() / "information");
     if (const auto model = info.find("Model"); model != info.end())
       gpus.push_back({{"model", model->second}, {"bus", it->path().filename().string()}});
@@ -163,7 +166,8 @@ std::string environment_json(const fs::path& root) {
   environment["cpu"] = cpu_json(root, cpu_info);
   environment["memory"] = memory_json(root);
   utsname kernel;
-  if (uname(&kernel) == 0) environment["kernel"] = std::string(kernel.sysname) + " " + kernel.release + " " + kernel.machine;
+  if (uname(&kernel) == 0)
+    environment["kernel"] = std::string(kernel.sysname) + " " + kernel.release + " " + kernel.machine;
   environment["virtualisation"] = virtualisation_json(root, cpu_info);
   if (const auto load = number_of(line_of(root / "proc/loadavg"))) environment["load_before"] = *load;
   if (Json gpus = gpus_json(root); !gpus.empty()) {

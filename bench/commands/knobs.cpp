@@ -20,8 +20,8 @@ std::string allowed(const KnobInfo& knob) {
 void print_text(const Knobs& knobs) {
   for (const KnobInfo& knob : all_knobs()) {
     const KnobValue& now = knobs.all().at(knob.name);
-    fmt::print("{}={}  ({})\n    {}\n    values: {}; default: {}\n", knob.name, now.value, now.origin, knob.meaning, allowed(knob),
-               *knob.default_value ? knob.default_value : "none");
+    fmt::print("{}={}  ({})\n    {}\n    values: {}; default: {}\n", knob.name, now.value, now.origin, knob.meaning,
+               allowed(knob), *knob.default_value ? knob.default_value : "none");
   }
 }
 
@@ -43,7 +43,8 @@ void print_json(const Knobs& knobs) {
 }  // namespace
 
 void add_knobs(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("knobs", "Every knob: type, default, values, meaning, its value here and where that came from");
+  CLI::App* command = app.add_subcommand(
+      "knobs", "Every knob: type, default, values, meaning, its value here and where that came from");
   command->footer("Example: CROSSOVER_GDN_PREFILL=recurrent crossover knobs --json");
   auto json = std::make_shared<bool>(false);
   command->add_flag("--json", *json, "print a JSON array");

@@ -16,9 +16,12 @@ void add_report(CLI::App& app, int&) {
     bool publish = false;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("report", "Write report.html, summary.md, trace.json and plots of result files");
+  CLI::App* command =
+      app.add_subcommand("report", "Write report.html, summary.md, trace.json and plots of result files");
   command->footer("Example: crossover report crossover-out/demo_decode/*/result.json --out report");
-  command->add_option("results", options->results, "result.json of crossover run, one or several")->required()->type_name("RESULT.json");
+  command->add_option("results", options->results, "result.json of crossover run, one or several")
+      ->required()
+      ->type_name("RESULT.json");
   command->add_option("--out", options->out, "folder to write into; made where missing")->required()->type_name("DIR");
   command->add_flag("--publish", options->publish, "leave out host names and absolute paths");
   command->callback([options] {

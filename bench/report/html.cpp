@@ -36,7 +36,9 @@ string cell(const string& text) { return "<td>" + escape_html(text) + "</td>"; }
 string number_cell(const string& text) { return "<td class=\"n\">" + escape_html(text) + "</td>"; }
 
 string table(const string& head, const string& rows) {
-  return rows.empty() ? "" : "<div class=\"scroll\"><table>\n<thead><tr>" + head + "</tr></thead>\n<tbody>\n" + rows + "</tbody>\n</table></div>\n";
+  return rows.empty() ? ""
+                      : "<div class=\"scroll\"><table>\n<thead><tr>" + head + "</tr></thead>\n<tbody>\n" + rows +
+                            "</tbody>\n</table></div>\n";
 }
 
 string facts(const char* title, const std::vector<Fact>& list) {
@@ -49,30 +51,41 @@ string facts(const char* title, const std::vector<Fact>& list) {
 string metric_table(const CellView& view, const string& primary) {
   string rows;
   for (const MetricRow& row : view.metrics)
-    rows += string(row.name == primary ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + number_cell(number(row.a)) + number_cell(number(row.b)) +
-            number_cell(percent(row.effect_percent)) + number_cell(percent(row.interval_percent)) + number_cell(percent(row.mde_percent)) +
+    rows += string(row.name == primary ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) +
+            number_cell(number(row.a)) + number_cell(number(row.b)) + number_cell(percent(row.effect_percent)) +
+            number_cell(percent(row.interval_percent)) + number_cell(percent(row.mde_percent)) +
             number_cell(percent(row.hodges_lehmann_percent)) + number_cell(percent(row.order_effect_percent)) +
-            number_cell(percent(row.order_interval_percent)) + number_cell(number(row.n_pairs)) + cell(row.verdict) + "</tr>\n";
+            number_cell(percent(row.order_interval_percent)) + number_cell(number(row.n_pairs)) + cell(row.verdict) +
+            "</tr>\n";
   if (rows.empty()) return "";
   return "<h3>Metrics</h3>\n" +
-         table("<th>metric</th><th class=\"n\">A median</th><th class=\"n\">B median</th><th class=\"n\">B against A</th>"
-               "<th class=\"n\">95 % interval</th><th class=\"n\">could find</th><th class=\"n\">Hodges-Lehmann</th>"
-               "<th class=\"n\">order effect</th><th class=\"n\">its interval</th><th class=\"n\">pairs</th><th>verdict</th>",
-               rows) +
-         paragraph("B against A is in time, for rates as well: negative is faster. Medians are of the samples, in the metric's own unit; effects come "
-                   "from pairs. The primary metric alone decides.",
-                   "note");
+         table(
+             "<th>metric</th><th class=\"n\">A median</th><th class=\"n\">B median</th><th class=\"n\">B against A</th>"
+             "<th class=\"n\">95 % interval</th><th class=\"n\">could find</th><th class=\"n\">Hodges-Lehmann</th>"
+             "<th class=\"n\">order effect</th><th class=\"n\">its interval</th><th "
+             "class=\"n\">pairs</th><th>verdict</th>",
+             rows) +
+         paragraph(
+             "B against A is in time, for rates as well: negative is faster. Medians are of the samples, in the "
+             "metric's own unit; effects come "
+             "from pairs. The primary metric alone decides.",
+             "note");
 }
 
 string phase_table(const CellView& view) {
   string rows;
   for (const PhaseRow& row : view.phases)
-    rows += "<tr>" + cell(row.name) + number_cell(seconds(row.a_s)) + number_cell(seconds(row.b_s)) + number_cell(seconds(row.delta_s)) +
-            number_cell(seconds(row.interval_s)) + "</tr>\n";
+    rows += "<tr>" + cell(row.name) + number_cell(seconds(row.a_s)) + number_cell(seconds(row.b_s)) +
+            number_cell(seconds(row.delta_s)) + number_cell(seconds(row.interval_s)) + "</tr>\n";
   if (rows.empty()) return "";
-  if (view.residual_s) rows += "<tr>" + cell("residual") + number_cell("") + number_cell("") + number_cell(seconds(view.residual_s)) + number_cell("") + "</tr>\n";
+  if (view.residual_s)
+    rows += "<tr>" + cell("residual") + number_cell("") + number_cell("") + number_cell(seconds(view.residual_s)) +
+            number_cell("") + "</tr>\n";
   return "<h3>Where the difference is</h3>\n" +
-         table("<th>phase</th><th class=\"n\">A</th><th class=\"n\">B</th><th class=\"n\">B - A</th><th class=\"n\">95 % interval</th>", rows) +
+         table(
+             "<th>phase</th><th class=\"n\">A</th><th class=\"n\">B</th><th class=\"n\">B - A</th><th class=\"n\">95 % "
+             "interval</th>",
+             rows) +
          paragraph("The differences and the residual add up to the difference of the whole.", "note");
 }
 
@@ -87,17 +100,19 @@ string flagged(const ResultView& result) {
     if (sample.ok && sample.flags.empty()) continue;
     string flags = sample.ok ? "" : "failed";
     for (const string& flag : sample.flags) flags += (flags.empty() ? "" : ", ") + flag;
-    rows += "<tr>" + number_cell(fmt::format("{}", sample.position)) + cell(sample.arm) + number_cell(fmt::format("{}", sample.pair)) + cell(flags) + "</tr>\n";
+    rows += "<tr>" + number_cell(fmt::format("{}", sample.position)) + cell(sample.arm) +
+            number_cell(fmt::format("{}", sample.pair)) + cell(flags) + "</tr>\n";
   }
   if (rows.empty()) return "";
-  return "<h3>Flagged samples</h3>\n" + table("<th class=\"n\">position</th><th>arm</th><th class=\"n\">pair</th><th>flags</th>", rows);
+  return "<h3>Flagged samples</h3>\n" +
+         table("<th class=\"n\">position</th><th>arm</th><th class=\"n\">pair</th><th>flags</th>", rows);
 }
 
 string knobs(const ResultView& result) {
   string rows;
   for (const KnobRow& row : result.knobs)
-    rows += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) + cell(row.a_origin) + cell(row.b) + cell(row.b_origin) +
-            "</tr>\n";
+    rows += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) +
+            cell(row.a_origin) + cell(row.b) + cell(row.b_origin) + "</tr>\n";
   if (rows.empty()) return "";
   return "<h3>Knobs</h3>\n" + table("<th>knob</th><th>A</th><th>from</th><th>B</th><th>from</th>", rows);
 }
@@ -105,16 +120,22 @@ string knobs(const ResultView& result) {
 string reproduce(const ResultView& result) {
   if (result.scenario.empty()) return "";
   const string name = file_stem(result.name) + ".json";
-  return "<h3>How to reproduce</h3>\n" + paragraph("Save the scenario below as " + name + ", then:") + "<pre>crossover run " + escape_html(name) +
-         " --out again</pre>\n<details><summary>The scenario as it ran</summary>\n<pre>" + escape_html(result.scenario) + "</pre>\n</details>\n";
+  return "<h3>How to reproduce</h3>\n" + paragraph("Save the scenario below as " + name + ", then:") +
+         "<pre>crossover run " + escape_html(name) +
+         " --out again</pre>\n<details><summary>The scenario as it ran</summary>\n<pre>" +
+         escape_html(result.scenario) + "</pre>\n</details>\n";
 }
 
 string section(const Page& page, std::size_t index) {
   const ResultView& result = page.result;
-  string text = fmt::format("<section id=\"r{}\">\n<h2>{}</h2>\n", index, escape_html(result.name)) + paragraph(result.question);
-  const MetricRow* primary = result.cells.empty() || result.cells.front().metrics.empty() ? nullptr : &result.cells.front().metrics.front();
-  const bool known = result.word == "FASTER" || result.word == "EQUIVALENT" || result.word == "SLOWER" || result.word == "INVALID";
-  text += fmt::format("<div class=\"verdict {}\">\n<strong>{}</strong>\n", known ? result.word : "", escape_html(result.word));
+  string text =
+      fmt::format("<section id=\"r{}\">\n<h2>{}</h2>\n", index, escape_html(result.name)) + paragraph(result.question);
+  const MetricRow* primary =
+      result.cells.empty() || result.cells.front().metrics.empty() ? nullptr : &result.cells.front().metrics.front();
+  const bool known =
+      result.word == "FASTER" || result.word == "EQUIVALENT" || result.word == "SLOWER" || result.word == "INVALID";
+  text += fmt::format("<div class=\"verdict {}\">\n<strong>{}</strong>\n", known ? result.word : "",
+                      escape_html(result.word));
   if (primary && result.cells.size() == 1) text += paragraph(sentence(result, *primary));
   text += paragraph(result.reason) + "</div>\n";
   for (std::size_t i = 0; i < result.cells.size(); ++i) {
@@ -126,22 +147,24 @@ string section(const Page& page, std::size_t index) {
     if (i < page.plots.size()) text += figure(page.plots[i]);
     text += metric_table(view, result.primary) + phase_table(view) + facts("Gates", view.gates);
   }
-  text += flagged(result) + facts("What the arms are", result.difference) + knobs(result) + facts("Plan", result.plan) + facts("Build", result.build) +
-          facts("Environment", result.environment) + reproduce(result);
+  text += flagged(result) + facts("What the arms are", result.difference) + knobs(result) + facts("Plan", result.plan) +
+          facts("Build", result.build) + facts("Environment", result.environment) + reproduce(result);
   return text + paragraph("Source: " + result.file, "note") + "</section>\n";
 }
 
 }  // namespace
 
 string html(const std::vector<Page>& pages) {
-  string text = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-                "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>Crossover report</title>\n<style>";
+  string text =
+      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>Crossover "
+      "report</title>\n<style>";
   text += string(kStyle) + "</style>\n</head>\n<body>\n<h1>Crossover report</h1>\n";
   if (pages.size() > 1) {
     string rows;
     for (std::size_t i = 0; i < pages.size(); ++i)
-      rows += fmt::format("<tr><td><a href=\"#r{}\">{}</a></td>", i, escape_html(pages[i].result.name)) + cell(pages[i].result.word) +
-              cell(pages[i].result.reason) + "</tr>\n";
+      rows += fmt::format("<tr><td><a href=\"#r{}\">{}</a></td>", i, escape_html(pages[i].result.name)) +
+              cell(pages[i].result.word) + cell(pages[i].result.reason) + "</tr>\n";
     text += table("<th>scenario</th><th>verdict</th><th>why</th>", rows);
   }
   for (std::size_t i = 0; i < pages.size(); ++i) text += section(pages[i], i);

@@ -15,8 +15,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kDepthLimit = 64;                              // real files use ten levels
-constexpr std::uintmax_t kFileLimitBytes = 512u << 20;       // a week of samples stays far below
+constexpr int kDepthLimit = 64;                         // real files use ten levels
+constexpr std::uintmax_t kFileLimitBytes = 512u << 20;  // a week of samples stays far below
 constexpr std::string_view kSchema = "crossover.result/";
 constexpr int kNewestVersion = 1;
 
@@ -60,7 +60,8 @@ std::optional<Interval> interval(const Json& object, const char* key) {
 void flatten(const Json& value, const std::string& name, std::vector<Fact>& facts) {
   if (value.is_object()) {
     for (const auto& [key, item] : value.items()) flatten(item, name.empty() ? key : name + "." + key, facts);
-  } else if (value.is_array() && std::none_of(value.begin(), value.end(), [](const Json& item) { return item.is_structured(); })) {
+  } else if (value.is_array() &&
+             std::none_of(value.begin(), value.end(), [](const Json& item) { return item.is_structured(); })) {
     std::string line;
     for (const Json& item : value) line += (line.empty() ? "" : ", ") + text_of(item);
     facts.push_back({name, line});
@@ -80,7 +81,8 @@ SampleView sample_of(const Json& json) {
   sample.arm = text(json, "arm");
   sample.pair = whole(json, "pair"), sample.position = whole(json, "position"), sample.cell = whole(json, "cell");
   const Json& exit = member(json, "exit");
-  sample.ok = exit.is_null() || exit == 0 || exit == "ok" || (exit.is_object() && (member(exit, "ok") == true || member(exit, "code") == 0));
+  sample.ok = exit.is_null() || exit == 0 || exit == "ok" ||
+              (exit.is_object() && (member(exit, "ok") == true || member(exit, "code") == 0));
   if (const Json& metrics = member(json, "metrics"); metrics.is_object())
     for (const auto& [name, value] : metrics.items())
       if (const auto number = optional_number(value)) sample.metrics[name] = *number;
@@ -89,16 +91,19 @@ SampleView sample_of(const Json& json) {
   if (const Json& phases = member(json, "phases"); phases.is_array())
     for (const Json& phase : phases) {
       const auto start_s = number(phase, "start_s"), duration_s = number(phase, "duration_s");
-      if (start_s && duration_s) sample.phases.push_back({text(phase, "name"), whole(phase, "rank"), *start_s, *duration_s});
+      if (start_s && duration_s)
+        sample.phases.push_back({text(phase, "name"), whole(phase, "rank"), *start_s, *duration_s});
     }
   return sample;
 }
 
-std::optional<double> median_of(const std::vector<SampleView>& samples, long cell, const char* arm, const std::string& metric) {
+std::optional<double> median_of(const std::vector<SampleView>& samples, long cell, const char* arm,
+                                const std::string& metric) {
   std::vector<double> values;
   for (const SampleView& sample : samples)
     if (sample.ok && sample.cell == cell && sample.arm == arm)
-      if (const auto found = sample.metrics.find(metric); found != sample.metrics.end()) values.push_back(found->second);
+      if (const auto found = sample.metrics.find(metric); found != sample.metrics.end())
+        values.push_back(found->second);
   if (values.empty()) return std::nullopt;
   std::sort(values.begin(), values.end());
   const std::size_t middle = values.size() / 2;
@@ -120,7 +125,8 @@ MetricRow metric_of(const std::string& name, const Json& json) {
   return row;
 }
 
-std::optional<double> mean_phase(const std::vector<SampleView>& samples, long cell, const char* arm, const std::string& phase) {
+std::optional<double> mean_phase(const std::vector<SampleView>& samples, long cell, const char* arm,
+                                 const std::string& phase) {
   double sum = 0;
   int count = 0;
   for (const SampleView& sample : samples) {
@@ -146,12 +152,14 @@ CellView cell_of(const Json& json, long index, const ResultView& result) {
       row.a = median_of(result.samples, index, "A", name), row.b = median_of(result.samples, index, "B", name);
       cell.metrics.push_back(std::move(row));
     }
-  std::stable_partition(cell.metrics.begin(), cell.metrics.end(), [&](const MetricRow& row) { return row.name == result.primary; });
+  std::stable_partition(cell.metrics.begin(), cell.metrics.end(),
+                        [&](const MetricRow& row) { return row.name == result.primary; });
   if (const Json& waterfall = member(json, "waterfall"); waterfall.is_array())
     for (const Json& step : waterfall) {
       const std::string phase = text(step, "phase");
-      cell.phases.push_back({phase, mean_phase(result.samples, index, "A", phase), mean_phase(result.samples, index, "B", phase),
-                             number(step, "delta_s"), interval(step, "interval_s")});
+      cell.phases.push_back({phase, mean_phase(result.samples, index, "A", phase),
+                             mean_phase(result.samples, index, "B", phase), number(step, "delta_s"),
+                             interval(step, "interval_s")});
     }
   cell.residual_s = number(json, "residual_s");
   for (const char* gate : {"outputs", "controls", "determinism", "path", "paths", "page_cache", "flags"})
@@ -183,8 +191,10 @@ void check_schema(const Json& json) {
   if (version.empty() || version.size() > 4 || version.find_first_not_of("0123456789") != std::string::npos)
     throw std::runtime_error("its schema is '" + schema.substr(0, 80) + "'");
   if (std::stoi(version) > kNewestVersion)
-    throw std::runtime_error(fmt::format("it was written by a newer version (schema {}, this one knows up to {})", version, kNewestVersion));
-  if (!member(json, "verdict").is_object() || text(member(json, "verdict"), "word").empty()) throw std::runtime_error("it has no verdict");
+    throw std::runtime_error(
+        fmt::format("it was written by a newer version (schema {}, this one knows up to {})", version, kNewestVersion));
+  if (!member(json, "verdict").is_object() || text(member(json, "verdict"), "word").empty())
+    throw std::runtime_error("it has no verdict");
   if (!member(json, "samples").is_array()) throw std::runtime_error("it has no samples");
 }
 
@@ -192,7 +202,8 @@ Json parse(const std::filesystem::path& file) {
   std::error_code failed;
   const std::uintmax_t bytes = std::filesystem::file_size(file, failed);
   if (failed) throw std::runtime_error(failed.message());
-  if (bytes > kFileLimitBytes) throw std::runtime_error(fmt::format("it has {} bytes, at most {} are read", bytes, kFileLimitBytes));
+  if (bytes > kFileLimitBytes)
+    throw std::runtime_error(fmt::format("it has {} bytes, at most {} are read", bytes, kFileLimitBytes));
   std::ifstream stream(file, std::ios::binary);
   if (!stream) throw std::runtime_error("it cannot be opened");
   return Json::parse(stream, [](int depth, Json::parse_event_t, Json&) {
@@ -207,16 +218,20 @@ ResultView view_of(const Json& json) {
   result.name = text(scenario, "name"), result.question = text(scenario, "question");
   result.word = text(verdict, "word"), result.reason = text(verdict, "reason");
   result.primary = text(plan, "primary").empty() ? text(member(scenario, "plan"), "primary") : text(plan, "primary");
-  result.plan = facts_of(plan), result.build = facts_of(member(json, "build")), result.environment = facts_of(member(json, "environment"));
-  if (const std::string tool = text(json, "tool"); !tool.empty()) result.build.insert(result.build.begin(), {"tool", tool});
+  result.plan = facts_of(plan), result.build = facts_of(member(json, "build")),
+  result.environment = facts_of(member(json, "environment"));
+  if (const std::string tool = text(json, "tool"); !tool.empty())
+    result.build.insert(result.build.begin(), {"tool", tool});
   result.difference = facts_of(member(scenario, "arms"));
   result.knobs = knobs_of(member(json, "knobs"));
   for (const Json& sample : member(json, "samples")) result.samples.push_back(sample_of(sample));
-  std::stable_sort(result.samples.begin(), result.samples.end(), [](const auto& x, const auto& y) { return x.position < y.position; });
+  std::stable_sort(result.samples.begin(), result.samples.end(),
+                   [](const auto& x, const auto& y) { return x.position < y.position; });
   const Json& analysis = member(json, "analysis");
   const Json& cells = analysis.is_array() ? analysis : member(analysis, "cells");
   if (cells.is_array()) {
-    for (const Json& cell : cells) result.cells.push_back(cell_of(cell, static_cast<long>(result.cells.size()), result));
+    for (const Json& cell : cells)
+      result.cells.push_back(cell_of(cell, static_cast<long>(result.cells.size()), result));
   } else if (analysis.is_object()) {
     result.cells.push_back(cell_of(analysis, 0, result));
   }
@@ -229,8 +244,11 @@ ResultView view_of(const Json& json) {
 ResultView load_result(const std::filesystem::path& file, bool publish) {
   const auto refuse = [&](const std::string& why) -> std::runtime_error {
     std::string line = why;  // a parser's message may quote the file
-    std::replace_if(line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e; }, '?');
-    return std::runtime_error("cannot report " + file.string() + ": " + line.substr(0, 300) + "; give a result.json of crossover run");
+    std::replace_if(
+        line.begin(), line.end(),
+        [](char c) { return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e; }, '?');
+    return std::runtime_error("cannot report " + file.string() + ": " + line.substr(0, 300) +
+                              "; give a result.json of crossover run");
   };
   try {
     Json json = parse(file);

@@ -17,12 +17,13 @@ string row(std::initializer_list<string> cells) {
 
 string metrics(const CellView& cell) {
   if (cell.metrics.empty()) return "";
-  string text = row({"metric", "A median", "B median", "B against A", "95 % interval", "could find", "order effect", "verdict"}) +
-                "|---|---|---|---|---|---|---|---|\n";
+  string text =
+      row({"metric", "A median", "B median", "B against A", "95 % interval", "could find", "order effect", "verdict"}) +
+      "|---|---|---|---|---|---|---|---|\n";
   for (const MetricRow& metric : cell.metrics)
-    text += row({"`" + escape_markdown(metric.name) + "`", number(metric.a), number(metric.b), percent(metric.effect_percent),
-                 percent(metric.interval_percent), percent(metric.mde_percent), percent(metric.order_effect_percent),
-                 escape_markdown(metric.verdict)});
+    text += row({"`" + escape_markdown(metric.name) + "`", number(metric.a), number(metric.b),
+                 percent(metric.effect_percent), percent(metric.interval_percent), percent(metric.mde_percent),
+                 percent(metric.order_effect_percent), escape_markdown(metric.verdict)});
   return text + "\n";
 }
 
@@ -30,18 +31,21 @@ string phases(const CellView& cell) {
   if (cell.phases.empty()) return "";
   string text = row({"phase", "A", "B", "B - A", "95 % interval"}) + "|---|---|---|---|---|\n";
   for (const PhaseRow& phase : cell.phases)
-    text += row({escape_markdown(phase.name), seconds(phase.a_s), seconds(phase.b_s), seconds(phase.delta_s), seconds(phase.interval_s)});
+    text += row({escape_markdown(phase.name), seconds(phase.a_s), seconds(phase.b_s), seconds(phase.delta_s),
+                 seconds(phase.interval_s)});
   text += row({"residual", "", "", seconds(cell.residual_s), ""});
   return text + "\n";
 }
 
 string section(const Page& page) {
   const ResultView& result = page.result;
-  string text = fmt::format("## {}: {}\n\n{}\n\n", escape_markdown(result.name), escape_markdown(result.word), escape_markdown(result.question));
+  string text = fmt::format("## {}: {}\n\n{}\n\n", escape_markdown(result.name), escape_markdown(result.word),
+                            escape_markdown(result.question));
   text += escape_markdown(result.reason) + "\n\n";
   for (std::size_t i = 0; i < result.cells.size(); ++i) {
     const CellView& cell = result.cells[i];
-    if (result.cells.size() > 1) text += fmt::format("### {} {}\n\n", escape_markdown(cell.name), escape_markdown(cell.word));
+    if (result.cells.size() > 1)
+      text += fmt::format("### {} {}\n\n", escape_markdown(cell.name), escape_markdown(cell.word));
     if (!cell.metrics.empty()) text += escape_markdown(sentence(result, cell.metrics.front())) + "\n\n";
     if (i < page.plots.size()) {
       const Plot& plot = page.plots[i];
@@ -60,7 +64,8 @@ string markdown(const std::vector<Page>& pages) {
   if (pages.size() > 1) {
     text += row({"scenario", "verdict", "why"}) + "|---|---|---|\n";
     for (const Page& page : pages)
-      text += row({escape_markdown(page.result.name), escape_markdown(page.result.word), escape_markdown(page.result.reason)});
+      text += row(
+          {escape_markdown(page.result.name), escape_markdown(page.result.word), escape_markdown(page.result.reason)});
     text += "\n";
   }
   for (const Page& page : pages) text += section(page);

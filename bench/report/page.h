@@ -15,7 +15,7 @@ struct Page {
 };
 
 std::string markdown(const std::vector<Page>& pages);
-std::string html(const std::vector<Page>& pages);      // self-contained: no network, no script
+std::string html(const std::vector<Page>& pages);        // self-contained: no network, no script
 std::string trace_json(const std::vector<Page>& pages);  // phases of every sample, for a trace viewer
 
 }  // namespace crossover::report

@@ -76,25 +76,32 @@ std::string script_of(const ResultView& result, const CellView& cell, long index
   const MetricRow* primary = cell.metrics.empty() ? nullptr : &cell.metrics.front();
   std::string plots;
   const auto add_arm = [&](const char* arm, const char* color, int shape, const std::optional<double>& median) {
-    plots += fmt::format("{}${} using 1:2 with points pt {} ps 0.9 lc rgb '{}' title '{}'", plots.empty() ? "plot " : ", \\\n  ", arm, shape,
-                         color, arm);
-    if (median) plots += fmt::format(", \\\n  {} with lines dt 2 lw 1.2 lc rgb '{}' title '{} median'", *median, color, arm);
+    plots += fmt::format("{}${} using 1:2 with points pt {} ps 0.9 lc rgb '{}' title '{}'",
+                         plots.empty() ? "plot " : ", \\\n  ", arm, shape, color, arm);
+    if (median)
+      plots += fmt::format(", \\\n  {} with lines dt 2 lw 1.2 lc rgb '{}' title '{} median'", *median, color, arm);
   };
   add_arm("A", kColorA, 7, primary ? primary->a : std::nullopt);
   add_arm("B", kColorB, 9, primary ? primary->b : std::nullopt);
   std::string script = "# Every sample of the primary metric in the order it ran.\n";
   script += data_block("A", result, index, "A") + data_block("B", result, index, "B");
   script += fmt::format(
-      "set xlabel 'sample, in the order they ran'\nset ylabel '{}'\nset xrange [0:{}]\nset offsets 0, 0, graph 0.08, graph 0.08\n"
+      "set xlabel 'sample, in the order they ran'\nset ylabel '{}'\nset xrange [0:{}]\nset offsets 0, 0, graph 0.08, "
+      "graph 0.08\n"
       "set key outside right top\nset grid ytics lt 1 lw 0.4 lc rgb '#888888'\n",
       label(result.primary), result.samples.size() + 1);
-  script += fmt::format("set terminal svg size 860,300 noenhanced font 'sans-serif,12'\nset output '{}.svg'\n{}\n", stem, plots);
-  script += fmt::format("set terminal pngcairo size 1720,600 noenhanced font 'sans-serif,12' fontscale 2 pointscale 2 linewidth 2\nset output '{}.png'\nreplot\n", stem);
+  script += fmt::format("set terminal svg size 860,300 noenhanced font 'sans-serif,12'\nset output '{}.svg'\n{}\n",
+                        stem, plots);
+  script += fmt::format(
+      "set terminal pngcairo size 1720,600 noenhanced font 'sans-serif,12' fontscale 2 pointscale 2 linewidth 2\nset "
+      "output '{}.png'\nreplot\n",
+      stem);
   return script;
 }
 
 void replace_all(std::string& text, const std::string& from, const std::string& to) {
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
 }
 
 // The picture without its XML head, in the text colour of the page, with ids that no other picture of the page has.
@@ -116,7 +123,8 @@ std::string inline_svg(std::string svg, const std::string& stem) {
 
 std::string file_stem(const std::string& name) {
   std::string stem;
-  for (const char c : name.substr(0, 80)) stem += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' ? c : '-';
+  for (const char c : name.substr(0, 80))
+    stem += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' ? c : '-';
   if (stem.empty() || stem.front() == '.' || stem.front() == '-') stem.insert(0, "result");
   return stem;
 }
@@ -127,8 +135,8 @@ std::vector<Plot> draw_strip_plots(const ResultView& result, const std::string& 
     Plot plot;
     plot.cell = static_cast<long>(i);
     plot.stem = result.cells.size() > 1 ? fmt::format("{}-cell{}", stem, i + 1) : stem;
-    plot.caption = fmt::format("Every sample of {} in the order it ran{}{}", result.primary, result.cells[i].name.empty() ? "" : ", ",
-                               result.cells[i].name);
+    plot.caption = fmt::format("Every sample of {} in the order it ran{}{}", result.primary,
+                               result.cells[i].name.empty() ? "" : ", ", result.cells[i].name);
     const bool any = std::any_of(result.samples.begin(), result.samples.end(), [&](const SampleView& sample) {
       return sample.cell == plot.cell && sample.ok && sample.metrics.contains(result.primary);
     });
@@ -139,7 +147,8 @@ std::vector<Plot> draw_strip_plots(const ResultView& result, const std::string& 
       std::ofstream file(plots_dir / script);
       file << script_of(result, result.cells[i], plot.cell, plot.stem);
       file.close();
-      if (!file) throw std::runtime_error("cannot write " + (plots_dir / script).string() + "; give another folder with --out");
+      if (!file)
+        throw std::runtime_error("cannot write " + (plots_dir / script).string() + "; give another folder with --out");
       plot.trouble = run_gnuplot(plots_dir, script);
       if (plot.trouble.empty()) plot.svg = inline_svg(read_file(plots_dir / (plot.stem + ".svg")), plot.stem);
     }

@@ -30,7 +30,8 @@ std::string_view last_component(std::string_view path) {
 }
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
+  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
+    text.replace(at, from.size(), to);
 }
 
 // Whole words only: a host named "ab" must not be cut out of "table".
@@ -48,7 +49,8 @@ class Stripper {
  public:
   explicit Stripper(const Json& result) {
     if (const auto environment = result.find("environment"); environment != result.end() && environment->is_object())
-      if (const auto host = environment->find("host"); host != environment->end() && host->is_string()) host_ = host->get<std::string>();
+      if (const auto host = environment->find("host"); host != environment->end() && host->is_string())
+        host_ = host->get<std::string>();
     collect(result);
     // Longest first, so that a folder inside another goes as a whole.
     std::sort(folders_.begin(), folders_.end(), [](const auto& x, const auto& y) { return x.size() > y.size(); });
@@ -100,7 +102,8 @@ class Stripper {
       if (i > 0 && kEnd.find(text[i - 1]) != std::string_view::npos) word = i;
       const std::string_view before = text.substr(word, i - word);
       // "/x", "name=/x" and the compiler's "-I/x" start a path; "tok/s" and "a/b" do not.
-      const bool starts = before.empty() || before.back() == '=' || (before.front() == '-' && before.size() < 256 && before.find('/') == std::string_view::npos);
+      const bool starts = before.empty() || before.back() == '=' ||
+                          (before.front() == '-' && before.size() < 256 && before.find('/') == std::string_view::npos);
       if (text.substr(i).starts_with("://")) {
         const std::size_t end = std::min(text.find_first_of(" \t\n\r\"'`,;()[]{}<>|", i + 3), text.size());
         const std::size_t slash = std::min(text.find('/', i + 3), end);

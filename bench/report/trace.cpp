@@ -13,7 +13,8 @@ std::string trace_json(const std::vector<Page>& pages) {
       ++process;
       if (sample.phases.empty()) continue;
       const std::string name = page.result.name + " " + sample.arm + " pair " + std::to_string(sample.pair);
-      events.push_back({{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"tid", 0}, {"args", {{"name", name}}}});
+      events.push_back(
+          {{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"tid", 0}, {"args", {{"name", name}}}});
       for (const SampleView::Phase& phase : sample.phases)
         events.push_back({{"ph", "X"},
                           {"name", phase.name},

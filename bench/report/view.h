@@ -60,15 +60,15 @@ struct KnobRow {
 };
 
 struct ResultView {
-  std::string file;                   // its name, without a folder
+  std::string file;  // its name, without a folder
   std::string name, question;
-  std::string word, reason;           // FASTER, EQUIVALENT, SLOWER, INCONCLUSIVE, INVALID; one sentence
+  std::string word, reason;  // FASTER, EQUIVALENT, SLOWER, INCONCLUSIVE, INVALID; one sentence
   std::string primary;
   std::vector<Fact> plan, build, environment, difference;  // difference: what arm B has that A has not
   std::vector<KnobRow> knobs;
   std::vector<CellView> cells;
-  std::vector<SampleView> samples;    // in the order they ran
-  std::string scenario;               // the file that ran, indented JSON
+  std::vector<SampleView> samples;  // in the order they ran
+  std::string scenario;             // the file that ran, indented JSON
 };
 
 // std::runtime_error naming the file for anything that is not a result of this program or of an older version of it.

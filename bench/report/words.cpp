@@ -31,11 +31,21 @@ std::string escape_html(std::string_view text) {
   std::string escaped;
   for (const char c : text) {
     switch (c) {
-      case '&': escaped += "&amp;"; break;
-      case '<': escaped += "&lt;"; break;
-      case '>': escaped += "&gt;"; break;
-      case '"': escaped += "&quot;"; break;
-      case '\'': escaped += "&#39;"; break;
+      case '&':
+        escaped += "&amp;";
+        break;
+      case '<':
+        escaped += "&lt;";
+        break;
+      case '>':
+        escaped += "&gt;";
+        break;
+      case '"':
+        escaped += "&quot;";
+        break;
+      case '\'':
+        escaped += "&#39;";
+        break;
       default:
         if (static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t') escaped += c;
     }
@@ -46,12 +56,18 @@ std::string escape_html(std::string_view text) {
 std::string escape_markdown(std::string_view text) {
   std::string escaped;
   for (const char c : text) {
-    if (c == '<') escaped += "&lt;";
-    else if (c == '>') escaped += "&gt;";
-    else if (c == '&') escaped += "&amp;";
-    else if (static_cast<unsigned char>(c) < 0x20) escaped += ' ';
-    else if (std::string_view("\\`*[]|~").find(c) != std::string_view::npos) (escaped += '\\') += c;
-    else escaped += c;
+    if (c == '<')
+      escaped += "&lt;";
+    else if (c == '>')
+      escaped += "&gt;";
+    else if (c == '&')
+      escaped += "&amp;";
+    else if (static_cast<unsigned char>(c) < 0x20)
+      escaped += ' ';
+    else if (std::string_view("\\`*[]|~").find(c) != std::string_view::npos)
+      (escaped += '\\') += c;
+    else
+      escaped += c;
   }
   return escaped;
 }
@@ -86,12 +102,15 @@ std::string sentence(const ResultView& result, const MetricRow& primary) {
   if (!primary.effect_percent) return fmt::format("No effect could be computed for {}.", primary.name);
   std::string text = fmt::format("B is {} than A in {}", change(*primary.effect_percent), primary.name);
   if (primary.interval_percent)
-    text += fmt::format(" (95 % interval: {} to {})", change(primary.interval_percent->low), change(primary.interval_percent->high));
+    text += fmt::format(" (95 % interval: {} to {})", change(primary.interval_percent->low),
+                        change(primary.interval_percent->high));
   else
     text += " (too few pairs for an interval)";
   if (primary.n_pairs) text += fmt::format(", over {:.0f} pairs in both orders", *primary.n_pairs);
   text += ".";
-  if (primary.mde_percent) text += fmt::format(" The smallest effect that this plan could be expected to find: {:.2f} %.", *primary.mde_percent);
+  if (primary.mde_percent)
+    text +=
+        fmt::format(" The smallest effect that this plan could be expected to find: {:.2f} %.", *primary.mde_percent);
   if (result.word == "INVALID") text += " The run is INVALID, so this number answers nothing.";
   return text;
 }

@@ -9,18 +9,19 @@
 
 namespace crossover::report {
 
-std::string escape_html(std::string_view text);      // also safe inside a quoted attribute; control characters are dropped
+std::string escape_html(std::string_view text);  // also safe inside a quoted attribute; control characters are dropped
 std::string escape_markdown(std::string_view text);  // for a table cell: one line, nothing of it is markup
 
-std::string number(double value);                                // four significant digits: 0.01234, 1.235, 1.235e+09
-std::string number(const std::optional<double>& value);          // an absent value is a dash
-std::string percent(const std::optional<double>& value);         // "-12.3 %"
-std::string percent(const std::optional<Interval>& interval);    // "-14.5 to -10.1 %"
-std::string seconds(const std::optional<double>& value);         // "12.3 ms"
+std::string number(double value);                              // four significant digits: 0.01234, 1.235, 1.235e+09
+std::string number(const std::optional<double>& value);        // an absent value is a dash
+std::string percent(const std::optional<double>& value);       // "-12.3 %"
+std::string percent(const std::optional<Interval>& interval);  // "-14.5 to -10.1 %"
+std::string seconds(const std::optional<double>& value);       // "12.3 ms"
 std::string seconds(const std::optional<Interval>& interval);
-std::string change(double effect_percent);                       // "12.3 % faster", "12.3 % slower"
+std::string change(double effect_percent);  // "12.3 % faster", "12.3 % slower"
 
-// The verdict in words, from the row of the primary metric: effect, interval, smallest effect that could have been seen.
+// The verdict in words, from the row of the primary metric: effect, interval, smallest effect that could have been
+// seen.
 std::string sentence(const ResultView& result, const MetricRow& primary);
 
 }  // namespace crossover::report

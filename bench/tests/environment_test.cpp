@@ -26,7 +26,8 @@ class Environment : public testing::Test {
 };
 
 TEST_F(Environment, ReadsWhatTheMachineTells) {
-  write("proc/cpuinfo", "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nflags\t\t: fpu avx2 fma hypervisor avx512_vnni\n");
+  write("proc/cpuinfo",
+        "processor\t: 0\nmodel name\t: Some CPU @ 3 GHz\nflags\t\t: fpu avx2 fma hypervisor avx512_vnni\n");
   write("proc/meminfo", "MemTotal:       2048 kB\nMemAvailable:   1024 kB\n");
   write("proc/loadavg", "1.50 1.2 1.0 1/100 1\n");
   write("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n");

@@ -33,14 +33,15 @@ ordered_json sample_result() {
   result["samples"] = ordered_json::array();
   for (int i = 0; i < 16; ++i) {
     const bool b = (i / 2 % 2 == 0) == (i % 2 == 1);
-    result["samples"].push_back({{"arm", b ? "B" : "A"},
-                                 {"pair", i / 2},
-                                 {"position", i},
-                                 {"cell", 0},
-                                 {"exit", 0},
-                                 {"metrics", {{"prefill.total_s", (b ? 0.9 : 1.0) + 0.001 * i}, {"load.read_s", 0.2}}},
-                                 {"phases", {{{"name", "gdn.scan"}, {"rank", 0}, {"start_s", 0.1}, {"duration_s", 0.5}, {"parent", -1}}}},
-                                 {"flags", i == 0 ? ordered_json{"first"} : ordered_json::array()}});
+    result["samples"].push_back(
+        {{"arm", b ? "B" : "A"},
+         {"pair", i / 2},
+         {"position", i},
+         {"cell", 0},
+         {"exit", 0},
+         {"metrics", {{"prefill.total_s", (b ? 0.9 : 1.0) + 0.001 * i}, {"load.read_s", 0.2}}},
+         {"phases", {{{"name", "gdn.scan"}, {"rank", 0}, {"start_s", 0.1}, {"duration_s", 0.5}, {"parent", -1}}}},
+         {"flags", i == 0 ? ordered_json{"first"} : ordered_json::array()}});
   }
   const ordered_json effect{{"effect_percent", -10.25},
                             {"interval_percent", {-11.5, -9.125}},
@@ -50,11 +51,12 @@ ordered_json sample_result() {
                             {"mde_percent", 1.75},
                             {"n_pairs", 8},
                             {"verdict", "FASTER"}};
-  result["analysis"] = {{"cells",
-                         {{{"metrics", {{"load.read_s", {{"effect_percent", 0.0}}}, {"prefill.total_s", effect}}},
-                           {"outputs", {{"identical", true}}},
-                           {"waterfall", {{{"phase", "load.read"}, {"delta_s", -0.0625}, {"interval_s", {-0.07, -0.05}}}}},
-                           {"residual_s", 0.00025}}}}};
+  result["analysis"] = {
+      {"cells",
+       {{{"metrics", {{"load.read_s", {{"effect_percent", 0.0}}}, {"prefill.total_s", effect}}},
+         {"outputs", {{"identical", true}}},
+         {"waterfall", {{{"phase", "load.read"}, {"delta_s", -0.0625}, {"interval_s", {-0.07, -0.05}}}}},
+         {"residual_s", 0.00025}}}}};
   return result;
 }
 
@@ -71,7 +73,8 @@ std::string first_unbalanced(const std::string& html) {
     if (end == std::string::npos) return "unclosed <";
     const std::string tag = html.substr(at + 1, end - at - 1);
     if (tag.starts_with("!") || tag.ends_with("/")) continue;
-    const std::string name = tag.substr(tag.starts_with("/") ? 1 : 0, tag.find_first_of(" \n", 1) - (tag.starts_with("/") ? 1 : 0));
+    const std::string name =
+        tag.substr(tag.starts_with("/") ? 1 : 0, tag.find_first_of(" \n", 1) - (tag.starts_with("/") ? 1 : 0));
     if (!tag.starts_with("/")) {
       open.push_back(name);
     } else if (open.empty() || open.back() != name) {
@@ -111,15 +114,36 @@ class Report : public testing::Test {
 TEST_F(Report, SaysVerdictNumbersAndOrigins) {
   const std::string html = html_of(sample_result());
   EXPECT_EQ(first_unbalanced(html), "");
-  for (const char* wanted :
-       {"FASTER", "the interval lies below zero", "B is 10.25 % faster than A in prefill.total_s",
-        "95 % interval: 11.50 % faster to 9.12 % faster", "expected to find: 1.75 %", "over 8 pairs", "-11.50 to -9.12 %", "0.38 %", "-10.50 %",
-        "load.read", "-62.5 ms", "-70 to -50 ms", "250 µs", "CROSSOVER_GDN_PREFILL", "recurrent", "scenario", "default", "Some CPU",
-        "outputs.identical", "f00d", "abc123", "crossover run planted.json", "Flagged samples", "first"})
+  for (const char* wanted : {"FASTER",
+                             "the interval lies below zero",
+                             "B is 10.25 % faster than A in prefill.total_s",
+                             "95 % interval: 11.50 % faster to 9.12 % faster",
+                             "expected to find: 1.75 %",
+                             "over 8 pairs",
+                             "-11.50 to -9.12 %",
+                             "0.38 %",
+                             "-10.50 %",
+                             "load.read",
+                             "-62.5 ms",
+                             "-70 to -50 ms",
+                             "250 µs",
+                             "CROSSOVER_GDN_PREFILL",
+                             "recurrent",
+                             "scenario",
+                             "default",
+                             "Some CPU",
+                             "outputs.identical",
+                             "f00d",
+                             "abc123",
+                             "crossover run planted.json",
+                             "Flagged samples",
+                             "first"})
     EXPECT_NE(html.find(wanted), std::string::npos) << wanted;
-  EXPECT_LT(html.find("expected to find"), html.find("<h3>"));  // effect, interval and smallest visible effect come first
+  EXPECT_LT(html.find("expected to find"),
+            html.find("<h3>"));  // effect, interval and smallest visible effect come first
   const std::string summary = read(folder_ / "out" / "summary.md");
-  for (const char* wanted : {"## planted: FASTER", "10.25 % faster", "`prefill.total_s` | 1.007 | 0.9075 |", "-62.5 ms"})
+  for (const char* wanted :
+       {"## planted: FASTER", "10.25 % faster", "`prefill.total_s` | 1.007 | 0.9075 |", "-62.5 ms"})
     EXPECT_NE(summary.find(wanted), std::string::npos) << wanted << " in\n" << summary;
 }
 
@@ -190,7 +214,8 @@ TEST_F(Report, EscapesHostileText) {
 
 TEST_F(Report, PublishTakesOutHostAndPaths) {
   ordered_json result = sample_result();
-  result["verdict"]["reason"] = "on build-box-7 the file /home/someone/models/tiny/a.gguf changed; see http://build-box-7:80/x, 5 tok/s";
+  result["verdict"]["reason"] =
+      "on build-box-7 the file /home/someone/models/tiny/a.gguf changed; see http://build-box-7:80/x, 5 tok/s";
   result["scenario"]["sweep"] = {{"/workload/prompt_tokens", {64, 512}}};
   result["scenario"]["workload"]["command"] = {"/opt/my tools/prog", "--file=/srv/data/in.txt", "~/x/y.bin"};
   result["build"]["flags"] = "-I/usr/local/secret/include -O3";
@@ -199,10 +224,12 @@ TEST_F(Report, PublishTakesOutHostAndPaths) {
   write_report({save(result.dump())}, folder_ / "out", true);
   for (const fs::path name : {"report.html", "summary.md", "trace.json", "plots/planted.gp"}) {
     const std::string text = read(folder_ / "out" / name);
-    for (const char* secret : {"build-box-7", "/home", "someone", "/opt", "my tools", "/srv", "~/", "/usr/local", folder_.c_str()})
+    for (const char* secret :
+         {"build-box-7", "/home", "someone", "/opt", "my tools", "/srv", "~/", "/usr/local", folder_.c_str()})
       EXPECT_EQ(text.find(secret), std::string::npos) << secret << " in " << name;
   }
-  for (const char* kept : {"/workload/prompt_tokens", "tiny", "a.gguf", "in.txt", "y.bin", "tok/s", "-O3", "10.25 % faster", "Some CPU"})
+  for (const char* kept :
+       {"/workload/prompt_tokens", "tiny", "a.gguf", "in.txt", "y.bin", "tok/s", "-O3", "10.25 % faster", "Some CPU"})
     EXPECT_NE(html.find(kept), std::string::npos) << kept;
   EXPECT_NE(html_of(result, false).find("/home/someone/models/tiny"), std::string::npos);
 }
@@ -246,7 +273,9 @@ TEST_F(Report, RefusesBrokenFilesInOneLine) {
                                         "{\"schema\": \"crossover.result/1\", \"x\": 1e999}",
                                         "{\"schema\": \"crossover.result/-1\"}",
                                         "{\"schema\": \"crossover.scenario/1\"}",
-                                        std::string("\x7f" "ELF\x02\0\0", 7),
+                                        std::string("\x7f"
+                                                    "ELF\x02\0\0",
+                                                    7),
                                         newer.dump(),
                                         shapeless.dump(),
                                         unjudged.dump()};
@@ -266,7 +295,8 @@ TEST_F(Report, WrongTypesInsideDoNotCrash) {
   const ordered_json good = sample_result();
   for (const auto& [key, part] : good.items()) {
     if (key == "schema") continue;
-    for (const ordered_json& wrong : {ordered_json(), ordered_json(-1), ordered_json("x"), ordered_json::array({1, nullptr, "x"}), ordered_json{{"A", 1}}}) {
+    for (const ordered_json& wrong : {ordered_json(), ordered_json(-1), ordered_json("x"),
+                                      ordered_json::array({1, nullptr, "x"}), ordered_json{{"A", 1}}}) {
       ordered_json result = good;
       result[key] = wrong;
       try {

@@ -1,0 +1,33 @@
+// What this machine can do at most, measured: the ceilings that rates are held against, and what makes it unfit to
+// measure on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace crossover {
+
+struct Ceilings {
+  std::string isa;                      // that the multiply-add rate was measured with
+  int threads = 1;                      // of the "all" figures
+  std::uint64_t read_buffer_bytes = 0;  // well beyond the caches
+  double read_1_bytes_per_s = 0, read_all_bytes_per_s = 0;
+  double fma_1_flop_per_s = 0, fma_all_flop_per_s = 0;  // f32; a multiply-add is two
+};
+
+struct Clock {
+  double resolution_s = 0;  // smallest step between two readings
+  double call_s = 0;        // of one reading
+};
+
+struct Steadiness {
+  int chunks = 0;             // equal pieces of work, a few milliseconds each, one after the other
+  double spread_percent = 0;  // (90th percentile - median) / median of their times
+  double worst_percent = 0;   // (slowest - median) / median
+};
+
+Ceilings measure_ceilings(int threads);  // a few seconds
+Clock measure_clock();
+Steadiness measure_steadiness();  // about half a second
+
+}  // namespace crossover
