@@ -19,21 +19,30 @@ struct FormatsMicro {
 };
 
 inline constexpr std::int64_t kMatvecTokens = 4;  // activation rows that one pass over the weights serves
+inline constexpr std::int64_t kTileTokens = 12;   // activation rows of one packed GEMM tile
 inline constexpr std::int64_t kPanelRows = 32;    // weight rows of one GEMM panel
 
+// Both paths give a row of `out` the same bits whatever rows it is computed beside; the two paths differ in rounding.
+// Weights are rows of row_bytes(weight, dim) bytes, one after the other.
 struct MatmulMicro {
-  const char* matvec_path[kDTypeCount];  // what a result calls it: "avx512-vnni-int8", "avx2-f32"
-  // Bytes of one activation row as `matvec` of this weight type wants it, and the conversion.
+  const char* matvec_path[kDTypeCount];         // what a result calls it: "avx512-vnni-int8", "avx2-f32"
+  const char* gemm_path[kDTypeCount];
+  std::int64_t gemm_from_tokens[kDTypeCount];   // fewer tokens are faster by matvec
+
+  // Bytes of one activation row as `matvec` of this weight type wants it (a multiple of 64), and the conversion.
   std::int64_t (*packed_bytes)(DType weight, std::int64_t dim);
   void (*pack)(DType weight, const float* x, std::int64_t dim, std::byte* packed);
   // out[t*out_stride + n] = dot(weight row n, activation row t), n < rows, t < tokens <= kMatvecTokens.
-  void (*matvec)(DType weight, const std::byte* w, std::int64_t row_bytes, std::int64_t rows, std::int64_t dim, const std::byte* packed,
-                 std::int64_t packed_stride, std::int64_t tokens, float* out, std::int64_t out_stride);
-  // Panel [k][kPanelRows] from up to kPanelRows f32 rows; missing rows are zeros.
-  void (*pack_panel)(const float* rows, std::int64_t row_stride, std::int64_t row_count, std::int64_t k, float* panel);
-  // c[t*c_stride + n] (+)= sum_k a[t*a_stride + k] * panel[k*kPanelRows + n], t < tokens, n < cols <= kPanelRows.
-  void (*gemm_panel)(const float* a, std::int64_t a_stride, const float* panel, std::int64_t k, std::int64_t tokens, float* c,
-                     std::int64_t c_stride, std::int64_t cols, bool accumulate);
+  void (*matvec)(DType weight, const std::byte* w, std::int64_t rows, std::int64_t dim, const std::byte* packed, std::int64_t tokens,
+                 float* out, std::int64_t out_stride);
+
+  // Bytes of a tile of up to kTileTokens activation rows as `gemm` of this weight type wants it (a multiple of 64).
+  std::int64_t (*tile_bytes)(DType weight, std::int64_t dim);
+  void (*pack_tile)(DType weight, const float* const* rows, std::int64_t tokens, std::int64_t dim, std::byte* tile);
+  std::int64_t (*panel_bytes)(DType weight, std::int64_t dim);  // scratch of one worker
+  // As matvec, for n < rows <= kPanelRows and any number of tokens in consecutive tiles.
+  void (*gemm)(DType weight, const std::byte* w, std::int64_t rows, std::int64_t dim, const std::byte* tiles, std::int64_t tokens,
+               float* out, std::int64_t out_stride, std::byte* panel);
 };
 
 inline constexpr std::int64_t kGdnHeadDim = 128;
