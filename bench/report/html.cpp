@@ -97,8 +97,9 @@ string figure(const Plot& plot) {
 string flagged(const ResultView& result) {
   string rows;
   for (const SampleView& sample : result.samples) {
-    if (sample.ok && sample.flags.empty()) continue;
-    string flags = sample.ok ? "" : "failed";
+    if (sample.counts() && sample.flags.empty()) continue;
+    string flags = sample.failure.empty() ? "" : "failed: " + sample.failure;
+    if (sample.control) flags += flags.empty() ? "determinism control, not analysed" : ", determinism control";
     for (const string& flag : sample.flags) flags += (flags.empty() ? "" : ", ") + flag;
     rows += "<tr>" + number_cell(fmt::format("{}", sample.position)) + cell(sample.arm) +
             number_cell(fmt::format("{}", sample.pair)) + cell(flags) + "</tr>\n";

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <stdexcept>
 
 #include "bench/report/strip.h"
@@ -80,9 +81,12 @@ SampleView sample_of(const Json& json) {
   SampleView sample;
   sample.arm = text(json, "arm");
   sample.pair = whole(json, "pair"), sample.position = whole(json, "position"), sample.cell = whole(json, "cell");
+  sample.control = member(json, "control") == true;
   const Json& exit = member(json, "exit");
-  sample.ok = exit.is_null() || exit == 0 || exit == "ok" ||
-              (exit.is_object() && (member(exit, "ok") == true || member(exit, "code") == 0));
+  sample.failure = text(json, "failure");
+  if (sample.failure.empty() && !exit.is_null() && exit != 0) sample.failure = "exit " + text_of(exit);
+  if (const std::string phase = text(json, "last_phase"); !sample.failure.empty() && !phase.empty())
+    sample.failure += " in " + phase;
   if (const Json& metrics = member(json, "metrics"); metrics.is_object())
     for (const auto& [name, value] : metrics.items())
       if (const auto number = optional_number(value)) sample.metrics[name] = *number;
@@ -101,7 +105,7 @@ std::optional<double> median_of(const std::vector<SampleView>& samples, long cel
                                 const std::string& metric) {
   std::vector<double> values;
   for (const SampleView& sample : samples)
-    if (sample.ok && sample.cell == cell && sample.arm == arm)
+    if (sample.counts() && sample.cell == cell && sample.arm == arm)
       if (const auto found = sample.metrics.find(metric); found != sample.metrics.end())
         values.push_back(found->second);
   if (values.empty()) return std::nullopt;
@@ -125,15 +129,25 @@ MetricRow metric_of(const std::string& name, const Json& json) {
   return row;
 }
 
+// A phase of one sample: the metric of that name where there is one, else its recorded spans, as the mean over the
+// ranks.
+std::optional<double> phase_s(const SampleView& sample, const std::string& phase) {
+  for (const std::string& metric : {phase + "_s", phase})
+    if (const auto found = sample.metrics.find(metric); found != sample.metrics.end()) return found->second;
+  double sum = 0;
+  std::set<long> ranks;
+  for (const SampleView::Phase& span : sample.phases)
+    if (span.name == phase) sum += span.duration_s, ranks.insert(span.rank);
+  return ranks.empty() ? std::nullopt : std::optional(sum / static_cast<double>(ranks.size()));
+}
+
 std::optional<double> mean_phase(const std::vector<SampleView>& samples, long cell, const char* arm,
                                  const std::string& phase) {
   double sum = 0;
   int count = 0;
   for (const SampleView& sample : samples) {
-    if (!sample.ok || sample.cell != cell || sample.arm != arm) continue;
-    const auto found = sample.metrics.find(phase + "_s");
-    if (found == sample.metrics.end()) continue;
-    sum += found->second, ++count;
+    if (!sample.counts() || sample.cell != cell || sample.arm != arm) continue;
+    if (const auto value = phase_s(sample, phase)) sum += *value, ++count;
   }
   return count ? std::optional(sum / count) : std::nullopt;
 }

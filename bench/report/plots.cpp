@@ -66,7 +66,7 @@ std::string data_block(const char* name, const ResultView& result, long cell, co
   for (std::size_t i = 0; i < result.samples.size(); ++i) {
     const SampleView& sample = result.samples[i];
     const auto value = sample.metrics.find(result.primary);
-    if (sample.cell == cell && sample.arm == arm && sample.ok && value != sample.metrics.end())
+    if (sample.cell == cell && sample.arm == arm && sample.counts() && value != sample.metrics.end())
       block += fmt::format("{} {}\n", i + 1, value->second);
   }
   return block + "EOD\n";
@@ -138,7 +138,7 @@ std::vector<Plot> draw_strip_plots(const ResultView& result, const std::string& 
     plot.caption = fmt::format("Every sample of {} in the order it ran{}{}", result.primary,
                                result.cells[i].name.empty() ? "" : ", ", result.cells[i].name);
     const bool any = std::any_of(result.samples.begin(), result.samples.end(), [&](const SampleView& sample) {
-      return sample.cell == plot.cell && sample.ok && sample.metrics.contains(result.primary);
+      return sample.cell == plot.cell && sample.counts() && sample.metrics.contains(result.primary);
     });
     if (!any) {
       plot.trouble = "no sample has the primary metric";

@@ -44,7 +44,8 @@ struct CellView {
 struct SampleView {
   std::string arm;
   long pair = 0, position = 0, cell = 0;
-  bool ok = true;
+  std::string failure;   // why there is no measurement; empty for a good sample
+  bool control = false;  // the determinism control, not analysed
   std::map<std::string, double> metrics;
   std::vector<std::string> flags;
   struct Phase {
@@ -53,6 +54,8 @@ struct SampleView {
     double start_s, duration_s;
   };
   std::vector<Phase> phases;
+
+  bool counts() const { return failure.empty() && !control; }
 };
 
 struct KnobRow {

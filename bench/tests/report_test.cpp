@@ -156,6 +156,24 @@ TEST_F(Report, NeedsNoNetworkAndNoScript) {
   EXPECT_NE(html.find("prefers-color-scheme: dark"), std::string::npos);
 }
 
+TEST_F(Report, FailedAndControlSamplesAreShownAndNotCounted) {
+  ordered_json result = sample_result();
+  result["samples"].push_back(
+      {{"arm", "A"}, {"pair", 0}, {"position", 16}, {"control", true}, {"metrics", {{"prefill.total_s", 99}}}});
+  result["samples"].push_back({{"arm", "B"},
+                               {"pair", 9},
+                               {"position", 17},
+                               {"failure", "signal 11"},
+                               {"last_phase", "gdn.scan"},
+                               {"signal", 11}});
+  const std::string html = html_of(result);
+  EXPECT_NE(html.find("determinism control, not analysed"), std::string::npos);
+  EXPECT_NE(html.find("failed: signal 11 in gdn.scan"), std::string::npos);
+  EXPECT_NE(html.find("<td class=\"n\">1.007</td><td class=\"n\">0.9075</td>"),
+            std::string::npos);  // medians as without them
+  EXPECT_EQ(read(folder_ / "out" / "plots" / "planted.gp").find("\n17 99"), std::string::npos);
+}
+
 TEST_F(Report, TraceHoldsThePhases) {
   html_of(sample_result());
   const auto trace = ordered_json::parse(read(folder_ / "out" / "trace.json"));
