@@ -21,9 +21,7 @@ TEST(PageCacheCheck, KnowsMemoryFileSystems) {
   EXPECT_NE(page_cache_trouble("/dev/shm").find("tmpfs"), std::string::npos);
 }
 
-TEST(PageCacheCheck, SaysWhyAFolderCannotBeUsed) {
-  EXPECT_NE(page_cache_trouble("/proc/nowhere/below"), "");
-}
+TEST(PageCacheCheck, SaysWhyAFolderCannotBeUsed) { EXPECT_NE(page_cache_trouble("/proc/nowhere/below"), ""); }
 
 }  // namespace
 }  // namespace crossover
