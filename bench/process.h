@@ -1,0 +1,46 @@
+// One child process with everything stated: environment, folder, cores, priority, time limit. Nothing of it survives the call.
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace crossover {
+
+struct ProcessSpec {
+  std::vector<std::string> argv;         // argv[0] is looked up in PATH of `environment` unless it has a slash
+  std::vector<std::string> environment;  // the exact block
+  std::filesystem::path folder;          // empty = the caller's
+  std::string input;                     // what the child reads on descriptor 0
+  bool wants_result = false;             // descriptor 3 of the child is a file that the caller gets back as `result`
+  double timeout_s = 0;                  // 0 = none
+  std::size_t max_output_bytes = std::size_t{16} << 20;  // of stdout and of stderr each; the last ones are kept
+  std::vector<int> cpus;                 // empty = as the caller
+  int priority = 0;
+};
+
+struct ProcessResult {
+  int exit_code = -1;  // -1 when a signal ended it
+  int signal = 0;
+  bool timed_out = false, interrupted = false;
+  bool truncated_output = false, truncated_error = false;  // more than max_output_bytes were printed
+  double spawned_s = 0;  // CLOCK_MONOTONIC just before the fork
+  double wall_s = 0;     // spawn to exit
+  double user_s = 0, system_s = 0;
+  std::int64_t major_faults = 0;
+  std::optional<std::int64_t> peak_bytes;  // largest RssAnon + RssShmem seen of the process and its children
+  std::string output, error, result;
+};
+
+// std::runtime_error when the program cannot be started (not found, cores or priority not allowed). On a time limit or an
+// interrupt (bench/interrupt.h) the whole process group gets SIGTERM, then SIGKILL; descendants that left the group are killed
+// too, and a pipe that one of them keeps open is not waited for.
+ProcessResult run_process(const ProcessSpec& spec);
+
+std::vector<int> parse_cpu_list(const std::string& list);  // "0-3,6" -> 0 1 2 3 6; std::invalid_argument
+
+}  // namespace crossover

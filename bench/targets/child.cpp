@@ -1,0 +1,93 @@
+#include "bench/targets/child.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <sstream>
+#include <stdexcept>
+
+#include "bench/json_text.h"
+#include "bench/process.h"
+
+namespace crossover {
+
+namespace {
+
+constexpr std::size_t kStderrTailBytes = 2000;
+
+std::string this_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
+
+struct Answer {
+  std::string sample;  // the last line that is no phase
+  std::string last_phase;
+};
+
+Answer split_answer(const std::string& lines) {
+  Answer answer;
+  std::istringstream in(lines);
+  for (std::string line; std::getline(in, line);) {
+    if (line.empty()) continue;
+    if (!line.starts_with("{\"phase\":")) {
+      answer.sample = line;
+      continue;
+    }
+    const auto phase = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (phase.is_object() && phase["phase"].is_string()) answer.last_phase = phase["phase"].get<std::string>();
+  }
+  return answer;
+}
+
+// Why the process itself did not come to a good end; empty when it did.
+std::string bad_end(const ProcessResult& process, double timeout_s) {
+  if (process.interrupted) return "interrupted";
+  if (process.timed_out) return fmt::format("no end within the limit of {} s", timeout_s);
+  if (process.signal != 0) return fmt::format("ended by signal {} ({})", process.signal, strsignal(process.signal));
+  if (process.exit_code != 0) return fmt::format("ended with exit code {}", process.exit_code);
+  return "";
+}
+
+Sample read_answer(const ProcessResult& process, const Answer& answer, double timeout_s) {
+  Sample sample;
+  sample.failure = bad_end(process, timeout_s);
+  if (!sample.ok()) return sample;
+  if (answer.sample.empty()) {
+    sample.failure = "the process ended without a sample";
+    return sample;
+  }
+  try {
+    return sample_from_json(parse_json(answer.sample, "the sample"));
+  } catch (const std::exception& error) {
+    sample.failure = fmt::format("the process wrote garbage for a sample: {}", error.what());
+  }
+  return sample;
+}
+
+}  // namespace
+
+Sample take_child_sample(const SampleRequest& request, const std::string& job_json) {
+  const std::string program = request.program.empty() ? this_program() : request.program.string();
+  ProcessSpec spec;
+  spec.argv = {program, "sample", "--job", "0", "--result", "3"};
+  spec.environment = request.environment;
+  spec.input = job_json;
+  spec.wants_result = true;
+  spec.timeout_s = request.timeout_s;
+  spec.cpus = request.cpus;
+  spec.priority = request.priority;
+  const ProcessResult process = run_process(spec);
+  const Answer answer = split_answer(process.result);
+  Sample sample = read_answer(process, answer, request.timeout_s);
+  sample.exit = process.exit_code, sample.signal = process.signal;
+  if (!sample.ok()) {
+    sample.last_phase = answer.last_phase;
+    const std::size_t size = process.error.size();
+    sample.stderr_tail = process.error.substr(size > kStderrTailBytes ? size - kStderrTailBytes : 0);
+    return sample;
+  }
+  if (sample.main_started_s) sample.metrics["process.start_s"] = *sample.main_started_s - process.spawned_s;
+  if (process.peak_bytes) sample.metrics["memory.peak_bytes"] = static_cast<double>(*process.peak_bytes);
+  return sample;
+}
+
+}  // namespace crossover
