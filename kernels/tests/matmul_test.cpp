@@ -1,4 +1,6 @@
 // Matrix products of the cpu backend against dot products in double of the dequantised weights.
+#include <cstring>
+
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/tests/test_context.h"
 
@@ -65,6 +67,25 @@ bool took_int8(const TestContext& context, DType dtype) {
   return context.counters.paths.at(std::string("matmul.") + name(dtype)).find("int8") != std::string::npos;
 }
 
+// Codes at both ends: bytes 0x00 and 0xff from row to row, with scales of magnitude 1 (Q6_K: 127 and -128).
+void extreme_row(const Tensor& weight, std::int64_t row) {
+  const DTypeInfo& block = info(weight.dtype);
+  const bool high = row % 2 != 0;
+  for (std::int64_t b = 0; b < weight.cols() / block.block_values; ++b) {
+    std::byte* p = weight.row(row) + b * block.block_bytes;
+    std::fill_n(p, block.block_bytes, std::byte{static_cast<unsigned char>(high ? 0xff : 0x00)});
+    if (weight.dtype == DType::kQ8_0) std::fill_n(p, block.block_bytes, std::byte{static_cast<unsigned char>(high ? 0x7f : 0x80)});
+    const std::uint16_t one = 0x3c00;
+    std::byte* scale = p;
+    if (weight.dtype == DType::kQ6_K) {
+      std::fill_n(p + 192, 16, std::byte{static_cast<unsigned char>(row < 2 ? 0x7f : 0x80)});
+      scale = p + 208;
+    }
+    std::memcpy(scale, &one, sizeof one);
+    if (weight.dtype == DType::kQ4_1 || weight.dtype == DType::kQ5_1) std::memcpy(p + 2, &one, sizeof one);
+  }
+}
+
 class MatmulTest : public ::testing::TestWithParam<Backend> {};
 
 void check_shape(const Backend& backend, DType dtype, std::int64_t tokens, Shape shape) {
@@ -93,6 +114,110 @@ TEST_P(MatmulTest, EveryTypeAndRaggedShape) {
 TEST_P(MatmulTest, DeeperThanOnePanel) {
   for (const auto& [dtype, k] : {std::pair(DType::kQ6_K, 9472), std::pair(DType::kF32, 8200), std::pair(DType::kQ8_0, 4128)})
     for (const std::int64_t tokens : {3, 29}) check_shape(GetParam(), dtype, tokens, {35, k});
+}
+
+// Every code at an end of its range and every activation at the same magnitude, signs alternating or not: the largest sums.
+TEST_P(MatmulTest, IntegerSumsDoNotSaturate) {
+  constexpr std::int64_t kRows = 4, kCols = 512;
+  for (const DType dtype : {DType::kQ8_0, DType::kQ6_K, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1}) {
+    Matrix weight(dtype, kRows, kCols);
+    for (std::int64_t r = 0; r < kRows; ++r) extreme_row(weight.tensor(), r);
+    for (const std::int64_t tokens : {1, 4, 20})
+      for (const bool alternate : {false, true}) {
+        Grid x(tokens, kCols), out(tokens, kRows);
+        x.set([&](std::int64_t t, std::int64_t i) { return (alternate && (i + t) % 2 ? -1.0f : 1.0f) * (t % 2 ? -1.0f : 1.0f) * 127.0f; });
+        TestContext context(GetParam());
+        cpu::matmul(context, x, weight, out);
+        expect_products(out, as_double(x), weight.values(), kCols, 2e-6);  // +-127 is its own code
+      }
+  }
+}
+
+TEST_P(MatmulTest, RowDoesNotDependOnItsNeighbours) {
+  Random random(5);
+  for (const DType dtype : kAllTypes) {
+    const Matrix weight = Matrix(dtype, 70, 512).fill(random);
+    for (const std::int64_t tokens : {7, 70}) {  // both paths, whatever the thresholds of a type
+      Grid x(tokens, 512), out(tokens, 70);
+      x.fill(random);
+      TestContext context(GetParam());
+      cpu::matmul(context, x, weight, out);
+      const std::string path = context.counters.paths.begin()->second;
+      for (std::int64_t first = 1; first < tokens; first += 3)
+        for (const std::int64_t count : {1, 3, 30}) {
+          if (first + count > tokens) continue;
+          Grid part(count, 70);
+          TestContext alone(GetParam());
+          cpu::matmul(alone, static_cast<ConstRows>(x).slice(first, count), weight, part);
+          if (alone.counters.paths.begin()->second != path) continue;
+          for (std::int64_t t = 0; t < count; ++t)
+            for (std::int64_t n = 0; n < 70; ++n) ASSERT_EQ(part.at(t, n), out.at(first + t, n)) << name(dtype) << " token " << first + t;
+        }
+    }
+  }
+}
+
+TEST_P(MatmulTest, ThreadsDoNotChangeBits) {
+  Random random(6);
+  for (const DType dtype : kAllTypes)
+    for (const std::int64_t tokens : {1, 3, 40}) {
+      const Matrix weight = Matrix(dtype, 700, 512).fill(random);
+      Grid x(tokens, 512), one(tokens, 700), out(tokens, 700);
+      x.fill(random);
+      TestContext single({reference_ops, GetParam().isa, 1}), context({reference_ops, GetParam().isa, GetParam().threads + 2});
+      cpu::matmul(single, x, weight, one);
+      cpu::matmul(context, x, weight, out);
+      for (std::int64_t t = 0; t < tokens; ++t)
+        for (std::int64_t n = 0; n < 700; ++n) ASSERT_EQ(one.at(t, n), out.at(t, n)) << name(dtype) << " tokens " << tokens;
+    }
+}
+
+TEST_P(MatmulTest, NotANumberReachesItsRowOnly) {
+  Random random(7);
+  for (const DType dtype : kAllTypes)
+    for (const std::int64_t tokens : {3, 30})
+      for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+        const Matrix weight = Matrix(dtype, 5, 512).fill(random);
+        Grid x(tokens, 512), out(tokens, 5);
+        x.fill(random).at(1, 300) = bad;
+        TestContext context(GetParam());
+        cpu::matmul(context, x, weight, out);
+        for (std::int64_t t = 0; t < tokens; ++t)
+          for (std::int64_t n = 0; n < 5; ++n) ASSERT_EQ(std::isfinite(out.at(t, n)), t != 1) << name(dtype) << " token " << t;
+      }
+}
+
+TEST_P(MatmulTest, ZerosAndDenormalsGiveZeros) {
+  Random random(8);
+  for (const DType dtype : kAllTypes)
+    for (const std::int64_t tokens : {1, 20})
+      for (const float value : {0.0f, 1e-44f}) {
+        const Matrix weight = Matrix(dtype, 5, 256).fill(random);
+        Grid x(tokens, 256), out(tokens, 5);
+        x.set([&](std::int64_t, std::int64_t) { return value; });
+        TestContext context(GetParam());
+        cpu::matmul(context, x, weight, out);
+        for (std::int64_t t = 0; t < tokens; ++t)
+          for (std::int64_t n = 0; n < 5; ++n) ASSERT_NEAR(out.at(t, n), 0.0f, 1e-40f);
+      }
+}
+
+TEST_P(MatmulTest, EmbedsRowsOfItsShardAndZerosElsewhere) {
+  Random random(9);
+  for (const DType dtype : kAllTypes) {
+    const Matrix table = Matrix(dtype, 10, 256).fill(random);
+    const std::vector<float> values = table.values();
+    const std::vector<std::int32_t> ids = {100, 109, 99, 110, 104, -1, 104, 2147483647};
+    Grid out(static_cast<std::int64_t>(ids.size()), 256, 3);
+    TestContext context(GetParam());
+    cpu::embed(context, table, 100, ids, out);
+    out.expect_gaps_untouched();
+    for (std::size_t t = 0; t < ids.size(); ++t)
+      for (std::int64_t i = 0; i < 256; ++i) {
+        const bool inside = ids[t] >= 100 && ids[t] < 110;
+        ASSERT_EQ(out.at(static_cast<std::int64_t>(t), i), inside ? values[static_cast<std::size_t>((ids[t] - 100) * 256 + i)] : 0.0f);
+      }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Isas, MatmulTest, ::testing::ValuesIn([] {
