@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", CROSSOVER_VERSION);
   int exit_code = 0;
   crossover::commands::add_cache(app, exit_code);
+  crossover::commands::add_doctor(app, exit_code);
   crossover::commands::add_knobs(app, exit_code);
   crossover::commands::add_list(app, exit_code);
   crossover::commands::add_report(app, exit_code);

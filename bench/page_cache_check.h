@@ -2,12 +2,18 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 namespace crossover {
 
-// Writes a file of 8 MiB into the folder (made where missing), evicts it, reads it back and looks each time at how much
-// of it is in memory; removes it. Empty when both worked, else what did not.
-std::string page_cache_trouble(const std::filesystem::path& folder);
+struct PageCacheCheck {
+  std::string trouble;  // what did not work; empty when everything did
+  std::optional<double> uncached_read_bytes_per_s;
+};
+
+// Writes a file of 8 MiB into the folder (made where missing), evicts it, times a read, brings it back in, and looks
+// each time at how much of it is in memory. Removes it.
+PageCacheCheck check_page_cache(const std::filesystem::path& folder);
 
 }  // namespace crossover

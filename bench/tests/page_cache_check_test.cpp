@@ -10,7 +10,7 @@ namespace fs = std::filesystem;
 
 TEST(PageCacheCheck, LeavesNothingBehind) {
   const fs::path folder = fs::temp_directory_path() / ("crossover-page-cache-" + std::to_string(getpid()));
-  const std::string trouble = page_cache_trouble(folder);  // whatever the answer is on this machine
+  const std::string trouble = check_page_cache(folder).trouble;  // whatever the answer is on this machine
   EXPECT_EQ(trouble.find('\n'), std::string::npos);
   EXPECT_TRUE(fs::is_empty(folder));
   fs::remove_all(folder);
@@ -18,10 +18,10 @@ TEST(PageCacheCheck, LeavesNothingBehind) {
 
 TEST(PageCacheCheck, KnowsMemoryFileSystems) {
   if (!fs::exists("/dev/shm") || access("/dev/shm", W_OK) != 0) GTEST_SKIP() << "no /dev/shm that can be written";
-  EXPECT_NE(page_cache_trouble("/dev/shm").find("tmpfs"), std::string::npos);
+  EXPECT_NE(check_page_cache("/dev/shm").trouble.find("tmpfs"), std::string::npos);
 }
 
-TEST(PageCacheCheck, SaysWhyAFolderCannotBeUsed) { EXPECT_NE(page_cache_trouble("/proc/nowhere/below"), ""); }
+TEST(PageCacheCheck, SaysWhyAFolderCannotBeUsed) { EXPECT_NE(check_page_cache("/proc/nowhere/below").trouble, ""); }
 
 }  // namespace
 }  // namespace crossover

@@ -1,6 +1,5 @@
-// Expected numbers: NumPy 2 least squares of d on (1, +-1 order code) and SciPy 1.17 t distribution, which is the same
-// model by another route; Wilcoxon's published critical values (two-sided .05: n = 6, 8, 10, 12 -> 0, 3, 8, 13) through
-// exact intervals.
+// Expected numbers: NumPy 2 least squares of d on (1, +-1 order code) and SciPy 1.17 t distribution, which is the same model by
+// another route; Wilcoxon's published critical values (two-sided .05: n = 6, 8, 10, 12 -> 0, 3, 8, 13) through exact intervals.
 #include "bench/stats.h"
 
 #include <gtest/gtest.h>
@@ -57,8 +56,7 @@ TEST(CrossoverT, RefusesNothingAndWhatIsNotFinite) {
   EXPECT_THROW(crossover_t({{std::numeric_limits<double>::quiet_NaN(), true}}), std::invalid_argument);
 }
 
-// Balanced random order, 8 pairs, no effect: the share of intervals that exclude 0. 4,000 trials: standard error 0.35
-// %.
+// Balanced random order, 8 pairs, no effect: the share of intervals that exclude 0. 4,000 trials: standard error 0.35 %.
 double false_alarm_rate(const std::function<double(int pair, bool a_first, std::mt19937_64&)>& difference) {
   std::mt19937_64 random(11);
   int alarms = 0;
@@ -78,11 +76,9 @@ TEST(CrossoverT, KeepsItsErrorRateUnderDriftAndOrderEffects) {
   std::normal_distribution<double> noise(0, 1);
   auto sign = [](bool a_first) { return a_first ? 1.0 : -1.0; };  // B comes second in AB, first in BA
   EXPECT_LE(false_alarm_rate([&](int, bool, auto& r) { return noise(r); }), 0.057);
-  EXPECT_LE(false_alarm_rate([&](int, bool a, auto& r) { return noise(r) + sign(a) * 3.0 / 16; }),
-            0.057);  // linear drift of 3 sigma
-  EXPECT_LE(false_alarm_rate([&](int, bool a, auto& r) { return noise(r) + sign(a) * 3.0; }), 0.057);  // order effect
-  EXPECT_LE(false_alarm_rate([&](int p, bool a, auto& r) { return noise(r) - sign(a) * 3.0 * std::exp(-p); }),
-            0.057);  // warm-up
+  EXPECT_LE(false_alarm_rate([&](int, bool a, auto& r) { return noise(r) + sign(a) * 3.0 / 16; }), 0.057);  // linear drift of 3 sigma
+  EXPECT_LE(false_alarm_rate([&](int, bool a, auto& r) { return noise(r) + sign(a) * 3.0; }), 0.057);       // order effect
+  EXPECT_LE(false_alarm_rate([&](int p, bool a, auto& r) { return noise(r) - sign(a) * 3.0 * std::exp(-p); }), 0.057);  // warm-up
 }
 
 TEST(HodgesLehmann, MedianAndExactIntervalOfWalshAverages) {
@@ -124,13 +120,11 @@ TEST(PairsNeeded, EnoughWouldDecideAndOneFewerPairWouldNot) {
   e.effect = 0.03;
   const double tau = 0.02, spread = *e.standard_error * std::sqrt(8.0);
   const int n = *pairs_needed(e, tau);
-  auto decides = [&](int pairs) {
-    return 0.03 > student_t_quantile(0.975, pairs - 2) * spread / std::sqrt(static_cast<double>(pairs));
-  };
+  auto decides = [&](int pairs) { return 0.03 > student_t_quantile(0.975, pairs - 2) * spread / std::sqrt(static_cast<double>(pairs)); };
   EXPECT_TRUE(decides(n));
   EXPECT_EQ(n % 2, 0);
   EXPECT_EQ(n, 8);  // decided already
-  e.effect = tau;   // exactly at the threshold nothing ever decides
+  e.effect = tau;  // exactly at the threshold nothing ever decides
   EXPECT_FALSE(pairs_needed(e, tau));
   e.effect = 0.019;  // just inside: equivalence needs many
   EXPECT_GT(*pairs_needed(e, tau, 100000), 100);

@@ -36,3 +36,13 @@ expect 4 'missing.json' report "$scratch/missing.json" --out "$scratch/report"
 echo '{"schema": "crossover.result/1"' > "$scratch/broken.json"
 expect 4 'broken.json' report "$scratch/broken.json" --out "$scratch/report"
 expect 4 'out' report "$scratch/broken.json"
+
+# doctor: one JSON object with rates that a machine can have.
+expect 0 '"read_1_bytes_per_s": [1-9]' doctor --json
+python=$(command -v python3 || command -v jq || true)
+case $python in
+  *python3) "$python" -m json.tool "$scratch/out" > "$scratch/err" 2>&1 || complain "not JSON" doctor --json ;;
+  *jq) "$python" . "$scratch/out" > "$scratch/err" 2>&1 || complain "not JSON" doctor --json ;;
+esac
+expect 0 '^read bandwidth ' doctor
+expect 4 'noise' doctor --noise demo_decode  # what is not there is not offered

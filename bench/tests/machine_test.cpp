@@ -1,0 +1,38 @@
+#include "bench/machine.h"
+
+#include <gtest/gtest.h>
+
+namespace crossover {
+namespace {
+
+// Bounds of any machine that this could run on; under a sanitizer the low ends are far away.
+TEST(Machine, CeilingsAreThoseOfAMachine) {
+  const Ceilings found = measure_ceilings(2);
+  EXPECT_EQ(found.threads, 2);
+  EXPECT_GE(found.read_buffer_bytes, 16u << 20);
+  for (const double rate : {found.read_1_bytes_per_s, found.read_all_bytes_per_s}) {
+    EXPECT_GT(rate, 1e7);
+    EXPECT_LT(rate, 1e13);
+  }
+  for (const double rate : {found.fma_1_flop_per_s, found.fma_all_flop_per_s}) {
+    EXPECT_GT(rate, 1e7);
+    EXPECT_LT(rate, 2e12);
+  }
+}
+
+TEST(Machine, ClockIsFineEnoughForAPhase) {
+  const Clock found = measure_clock();
+  EXPECT_GT(found.resolution_s, 0);
+  EXPECT_LT(found.resolution_s, 1e-4);
+  EXPECT_GT(found.call_s, 0);
+  EXPECT_LT(found.call_s, 1e-4);
+}
+
+TEST(Machine, SteadinessIsOrdered) {
+  const Steadiness found = measure_steadiness();
+  EXPECT_GE(found.spread_percent, 0);
+  EXPECT_GE(found.worst_percent, found.spread_percent);
+}
+
+}  // namespace
+}  // namespace crossover
