@@ -96,7 +96,8 @@ SampleView sample_of(const Json& json) {
     for (const Json& phase : phases) {
       const auto start_s = number(phase, "start_s"), duration_s = number(phase, "duration_s");
       if (start_s && duration_s)
-        sample.phases.push_back({text(phase, "name"), whole(phase, "rank"), *start_s, *duration_s});
+        sample.phases.push_back({text(phase, "name"), whole(phase, "rank"), *start_s, *duration_s,
+                                 number(phase, "parent") ? whole(phase, "parent") : -1});
     }
   return sample;
 }

@@ -1,8 +1,33 @@
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "bench/report/page.h"
 
 namespace crossover::report {
+
+namespace {
+
+// Shares of a whole have lengths and no place in it: siblings of a rank that would lie over each other are laid end to
+// end.
+std::vector<double> starts_s(const std::vector<SampleView::Phase>& phases) {
+  std::vector<double> starts;
+  std::map<std::pair<long, long>, double> free_from;  // by parent and rank
+  for (std::size_t i = 0; i < phases.size(); ++i) {
+    const SampleView::Phase& phase = phases[i];
+    const bool nested = phase.parent >= 0 && static_cast<std::size_t>(phase.parent) < i;
+    const double inside_s =
+        nested ? starts[static_cast<std::size_t>(phase.parent)] - phases[static_cast<std::size_t>(phase.parent)].start_s
+               : 0;
+    double& free_s = free_from.try_emplace({phase.parent, phase.rank}, phase.start_s + inside_s).first->second;
+    starts.push_back(std::max(phase.start_s + inside_s, free_s));
+    free_s = starts.back() + phase.duration_s;
+  }
+  return starts;
+}
+
+}  // namespace
 
 // The Trace Event Format that ui.perfetto.dev and chrome://tracing open: one process a sample, one thread a rank.
 std::string trace_json(const std::vector<Page>& pages) {
@@ -15,13 +40,14 @@ std::string trace_json(const std::vector<Page>& pages) {
       const std::string name = page.result.name + " " + sample.arm + " pair " + std::to_string(sample.pair);
       events.push_back(
           {{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"tid", 0}, {"args", {{"name", name}}}});
-      for (const SampleView::Phase& phase : sample.phases)
+      const std::vector<double> starts = starts_s(sample.phases);
+      for (std::size_t i = 0; i < starts.size(); ++i)
         events.push_back({{"ph", "X"},
-                          {"name", phase.name},
+                          {"name", sample.phases[i].name},
                           {"pid", process},
-                          {"tid", phase.rank},
-                          {"ts", phase.start_s * 1e6},
-                          {"dur", phase.duration_s * 1e6}});
+                          {"tid", sample.phases[i].rank},
+                          {"ts", starts[i] * 1e6},
+                          {"dur", sample.phases[i].duration_s * 1e6}});
     }
   const nlohmann::json trace{{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}};
   return trace.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";

@@ -52,6 +52,7 @@ struct SampleView {
     std::string name;
     long rank;
     double start_s, duration_s;
+    long parent;  // index into the same list, -1 at the top
   };
   std::vector<Phase> phases;
 

@@ -187,6 +187,27 @@ TEST_F(Report, TraceHoldsThePhases) {
   EXPECT_EQ(phases, 16);
 }
 
+TEST_F(Report, TraceLaysSharesEndToEnd) {
+  ordered_json result = sample_result();
+  const auto phase = [](const char* name, int rank, double duration_s, int parent) {
+    return ordered_json{{"name", name}, {"rank", rank}, {"start_s", 0}, {"duration_s", duration_s}, {"parent", parent}};
+  };
+  result["samples"] = {
+      {{"arm", "A"},
+       {"phases",
+        {phase("load", 0, 3, -1), phase("load.read", 0, 1, 0), phase("load.quantize", 0, 2, 0), phase("load", 1, 3, -1),
+         phase("load.read", 1, 3, 3), phase("prefill", 0, 1, -1), phase("prefill.embed", 0, 0.5, 5)}}}};
+  html_of(result);
+  const auto trace = ordered_json::parse(read(folder_ / "out" / "trace.json"));
+  std::vector<std::pair<std::string, double>> found;
+  for (const auto& event : trace.at("traceEvents"))
+    if (event.at("ph") == "X") found.emplace_back(event.at("name"), event.at("ts").get<double>() / 1e6);
+  const std::vector<std::pair<std::string, double>> wanted{{"load", 0},         {"load.read", 0}, {"load.quantize", 1},
+                                                           {"load", 0},         {"load.read", 0}, {"prefill", 3},
+                                                           {"prefill.embed", 3}};
+  EXPECT_EQ(found, wanted);
+}
+
 TEST_F(Report, DrawsEverySample) {
   const std::string html = html_of(sample_result());
   const std::string script = read(folder_ / "out" / "plots" / "planted.gp");
