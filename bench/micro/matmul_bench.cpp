@@ -111,8 +111,8 @@ BENCHMARK_CAPTURE(matvec, bf16, DType::kBF16)->ArgNames({"N", "K", "T", "threads
 
 void gemm_shapes(benchmark::internal::Benchmark* b) {
   b->ArgNames({"T", "N", "K"})->Unit(benchmark::kMillisecond)->MinTime(0.3);
-  for (const std::int64_t tokens : {4, 8, 12, 16, 24, 32, 64, 512}) b->Args({tokens, 1024, 2048});
-  b->Args({512, 1024, 5120})->Args({512, 2048, 512})->Args({512, 512, 17408});
+  for (const std::int64_t tokens : {1, 2, 4, 8, 12, 16, 24, 32, 64, 512}) b->Args({tokens, 1024, 2048});
+  b->Args({1, 256, 17408})->Args({1, 512, 5120})->Args({512, 1024, 5120})->Args({512, 2048, 512})->Args({512, 512, 17408});
 }
 BENCHMARK_CAPTURE(gemm, q6_k, DType::kQ6_K)->Apply(gemm_shapes);
 BENCHMARK_CAPTURE(gemm, q8_0, DType::kQ8_0)->Apply(gemm_shapes);

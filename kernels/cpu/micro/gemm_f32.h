@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/micro.h"
 #include "kernels/cpu/micro/simd.h"
+#include "kernels/cpu/micro/transpose.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
 
@@ -48,7 +49,11 @@ inline void fill_panel(DType dtype, const std::byte* w, std::int64_t row_bytes, 
     const std::byte* from = w + (first + done) / block.block_values * block.block_bytes;
     for (std::int64_t r = 0; r < weight_rows; ++r)
       formats.dequantize[static_cast<int>(dtype)](from + r * row_bytes, convert + r * kConvertStride, n);
-    for (std::int64_t k = 0; k < n; ++k)
+    std::int64_t k = 0;
+    for (; k + 16 <= n; k += 16)
+      for (std::int64_t r = 0; r < kPanelRows; r += 16)
+        transpose_16x16(convert + r * kConvertStride + k, kConvertStride, panel + (done + k) * kPanelRows + r, kPanelRows);
+    for (; k < n; ++k)
       for (std::int64_t r = 0; r < kPanelRows; ++r) panel[(done + k) * kPanelRows + r] = convert[r * kConvertStride + k];
   }
 }

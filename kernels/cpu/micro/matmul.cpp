@@ -1,6 +1,7 @@
 // The table of matrix products. Block formats with few tokens: int8 activations and integer dot products. Float weights: f32.
 #include "kernels/cpu/micro.h"
 #include "kernels/cpu/micro/gemm_f32.h"
+#include "kernels/cpu/micro/gemm_int16.h"
 #include "kernels/cpu/micro/int8_row.h"
 #include "kernels/cpu/micro/matvec_block32.h"
 #include "kernels/cpu/micro/matvec_float.h"
@@ -46,22 +47,36 @@ void pack(DType weight, const float* x, std::int64_t dim, std::byte* packed) {
   for (std::int64_t k = dim; k % 16 != 0; ++k) to[k] = 0.0f;
 }
 
-std::int64_t tile_bytes(DType, std::int64_t dim) { return f32_tile_bytes(dim); }
-std::int64_t panel_bytes(DType, std::int64_t dim) { return f32_panel_bytes(dim); }
+#if defined(__AVX512F__)
 
-void pack_tile(DType, const float* const* x, std::int64_t tokens, std::int64_t dim, std::byte* tile) { pack_f32_tile(x, tokens, dim, tile); }
+std::int64_t tile_bytes(DType weight, std::int64_t dim) { return has_int16_gemm(weight) ? int16_tile_bytes(dim) : f32_tile_bytes(dim); }
+std::int64_t panel_bytes(DType weight, std::int64_t dim) { return has_int16_gemm(weight) ? int16_panel_bytes(dim) : f32_panel_bytes(dim); }
+
+void pack_tile(DType weight, const float* const* x, std::int64_t tokens, std::int64_t dim, std::byte* tile) {
+  if (has_int16_gemm(weight)) pack_int16_tile(x, tokens, dim, reinterpret_cast<Int16Tile*>(tile));
+  else pack_f32_tile(x, tokens, dim, tile);
+}
 
 void gemm(DType weight, const std::byte* w, std::int64_t weight_rows, std::int64_t dim, const std::byte* tiles, std::int64_t tokens, float* out,
           std::int64_t out_stride, std::byte* panel) {
-  gemm_f32(weight, w, weight_rows, dim, tiles, tokens, out, out_stride, panel);
+  (has_int16_gemm(weight) ? gemm_int16 : gemm_f32)(weight, w, weight_rows, dim, tiles, tokens, out, out_stride, panel);
 }
 
-#if defined(__AVX512F__)
-constexpr const char *kFloat = "avx512-f32", *kInt8 = "avx512-vnni-int8", *kGemm = "avx512-f32-panel";
-#elif defined(__AVX2__)
-constexpr const char *kFloat = "avx2-f32", *kInt8 = "avx2-int8", *kGemm = "avx2-f32-panel";
+constexpr const char *kFloat = "avx512-f32", *kInt8 = "avx512-vnni-int8", *kGemm = "avx512-f32-panel", *kBlockGemm = "avx512-vnni-int16-panel";
+
 #else
-constexpr const char *kFloat = "portable-f32", *kInt8 = "portable-int8", *kGemm = "portable-f32-panel";
+
+std::int64_t tile_bytes(DType, std::int64_t dim) { return f32_tile_bytes(dim); }
+std::int64_t panel_bytes(DType, std::int64_t dim) { return f32_panel_bytes(dim); }
+void pack_tile(DType, const float* const* x, std::int64_t tokens, std::int64_t dim, std::byte* tile) { pack_f32_tile(x, tokens, dim, tile); }
+constexpr auto gemm = gemm_f32;
+
+#if defined(__AVX2__)
+constexpr const char *kFloat = "avx2-f32", *kInt8 = "avx2-int8", *kGemm = "avx2-f32-panel", *kBlockGemm = kGemm;
+#else
+constexpr const char *kFloat = "portable-f32", *kInt8 = "portable-int8", *kGemm = "portable-f32-panel", *kBlockGemm = kGemm;
+#endif
+
 #endif
 
 }  // namespace
@@ -70,8 +85,8 @@ constexpr const char *kFloat = "portable-f32", *kInt8 = "portable-int8", *kGemm 
 extern const MatmulMicro matmul;
 const MatmulMicro matmul = {
     {kFloat, kFloat, kFloat, kInt8, kInt8, kInt8, kInt8, kInt8, kInt8},
-    {kGemm, kGemm, kGemm, kGemm, kGemm, kGemm, kGemm, kGemm, kGemm},
-    {8, 8, 8, 16, 16, 16, 16, 16, 16},
+    {kGemm, kGemm, kGemm, kBlockGemm, kBlockGemm, kBlockGemm, kGemm, kBlockGemm, kGemm},
+    {48, 64, 64, 16, 16, 16, 16, 16, 16},
     packed_bytes, pack, matvec, tile_bytes, pack_tile, panel_bytes, gemm};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA
