@@ -1,0 +1,188 @@
+// Gated DeltaNet of the cpu backend against the reference (double, token by token), and against itself: however a prompt is
+// split, by either form, the same state has to come out.
+#include <memory>
+
+#include "kernels/tests/test_context.h"
+
+namespace crossover {
+namespace {
+
+using testing::Backend;
+using testing::Grid;
+using testing::Random;
+using testing::TestContext;
+
+constexpr std::int64_t kDim = 128;
+using Scan = void (*)(Context&, const GdnScan&, Rows);
+
+struct Case {
+  std::int64_t tokens, key_heads, ratio;
+  HeadOrder order = HeadOrder::kTiled;
+  float lowest_g = -3.0f, highest_g = 0.0f;
+  float lowest_beta = 0.0f;
+  bool equal_keys = false;
+};
+
+// Inputs with rows apart in memory, q and k of one buffer as the model has them.
+struct Inputs {
+  Case shape;
+  Grid qk, v, g, beta, start;
+
+  Inputs(const Case& c, Random& random)
+      : shape(c),
+        qk(c.tokens, 2 * c.key_heads * kDim, 8),
+        v(c.tokens, value_heads() * kDim, 24),
+        g(c.tokens, value_heads(), 3),
+        beta(c.tokens, value_heads()),
+        start(value_heads() * kDim, kDim) {
+    qk.set([&](std::int64_t t, std::int64_t i) { return c.equal_keys && t > 0 ? qk.at(0, i) : testing::normal(random); });
+    for (std::int64_t t = 0; t < c.tokens; ++t)
+      for (std::int64_t h = 0; h < 2 * c.key_heads; ++h) normalise(t, h * kDim, h < c.key_heads ? 0.08838835f : 1.0f);
+    v.fill(random);
+    g.set([&](std::int64_t, std::int64_t) { return testing::uniform(random, c.lowest_g, c.highest_g); });
+    beta.set([&](std::int64_t, std::int64_t) { return testing::uniform(random, c.lowest_beta, 1); });
+    start.fill(random, 0.3f);
+  }
+
+  std::int64_t value_heads() const { return shape.key_heads * shape.ratio; }
+  void normalise(std::int64_t t, std::int64_t first, float length) {
+    double squares = 0;
+    for (std::int64_t i = 0; i < kDim; ++i) squares += static_cast<double>(qk.at(t, first + i)) * static_cast<double>(qk.at(t, first + i));
+    for (std::int64_t i = 0; i < kDim; ++i) qk.at(t, first + i) *= length / static_cast<float>(std::sqrt(squares));
+  }
+
+  GdnScan slice(std::int64_t first, std::int64_t count, Grid& state) const {
+    const auto rows = [&](const Grid& x) { return static_cast<ConstRows>(x).slice(first, count); };
+    return {.q = rows(qk).columns(0, shape.key_heads * kDim),
+            .k = rows(qk).columns(shape.key_heads * kDim, shape.key_heads * kDim),
+            .v = rows(v),
+            .g = rows(g),
+            .beta = rows(beta),
+            .state = state.data(),
+            .key_heads = shape.key_heads,
+            .value_heads = value_heads(),
+            .head_dim = kDim,
+            .order = shape.order};
+  }
+};
+
+struct Result {
+  Grid out, state;
+};
+
+Result run(const Backend& backend, Scan scan, const Inputs& in, std::initializer_list<std::int64_t> pieces = {}) {
+  TestContext context(backend);
+  Result result{Grid(in.shape.tokens, in.value_heads() * kDim, 40), in.start};
+  std::int64_t first = 0;
+  const auto piece = [&](std::int64_t count) {
+    scan(context, in.slice(first, count, result.state), static_cast<Rows>(result.out).slice(first, count));
+    first += count;
+  };
+  for (const std::int64_t count : pieces) piece(count);
+  if (first < in.shape.tokens) piece(in.shape.tokens - first);
+  result.out.expect_gaps_untouched();
+  result.state.expect_gaps_untouched();
+  return result;
+}
+
+Result expected(const Inputs& in) { return run(testing::reference_backend(), op::gdn_recurrent, in); }
+
+void expect_near(const Result& found, const Result& wanted, double limit, const char* what) {
+  EXPECT_LE(testing::relative_error(found.out, wanted.out), limit) << what << ": output";
+  EXPECT_LE(testing::relative_error(found.state, wanted.state), limit) << what << ": state";
+}
+
+void expect_both_near(const Backend& backend, const Inputs& in, double limit) {
+  const Result wanted = expected(in);
+  expect_near(run(backend, op::gdn_recurrent, in), wanted, limit, "recurrent");
+  expect_near(run(backend, op::gdn_chunked, in), wanted, limit, "chunked");
+}
+
+class Gdn : public ::testing::TestWithParam<Backend> {
+ protected:
+  Random random{20240521};
+};
+INSTANTIATE_TEST_SUITE_P(Cpu, Gdn, ::testing::ValuesIn(testing::tested_backends()), testing::test_name);
+
+TEST_P(Gdn, EqualsTheReferenceAtEveryLength) {
+  for (const std::int64_t tokens : {1, 2, 3, 15, 16, 17, 63, 64, 65, 128, 200}) {
+    SCOPED_TRACE(tokens);
+    expect_both_near(GetParam(), Inputs({.tokens = tokens, .key_heads = 2, .ratio = 2}, random), 3e-6);
+  }
+}
+
+TEST_P(Gdn, EqualsTheReferenceOverThousandsOfTokens) {
+  expect_both_near(GetParam(), Inputs({.tokens = 2000, .key_heads = 1, .ratio = 2, .lowest_g = -0.01f}, random), 1e-5);
+}
+
+TEST_P(Gdn, MapsValueHeadsToKeyHeads) {
+  for (const std::int64_t ratio : {1, 2, 3, 4})
+    for (const HeadOrder order : {HeadOrder::kTiled, HeadOrder::kGrouped}) {
+      SCOPED_TRACE(::testing::Message() << ratio << " value heads per key head, order " << static_cast<int>(order));
+      expect_both_near(GetParam(), Inputs({.tokens = 5, .key_heads = 3, .ratio = ratio, .order = order}, random), 3e-6);
+    }
+}
+
+TEST_P(Gdn, HoldsWithoutDecay) {
+  expect_both_near(GetParam(), Inputs({.tokens = 200, .key_heads = 1, .ratio = 1, .lowest_g = -1e-7f}, random), 3e-6);
+}
+
+TEST_P(Gdn, ForgetsEverythingWithoutNaN) {
+  expect_both_near(GetParam(), Inputs({.tokens = 130, .key_heads = 1, .ratio = 2, .lowest_g = -20, .highest_g = -20}, random), 3e-6);
+  expect_both_near(GetParam(), Inputs({.tokens = 130, .key_heads = 1, .ratio = 2, .lowest_g = -3000}, random), 3e-6);
+}
+
+// A sum of g in the hundreds in front of differences near zero: in f32 they would lose four digits.
+TEST_P(Gdn, KeepsSmallDecaysAfterLargeOnes) {
+  Inputs in({.tokens = 64, .key_heads = 1, .ratio = 1, .lowest_g = -0.02f}, random);
+  for (std::int64_t t = 0; t < 20; ++t) in.g.at(t, 0) = -100;
+  expect_both_near(GetParam(), in, 3e-6);
+}
+
+// Equal keys written with full strength: the triangular system of the chunk is as far from the identity as it can be.
+TEST_P(Gdn, HoldsForEqualKeysAtFullStrength) {
+  const Inputs in({.tokens = 200, .key_heads = 2, .ratio = 2, .lowest_g = -1e-4f, .lowest_beta = 0.9999f, .equal_keys = true}, random);
+  expect_both_near(GetParam(), in, 3e-5);
+}
+
+TEST_P(Gdn, PiecesOfAnyLengthGiveTheSameBitsByRecurrence) {
+  const Inputs in({.tokens = 200, .key_heads = 2, .ratio = 2}, random);
+  const Result whole = run(GetParam(), op::gdn_recurrent, in);
+  for (const auto& pieces : {std::initializer_list<std::int64_t>{1, 1, 1, 61, 64, 65}, {3, 5, 100, 1}, {199}}) {
+    const Result split = run(GetParam(), op::gdn_recurrent, in, pieces);
+    EXPECT_EQ(testing::relative_error(split.out, whole.out), 0);
+    EXPECT_EQ(testing::relative_error(split.state, whole.state), 0);
+  }
+}
+
+TEST_P(Gdn, PiecesOfAnyLengthAgreeByChunks) {
+  const Inputs in({.tokens = 200, .key_heads = 2, .ratio = 2}, random);
+  const Result whole = run(GetParam(), op::gdn_chunked, in);
+  for (const auto& pieces : {std::initializer_list<std::int64_t>{1, 1, 1, 61, 64, 65}, {3, 5, 100, 1}, {199}})
+    expect_near(run(GetParam(), op::gdn_chunked, in, pieces), whole, 3e-6, "chunked in pieces");
+}
+
+TEST(GdnThreads, DoNotChangeABit) {
+  Random random{7};
+  const Inputs in({.tokens = 130, .key_heads = 3, .ratio = 3}, random);
+  for (const cpu::Isa isa : cpu::usable_isas())
+    for (const Scan scan : {op::gdn_recurrent, op::gdn_chunked}) {
+      const Result one = run({cpu_ops, isa, 1}, scan, in), three = run({cpu_ops, isa, 3}, scan, in);
+      EXPECT_EQ(testing::relative_error(three.out, one.out), 0);
+      EXPECT_EQ(testing::relative_error(three.state, one.state), 0);
+    }
+}
+
+TEST(GdnPath, IsReported) {
+  Random random{7};
+  const Inputs in({.tokens = 2, .key_heads = 1, .ratio = 1}, random);
+  TestContext context({cpu_ops, cpu::Isa::kPortable, 1});
+  Grid state = in.start, out(2, kDim);
+  op::gdn_recurrent(context, in.slice(0, 2, state), out);
+  EXPECT_EQ(context.counters.paths.at("gdn"), "recurrent");
+  op::gdn_chunked(context, in.slice(0, 2, state), out);
+  EXPECT_EQ(context.counters.paths.at("gdn"), "recurrent+chunked");
+}
+
+}  // namespace
+}  // namespace crossover
