@@ -133,18 +133,32 @@ CROSSOVER_INLINE void dots(const float* q, std::int64_t q_stride, std::int64_t r
     for (std::int64_t n = 0; n < count && n < 4; ++n) scores[r * stride + n] = lanes[4 * r + n];
 }
 
+CROSSOVER_INLINE void prefetch_row(const float* row, std::int64_t dim) {
+  for (std::int64_t i = 0; i < dim; i += 16) __builtin_prefetch(row + i, 0, 2);
+}
+
 void few_rows(const float* q, std::int64_t q_stride, std::int64_t rows, std::int64_t head_dim, const float* keys, std::int64_t key_stride,
               const float* values, std::int64_t value_stride, std::int64_t count, const std::int64_t* visible, float* row_max,
               float* row_sum, float* accumulator, std::int64_t accumulator_stride, float* scratch) {
   const std::int64_t seen = most_visible(visible, rows, count);
   if (seen == 0) return;
   const std::int64_t stride = round_up(seen, kPanel);
-  for (std::int64_t n = 0; n < seen; n += 4)
+  constexpr std::int64_t kAhead = 8;  // keys
+  const bool far = key_stride > head_dim;  // rows of a cache in place: the hardware does not see the stream
+  for (std::int64_t n = 0; n < seen; n += 4) {
+    for (std::int64_t i = n; far && i < n + 4 && i < seen; ++i) {
+      if (i + kAhead < seen) prefetch_row(keys + (i + kAhead) * key_stride, head_dim);
+      prefetch_row(values + i * value_stride, head_dim);
+    }
     for (std::int64_t r = 0; r < rows; r += 4)
       dots(q + r * q_stride, q_stride, rows - r, keys + n * key_stride, key_stride, seen - n, head_dim, scratch + r * stride + n, stride);
+  }
   weigh_rows(scratch, stride, rows, seen, visible, row_max, row_sum, accumulator, accumulator_stride, head_dim);
   const float one = 1.0f;
-  product(scratch, stride, values, value_stride, rows, head_dim, seen, accumulator, accumulator_stride, &one);
+  constexpr std::int64_t kStep = 16;  // values that stay in L1 while the strips of columns pass over them
+  for (std::int64_t n = 0; n < seen; n += kStep)
+    product(scratch + n, stride, values + n * value_stride, value_stride, rows, head_dim, seen - n < kStep ? seen - n : kStep, accumulator,
+            accumulator_stride, &one);
 }
 
 }  // namespace

@@ -10,11 +10,16 @@ constexpr std::int64_t kChunk = kGdnChunkTokens;
 
 // ---- recurrence ----
 
-// Columns of S are independent: a strip of them is copied into a contiguous buffer (in place, rows 512 bytes apart would share
-// a few sets of the L1 cache) and swept once per token. The sweep of token t updates S, reads o_t from it and already sums
-// S^T k of token t+1, so a call split anywhere gives the same bits.
 constexpr int kStripVectors = 2;
-constexpr std::int64_t kStrip = 16 * kStripVectors;
+constexpr std::int64_t kStrip = 16 * kStripVectors;  // columns of the state that are swept together: 16 KB
+
+// Up to 64 tokens side by side. In the operands a head's rows lie whole pages apart and would fight for a few sets of the caches.
+struct TokenBlock {
+  float k[kChunk][kDim], q[kChunk][kDim], v[kChunk][kDim];
+  float decay[kChunk];  // e^g
+  float beta[kChunk];
+  std::int64_t tokens;
+};
 
 struct Strip {
   F16 lane[kStripVectors];
@@ -26,12 +31,13 @@ CROSSOVER_INLINE Strip zero_strip() {
   return s;
 }
 
-// S <- a S + k d^T from `from` to `to`; adds S^T q to o and, with `more`, S^T next_k to p.
+// S <- a S + k d^T, from `from` [128, kStrip] to `to`; o = S^T q and, with `more`, p = S^T k of the next token.
 template <bool more>
-CROSSOVER_INLINE void sweep(const float* from, float* to, std::int64_t to_stride, float a, const float* k, const float* q, const float* next_k,
-                            const Strip& d, Strip& o, Strip& p) {
-  const F16 decay = broadcast(a);
-  Strip o_sum = o, p_sum = p;
+CROSSOVER_INLINE void sweep(const float* from, float* to, std::int64_t to_stride, const TokenBlock& block, std::int64_t t, const Strip& d,
+                            Strip& o, Strip& p) {
+  const F16 decay = broadcast(block.decay[t]);
+  const float *k = block.k[t], *q = block.q[t], *next_k = block.k[more ? t + 1 : t];
+  Strip o_sum = zero_strip(), p_sum = zero_strip();
   for (std::int64_t i = 0; i < kDim; ++i) {
     const F16 ki = broadcast(k[i]), qi = broadcast(q[i]);
     for (int v = 0; v < kStripVectors; ++v) {
@@ -44,47 +50,48 @@ CROSSOVER_INLINE void sweep(const float* from, float* to, std::int64_t to_stride
   o = o_sum, p = p_sum;
 }
 
-// Columns column .. column + kStrip of the head; decay [tokens] = e^g.
-void recurrent_strip(const GdnHead& head, std::int64_t column, const float* decay) {
+// Columns of S are independent: a strip is copied to a buffer that stays in L1 and swept once per token. The sweep of token t
+// updates S, reads o_t from it and already sums S^T k of token t + 1, so a call split anywhere gives the same bits.
+void recurrent_strip(const TokenBlock& block, std::int64_t column, float* state, float* out, std::int64_t out_stride) {
   alignas(64) float local[kDim * kStrip];
-  float* state = head.state + column;
   Strip p = zero_strip();
   for (std::int64_t i = 0; i < kDim; ++i) {
     for (int j = 0; j < kStripVectors; ++j) {
-      const F16 s = load(state + i * kDim + 16 * j);
+      const F16 s = load(state + i * kDim + column + 16 * j);
       store(local + i * kStrip + 16 * j, s);
-      p.lane[j] = fma(broadcast(head.k[i]), s, p.lane[j]);
+      p.lane[j] = fma(broadcast(block.k[0][i]), s, p.lane[j]);
     }
   }
-  for (std::int64_t t = 0; t < head.tokens; ++t) {
-    const float* v = head.v + t * head.v_stride + column;
-    const float *k = head.k + t * head.k_stride, *q = head.q + t * head.q_stride;
-    const F16 a = broadcast(decay[t]), b = broadcast(head.beta[t * head.beta_stride]);
-    Strip d, o = zero_strip(), next_p = zero_strip();
-    for (int j = 0; j < kStripVectors; ++j) d.lane[j] = b * (load(v + 16 * j) - a * p.lane[j]);
-    if (t + 1 < head.tokens) sweep<true>(local, local, kStrip, decay[t], k, q, k + head.k_stride, d, o, next_p);
-    else sweep<false>(local, state, kDim, decay[t], k, q, nullptr, d, o, next_p);
-    for (int j = 0; j < kStripVectors; ++j) store(head.out + t * head.out_stride + column + 16 * j, o.lane[j]);
-    p = next_p;
+  for (std::int64_t t = 0; t < block.tokens; ++t) {
+    const F16 a = broadcast(block.decay[t]), b = broadcast(block.beta[t]);
+    Strip d, o;
+    for (int j = 0; j < kStripVectors; ++j) d.lane[j] = b * (load(block.v[t] + column + 16 * j) - a * p.lane[j]);
+    if (t + 1 < block.tokens) sweep<true>(local, local, kStrip, block, t, d, o, p);
+    else sweep<false>(local, state + column, kDim, block, t, d, o, p);
+    for (int j = 0; j < kStripVectors; ++j) store(out + t * out_stride + column + 16 * j, o.lane[j]);
   }
 }
 
-CROSSOVER_INLINE GdnHead slice(const GdnHead& head, std::int64_t first, std::int64_t tokens) {
-  GdnHead part = head;
-  part.q += first * head.q_stride, part.k += first * head.k_stride, part.v += first * head.v_stride;
-  part.g += first * head.g_stride, part.beta += first * head.beta_stride;
-  part.out += first * head.out_stride;
-  part.tokens = tokens;
-  return part;
+void gather_tokens(const GdnHead& head, std::int64_t first, TokenBlock& block) {
+  block.tokens = head.tokens - first < kChunk ? head.tokens - first : kChunk;
+  for (std::int64_t t = 0; t < block.tokens; ++t) {
+    const std::int64_t row = first + t;
+    for (std::int64_t i = 0; i < kDim; i += 16) {
+      store(block.k[t] + i, load(head.k + row * head.k_stride + i));
+      store(block.q[t] + i, load(head.q + row * head.q_stride + i));
+      store(block.v[t] + i, load(head.v + row * head.v_stride + i));
+    }
+    block.decay[t] = __builtin_expf(head.g[row * head.g_stride]);
+    block.beta[t] = head.beta[row * head.beta_stride];
+  }
 }
 
 void recurrent_head(const GdnHead& head) {
-  constexpr std::int64_t kBlock = 64;  // tokens whose decay is computed once for all strips
-  for (std::int64_t first = 0; first < head.tokens; first += kBlock) {
-    const GdnHead block = slice(head, first, head.tokens - first < kBlock ? head.tokens - first : kBlock);
-    float decay[kBlock];
-    for (std::int64_t t = 0; t < block.tokens; ++t) decay[t] = __builtin_expf(block.g[t * block.g_stride]);
-    for (std::int64_t column = 0; column < kDim; column += kStrip) recurrent_strip(block, column, decay);
+  alignas(64) TokenBlock block;
+  for (std::int64_t first = 0; first < head.tokens; first += kChunk) {
+    gather_tokens(head, first, block);
+    for (std::int64_t column = 0; column < kDim; column += kStrip)
+      recurrent_strip(block, column, head.state, head.out + first * head.out_stride, head.out_stride);
   }
 }
 
