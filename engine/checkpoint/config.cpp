@@ -43,7 +43,8 @@ class Fields {
     const json* value = find(key);
     if (!value && fallback) return *fallback;
     if (!value) refuse(fmt::format("it lacks {}", key));
-    if (!value->is_number_integer() || *value < 0 || *value > kMaxDim) unsupported(key, fmt::format("a whole number from 0 to {}", kMaxDim));
+    if (!value->is_number_integer() || *value < 0 || *value > kMaxDim)
+      unsupported(key, fmt::format("a whole number from 0 to {}", kMaxDim));
     return value->get<std::int64_t>();
   }
   double number(const char* key, std::optional<double> fallback = std::nullopt) const {
@@ -113,7 +114,8 @@ void read_rope(const Fields& text, ModelConfig& config) {
       text.unsupported("rope_scaling", "null (no scaling)");
   }
   config.rope_theta = rope.find("rope_theta") ? rope.number("rope_theta") : text.number("rope_theta");
-  const double part = rope.find("partial_rotary_factor") ? rope.number("partial_rotary_factor") : text.number("partial_rotary_factor", 0.25);
+  const double part = rope.find("partial_rotary_factor") ? rope.number("partial_rotary_factor")
+                                                         : text.number("partial_rotary_factor", 0.25);
   if (!(part > 0 && part <= 1)) text.refuse(fmt::format("partial_rotary_factor is {}; it lies in (0, 1]", part));
   config.rotary_dim = static_cast<std::int64_t>(static_cast<double>(config.head_dim) * part);
 }
@@ -124,19 +126,22 @@ void read_layer_types(const Fields& text, ModelConfig& config) {
   if (config.full_attention_interval < 1) text.unsupported("full_attention_interval", "a positive number");
   const json* types = text.find("layer_types");
   if (!types) {
-    for (std::int64_t i = 0; i < config.layers; ++i) config.full_attention.push_back((i + 1) % config.full_attention_interval == 0);
+    for (std::int64_t i = 0; i < config.layers; ++i)
+      config.full_attention.push_back((i + 1) % config.full_attention_interval == 0);
     return;
   }
   if (!types->is_array() || static_cast<std::int64_t>(types->size()) != config.layers)
     text.refuse(fmt::format("layer_types has {} entries for {} layers", types->size(), config.layers));
   for (const json& type : *types) {
     if (type != "linear_attention" && type != "full_attention")
-      text.refuse(fmt::format("layer_types holds {}; only linear_attention and full_attention are supported", type.dump().substr(0, 80)));
+      text.refuse(fmt::format("layer_types holds {}; only linear_attention and full_attention are supported",
+                              type.dump().substr(0, 80)));
     config.full_attention.push_back(type == "full_attention");
   }
   // The interval that says the same, for readers that know no list: the place of the first full-attention layer.
   const auto first = std::find(config.full_attention.begin(), config.full_attention.end(), true);
-  config.full_attention_interval = first == config.full_attention.end() ? config.layers + 1 : first - config.full_attention.begin() + 1;
+  config.full_attention_interval =
+      first == config.full_attention.end() ? config.layers + 1 : first - config.full_attention.begin() + 1;
 }
 
 void read_ffn(const Fields& text, ModelConfig& config) {
@@ -158,7 +163,8 @@ void add_end_of_text(const Fields& fields, ModelConfig& config) {
   for (const json& id : value->is_array() ? *value : json::array({*value})) {
     if (!id.is_number_integer() || id < 0 || id > kMaxDim) fields.unsupported("eos_token_id", "token ids");
     const auto token = id.get<std::int32_t>();
-    if (std::find(config.end_of_text.begin(), config.end_of_text.end(), token) == config.end_of_text.end()) config.end_of_text.push_back(token);
+    if (std::find(config.end_of_text.begin(), config.end_of_text.end(), token) == config.end_of_text.end())
+      config.end_of_text.push_back(token);
   }
 }
 
@@ -204,15 +210,18 @@ void check_config(const ModelConfig& c, const std::string& where) {
   fixed("convolution width", c.conv_width, 4);
   multiple("number of attention heads", c.heads, "number of KV heads", c.kv_heads);
   multiple("number of GDN value heads", c.value_heads, "number of GDN key heads", c.key_heads);
-  if (c.rotary_dim < 2 || c.rotary_dim > c.head_dim || c.rotary_dim % 2 != 0) refuse(fmt::format("RoPE turns {} of {} dimensions", c.rotary_dim, c.head_dim));
-  if (!(c.rope_theta > 0) || !(c.rms_eps > 0) || !std::isfinite(c.rope_theta)) refuse("rope_theta and the norm's epsilon must be positive");
+  if (c.rotary_dim < 2 || c.rotary_dim > c.head_dim || c.rotary_dim % 2 != 0)
+    refuse(fmt::format("RoPE turns {} of {} dimensions", c.rotary_dim, c.head_dim));
+  if (!(c.rope_theta > 0) || !(c.rms_eps > 0) || !std::isfinite(c.rope_theta))
+    refuse("rope_theta and the norm's epsilon must be positive");
   if (std::max({c.heads, c.kv_heads, c.key_heads, c.value_heads}) > 65536) refuse("more than 65536 heads");
   if (!c.moe()) return positive("dense feed-forward width", c.intermediate);
   positive("expert width", c.expert_width);
   positive("shared expert width", c.shared_width);
   positive("number of experts per token", c.experts_per_token);
   if (c.experts > 65536) refuse("more than 65536 experts");
-  if (c.experts_per_token > c.experts) refuse(fmt::format("{} experts per token of {} experts", c.experts_per_token, c.experts));
+  if (c.experts_per_token > c.experts)
+    refuse(fmt::format("{} experts per token of {} experts", c.experts_per_token, c.experts));
 }
 
 ModelConfig read_config(const fs::path& directory) {

@@ -1,4 +1,5 @@
-// What a checkpoint says about its model, checked: a field the engine has no code for is refused by name, never ignored.
+// What a checkpoint says about its model, checked: a field the engine has no code for is refused by name, never
+// ignored.
 #pragma once
 
 #include <filesystem>
@@ -8,8 +9,8 @@
 
 namespace crossover {
 
-// config.json (nested text_config or flat, both spellings of RoPE) and generation_config.json of a directory. mtp_layers is
-// what the tensors say and is left 0 here; tied_embeddings is what the config says.
+// config.json (nested text_config or flat, both spellings of RoPE) and generation_config.json of a directory.
+// mtp_layers is what the tensors say and is left 0 here; tied_embeddings is what the config says.
 ModelConfig read_config(const std::filesystem::path& directory);
 
 // The metadata of a GGUF file; vocabulary and tied embeddings come from its tensors.

@@ -29,7 +29,8 @@ class ArchKeys {
     if (!value || !std::holds_alternative<GgufArray>(*value)) return integer(key);
     std::int64_t common = 0;
     for (std::int64_t one : std::get<GgufArray>(*value).integers) {
-      if (one != 0 && common != 0 && one != common) refuse(fmt::format("metadata {}{} differs between layers", prefix_, key));
+      if (one != 0 && common != 0 && one != common)
+        refuse(fmt::format("metadata {}{} differs between layers", prefix_, key));
       if (one != 0) common = one;
     }
     return common;
@@ -39,7 +40,9 @@ class ArchKeys {
     if (!value && !fallback) refuse(fmt::format("metadata {}{} is missing", prefix_, key));
     return value.value_or(fallback.value_or(0));
   }
-  bool boolean(const std::string& key, bool fallback) const { return header_.boolean(prefix_ + key).value_or(fallback); }
+  bool boolean(const std::string& key, bool fallback) const {
+    return header_.boolean(prefix_ + key).value_or(fallback);
+  }
   std::optional<std::string> text(const std::string& key) const { return header_.text(prefix_ + key); }
   const GgufArray* array(const std::string& key) const { return header_.array(prefix_ + key); }
 
@@ -51,8 +54,9 @@ class ArchKeys {
 Arch parse_arch(const GgufHeader& header, const std::string& text) {
   for (Arch arch : {Arch::kQwen35, Arch::kQwen35Moe, Arch::kQwen3Next})
     if (text == name(arch)) return arch;
-  throw std::runtime_error(fmt::format("{}: architecture '{}' is not supported; supported are qwen35, qwen35moe and qwen3next",
-                                       header.stored.files.front().string(), text));
+  throw std::runtime_error(
+      fmt::format("{}: architecture '{}' is not supported; supported are qwen35, qwen35moe and qwen3next",
+                  header.stored.files.front().string(), text));
 }
 
 void read_layers(const ArchKeys& keys, ModelConfig& config) {
@@ -65,7 +69,8 @@ void read_layers(const ArchKeys& keys, ModelConfig& config) {
   if (config.full_attention_interval < 1) keys.refuse("full_attention_interval is not positive");
   const GgufArray* recurrent = keys.array("attention.recurrent_layers");
   if (recurrent && static_cast<std::int64_t>(recurrent->integers.size()) < config.layers)
-    keys.refuse(fmt::format("attention.recurrent_layers has {} entries for {} layers", recurrent->integers.size(), config.layers));
+    keys.refuse(fmt::format("attention.recurrent_layers has {} entries for {} layers", recurrent->integers.size(),
+                            config.layers));
   for (std::int64_t i = 0; i < config.layers; ++i)
     config.full_attention.push_back(recurrent ? recurrent->integers[static_cast<std::size_t>(i)] == 0
                                               : (i + 1) % config.full_attention_interval == 0);
@@ -75,7 +80,8 @@ void read_mixers(const ArchKeys& keys, ModelConfig& config) {
   config.heads = keys.per_layer("attention.head_count");
   config.kv_heads = keys.per_layer("attention.head_count_kv");
   config.head_dim = keys.integer("attention.key_length", config.heads > 0 ? config.hidden / config.heads : 0);
-  if (keys.integer("attention.value_length", config.head_dim) != config.head_dim) keys.refuse("attention.value_length differs from attention.key_length");
+  if (keys.integer("attention.value_length", config.head_dim) != config.head_dim)
+    keys.refuse("attention.value_length differs from attention.key_length");
   config.rotary_dim = keys.integer("rope.dimension_count", config.head_dim / 4);
   config.rope_theta = keys.number("rope.freq_base");
   const std::string scaling = keys.text("rope.scaling.type").value_or("none");
@@ -103,7 +109,8 @@ void read_experts(const ArchKeys& keys, ModelConfig& config) {
 void read_end_of_text(const GgufHeader& header, ModelConfig& config) {
   const auto add = [&](std::int64_t id) {
     const auto token = static_cast<std::int32_t>(id);
-    if (token == id && id >= 0 && std::find(config.end_of_text.begin(), config.end_of_text.end(), token) == config.end_of_text.end())
+    if (token == id && id >= 0 &&
+        std::find(config.end_of_text.begin(), config.end_of_text.end(), token) == config.end_of_text.end())
       config.end_of_text.push_back(token);
   };
   if (const GgufArray* all = header.array("crossover.end_of_text")) {

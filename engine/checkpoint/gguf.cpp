@@ -35,7 +35,8 @@ class HeaderReader {
   }
 
   [[noreturn]] void fail(const std::string& what) const {
-    throw std::runtime_error(fmt::format("{}: {}; the file is damaged or incomplete, make or fetch it again", path_.string(), what));
+    throw std::runtime_error(
+        fmt::format("{}: {}; the file is damaged or incomplete, make or fetch it again", path_.string(), what));
   }
   std::uint64_t file_bytes() const { return bytes_; }
   std::uint64_t position() const { return position_; }
@@ -43,7 +44,8 @@ class HeaderReader {
 
   void raw(void* to, std::uint64_t count, std::string_view what) {
     if (count > left()) fail(fmt::format("{} at byte {} needs {} bytes, {} are left", what, position_, count, left()));
-    if (!in_.read(static_cast<char*>(to), static_cast<std::streamsize>(count))) fail(fmt::format("{} cannot be read", what));
+    if (!in_.read(static_cast<char*>(to), static_cast<std::streamsize>(count)))
+      fail(fmt::format("{} cannot be read", what));
     position_ += count;
   }
   void skip(std::uint64_t count, std::string_view what) {
@@ -76,35 +78,59 @@ class HeaderReader {
 
 std::uint64_t scalar_bytes(GgufType type) {
   switch (type) {
-    case GgufType::kU8: case GgufType::kI8: case GgufType::kBool: return 1;
-    case GgufType::kU16: case GgufType::kI16: return 2;
-    case GgufType::kU32: case GgufType::kI32: case GgufType::kF32: return 4;
-    case GgufType::kU64: case GgufType::kI64: case GgufType::kF64: return 8;
-    case GgufType::kString: case GgufType::kArray: break;
+    case GgufType::kU8:
+    case GgufType::kI8:
+    case GgufType::kBool:
+      return 1;
+    case GgufType::kU16:
+    case GgufType::kI16:
+      return 2;
+    case GgufType::kU32:
+    case GgufType::kI32:
+    case GgufType::kF32:
+      return 4;
+    case GgufType::kU64:
+    case GgufType::kI64:
+    case GgufType::kF64:
+      return 8;
+    case GgufType::kString:
+    case GgufType::kArray:
+      break;
   }
   return 0;
 }
 
 GgufType read_type(HeaderReader& in, const std::string& key) {
   const auto type = in.value<std::uint32_t>(key);
-  if (type > static_cast<std::uint32_t>(GgufType::kF64)) in.fail(fmt::format("metadata {} has the unknown type {}", key, type));
+  if (type > static_cast<std::uint32_t>(GgufType::kF64))
+    in.fail(fmt::format("metadata {} has the unknown type {}", key, type));
   return static_cast<GgufType>(type);
 }
 
 std::int64_t read_integer(HeaderReader& in, GgufType type, const std::string& key) {
   switch (type) {
-    case GgufType::kU8: return in.value<std::uint8_t>(key);
-    case GgufType::kI8: return in.value<std::int8_t>(key);
-    case GgufType::kU16: return in.value<std::uint16_t>(key);
-    case GgufType::kI16: return in.value<std::int16_t>(key);
-    case GgufType::kU32: return in.value<std::uint32_t>(key);
-    case GgufType::kI32: return in.value<std::int32_t>(key);
-    case GgufType::kBool: return in.value<std::uint8_t>(key) != 0;
-    case GgufType::kI64: return in.value<std::int64_t>(key);
-    default: break;
+    case GgufType::kU8:
+      return in.value<std::uint8_t>(key);
+    case GgufType::kI8:
+      return in.value<std::int8_t>(key);
+    case GgufType::kU16:
+      return in.value<std::uint16_t>(key);
+    case GgufType::kI16:
+      return in.value<std::int16_t>(key);
+    case GgufType::kU32:
+      return in.value<std::uint32_t>(key);
+    case GgufType::kI32:
+      return in.value<std::int32_t>(key);
+    case GgufType::kBool:
+      return in.value<std::uint8_t>(key) != 0;
+    case GgufType::kI64:
+      return in.value<std::int64_t>(key);
+    default:
+      break;
   }
   const auto value = in.value<std::uint64_t>(key);
-  if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) in.fail(fmt::format("metadata {} is too large", key));
+  if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+    in.fail(fmt::format("metadata {} is too large", key));
   return static_cast<std::int64_t>(value);
 }
 
@@ -115,9 +141,13 @@ GgufArray read_array(HeaderReader& in, const std::string& key, int depth) {
   GgufArray array;
   array.type = read_type(in, key);
   array.count = in.value<std::uint64_t>(key);
-  // An element takes at least one byte, a string eight, an array twelve: a count the rest of the file cannot hold is refused here.
-  const std::uint64_t least = array.type == GgufType::kString ? 8 : array.type == GgufType::kArray ? 12 : scalar_bytes(array.type);
-  if (array.count > in.left() / least) in.fail(fmt::format("metadata {} claims an array of {} elements", key, array.count));
+  // An element takes at least one byte, a string eight, an array twelve: a count the rest of the file cannot hold is
+  // refused here.
+  const std::uint64_t least = array.type == GgufType::kString  ? 8
+                              : array.type == GgufType::kArray ? 12
+                                                               : scalar_bytes(array.type);
+  if (array.count > in.left() / least)
+    in.fail(fmt::format("metadata {} claims an array of {} elements", key, array.count));
   if (array.type == GgufType::kString) {
     for (std::uint64_t i = 0; i < array.count; ++i) in.skip(in.string_length(kMaxStringBytes, key), key);
   } else if (array.type == GgufType::kArray) {
@@ -134,18 +164,31 @@ GgufArray read_array(HeaderReader& in, const std::string& key, int depth) {
 GgufValue read_value(HeaderReader& in, const std::string& key) {
   const GgufType type = read_type(in, key);
   switch (type) {
-    case GgufType::kF32: return static_cast<double>(in.value<float>(key));
-    case GgufType::kF64: return in.value<double>(key);
-    case GgufType::kBool: return read_integer(in, type, key) != 0;
-    case GgufType::kString: return in.string(kMaxStringBytes, "metadata " + key);
-    case GgufType::kArray: return read_array(in, key, 1);
-    default: return read_integer(in, type, key);
+    case GgufType::kF32:
+      return static_cast<double>(in.value<float>(key));
+    case GgufType::kF64:
+      return in.value<double>(key);
+    case GgufType::kBool:
+      return read_integer(in, type, key) != 0;
+    case GgufType::kString:
+      return in.string(kMaxStringBytes, "metadata " + key);
+    case GgufType::kArray:
+      return read_array(in, key, 1);
+    default:
+      return read_integer(in, type, key);
   }
 }
 
 std::string type_name(std::uint32_t type) {
-  static constexpr std::array<std::pair<std::uint32_t, const char*>, 9> kOther{
-      {{9, "q8_1"}, {10, "q2_k"}, {11, "q3_k"}, {12, "q4_k"}, {13, "q5_k"}, {15, "q8_k"}, {28, "f64"}, {20, "iq4_nl"}, {23, "iq4_xs"}}};
+  static constexpr std::array<std::pair<std::uint32_t, const char*>, 9> kOther{{{9, "q8_1"},
+                                                                                {10, "q2_k"},
+                                                                                {11, "q3_k"},
+                                                                                {12, "q4_k"},
+                                                                                {13, "q5_k"},
+                                                                                {15, "q8_k"},
+                                                                                {28, "f64"},
+                                                                                {20, "iq4_nl"},
+                                                                                {23, "iq4_xs"}}};
   for (const auto& [number, text] : kOther)
     if (number == type) return text;
   return fmt::format("type {}", type);
@@ -183,7 +226,8 @@ void place_tensors(const HeaderReader& in, GgufHeader& header, std::uint64_t dat
       in.fail(fmt::format("tensor {} starts at {}, not at a multiple of {}", name, tensor.offset, header.alignment));
     const std::uint64_t room = data_start <= in.file_bytes() ? in.file_bytes() - data_start : 0;
     if (tensor.offset > room || tensor.bytes > room - tensor.offset)
-      in.fail(fmt::format("tensor {} needs bytes {} to {}+{} of {} bytes of data", name, tensor.offset, tensor.offset, tensor.bytes, room));
+      in.fail(fmt::format("tensor {} needs bytes {} to {}+{} of {} bytes of data", name, tensor.offset, tensor.offset,
+                          tensor.bytes, room));
     tensor.offset += data_start;
     order.push_back(&tensor);
   }
@@ -253,16 +297,20 @@ GgufHeader read_gguf_header(const fs::path& path) {
   const auto tensor_count = in.value<std::uint64_t>("the tensor count");
   const auto key_count = in.value<std::uint64_t>("the metadata count");
   // A tensor entry takes at least 33 bytes, a metadata entry 13.
-  if (tensor_count > kMaxEntries || tensor_count > in.left() / 33) in.fail(fmt::format("it claims {} tensors", tensor_count));
-  if (key_count > kMaxEntries || key_count > in.left() / 13) in.fail(fmt::format("it claims {} metadata entries", key_count));
+  if (tensor_count > kMaxEntries || tensor_count > in.left() / 33)
+    in.fail(fmt::format("it claims {} tensors", tensor_count));
+  if (key_count > kMaxEntries || key_count > in.left() / 13)
+    in.fail(fmt::format("it claims {} metadata entries", key_count));
   for (std::uint64_t i = 0; i < key_count; ++i) {
     const std::uint64_t start = in.position();
     const std::string key = in.string(kMaxNameBytes, "a metadata key");
-    if (!header.metadata.try_emplace(key, read_value(in, key)).second) in.fail(fmt::format("metadata {} appears twice", key));
+    if (!header.metadata.try_emplace(key, read_value(in, key)).second)
+      in.fail(fmt::format("metadata {} appears twice", key));
     header.entries[key] = {start, in.position() - start};
   }
   if (const auto alignment = header.integer("general.alignment")) {
-    if (*alignment < 1 || *alignment > static_cast<std::int64_t>(kMaxAlignment) || !std::has_single_bit(static_cast<std::uint64_t>(*alignment)))
+    if (*alignment < 1 || *alignment > static_cast<std::int64_t>(kMaxAlignment) ||
+        !std::has_single_bit(static_cast<std::uint64_t>(*alignment)))
       in.fail(fmt::format("general.alignment is {}", *alignment));
     header.alignment = static_cast<std::uint64_t>(*alignment);
   }

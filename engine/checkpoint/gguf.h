@@ -1,5 +1,5 @@
-// Headers of GGUF files (version 3, little-endian): metadata and tensor table, every count, length, type and offset checked
-// against the file before anything is allocated. Format: ggml/docs/gguf.md.
+// Headers of GGUF files (version 3, little-endian): metadata and tensor table, every count, length, type and offset
+// checked against the file before anything is allocated. Format: ggml/docs/gguf.md.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,21 @@
 
 namespace crossover {
 
-enum class GgufType : std::uint32_t { kU8, kI8, kU16, kI16, kU32, kI32, kF32, kBool, kString, kArray, kU64, kI64, kF64 };
+enum class GgufType : std::uint32_t {
+  kU8,
+  kI8,
+  kU16,
+  kI16,
+  kU32,
+  kI32,
+  kF32,
+  kBool,
+  kString,
+  kArray,
+  kU64,
+  kI64,
+  kF64
+};
 
 // The type number of an element format in a GGUF file, and back; empty when the engine does not compute with it.
 std::uint32_t gguf_dtype(DType dtype);

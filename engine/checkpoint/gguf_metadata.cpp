@@ -15,15 +15,24 @@ constexpr std::int64_t kQuantizationVersion = 2;  // ggml's block layouts since 
 // llama.cpp's number for "most tensors are of this type".
 std::int64_t file_type(DType type) {
   switch (type) {
-    case DType::kF32: return 0;
-    case DType::kF16: return 1;
-    case DType::kQ4_0: return 2;
-    case DType::kQ4_1: return 3;
-    case DType::kQ8_0: return 7;
-    case DType::kQ5_0: return 8;
-    case DType::kQ5_1: return 9;
-    case DType::kQ6_K: return 18;
-    case DType::kBF16: return 32;
+    case DType::kF32:
+      return 0;
+    case DType::kF16:
+      return 1;
+    case DType::kQ4_0:
+      return 2;
+    case DType::kQ4_1:
+      return 3;
+    case DType::kQ8_0:
+      return 7;
+    case DType::kQ5_0:
+      return 8;
+    case DType::kQ5_1:
+      return 9;
+    case DType::kQ6_K:
+      return 18;
+    case DType::kBF16:
+      return 32;
   }
   return 0;
 }
@@ -79,10 +88,13 @@ void copy_entries(GgufMetadata& metadata, const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
   for (const auto& [key, range] : header.entries) {
     if (!starts_with_any(key, {"general.", "tokenizer."})) continue;
-    if (starts_with_any(key, {"general.architecture", "general.alignment", "general.file_type", "general.quantization_version"})) continue;
+    if (starts_with_any(
+            key, {"general.architecture", "general.alignment", "general.file_type", "general.quantization_version"}))
+      continue;
     std::string bytes(range.bytes, '\0');
     in.seekg(static_cast<std::streamoff>(range.offset));
-    if (!in.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) throw std::runtime_error(fmt::format("cannot read the metadata of {}", path.string()));
+    if (!in.read(bytes.data(), static_cast<std::streamsize>(bytes.size())))
+      throw std::runtime_error(fmt::format("cannot read the metadata of {}", path.string()));
     metadata.add_entry(bytes);
   }
 }

@@ -1,4 +1,5 @@
-// The metadata section of a GGUF file: everything llama.cpp needs to run the model, and what this engine needs beyond it.
+// The metadata section of a GGUF file: everything llama.cpp needs to run the model, and what this engine needs beyond
+// it.
 #pragma once
 
 #include <cstdint>
@@ -38,7 +39,8 @@ class GgufMetadata {
   std::uint64_t count_ = 0;
 };
 
-// general.*, the architecture's keys and the tokenizer of `source`; `main_type` is what most of its bytes are written as.
+// general.*, the architecture's keys and the tokenizer of `source`; `main_type` is what most of its bytes are written
+// as.
 GgufMetadata gguf_metadata(const Source& source, DType main_type);
 
 // tokenizer.ggml.* from a tokenizer.json with byte-level BPE; padded with unused tokens to `vocab`.

@@ -11,7 +11,12 @@ namespace {
 using nlohmann::json;
 
 constexpr std::uint64_t kMaxTokenizerBytes = 256u << 20;
-enum TokenKind : std::int32_t { kNormal = 1, kControl = 3, kUserDefined = 4, kUnused = 5 };  // numbers of tokenizer.ggml.token_type
+enum TokenKind : std::int32_t {
+  kNormal = 1,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5
+};  // numbers of tokenizer.ggml.token_type
 
 [[noreturn]] void fail(const Source& source, const std::string& what) {
   throw std::runtime_error(fmt::format("{}: {}", source.tokenizer.string(), what));
@@ -19,14 +24,16 @@ enum TokenKind : std::int32_t { kNormal = 1, kControl = 3, kUserDefined = 4, kUn
 
 std::size_t token_id(const Source& source, const json& id) {
   if (!id.is_number_integer() || id < 0 || id >= source.config.vocab)
-    fail(source, fmt::format("token id {} is outside the vocabulary of {}", id.dump().substr(0, 40), source.config.vocab));
+    fail(source,
+         fmt::format("token id {} is outside the vocabulary of {}", id.dump().substr(0, 40), source.config.vocab));
   return id.get<std::size_t>();
 }
 
 // "a b" for both spellings of a merge.
 std::string merge_text(const Source& source, const json& merge) {
   if (merge.is_string()) return merge.get<std::string>();
-  if (!merge.is_array() || merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string()) fail(source, "a merge is not a pair of tokens");
+  if (!merge.is_array() || merge.size() != 2 || !merge[0].is_string() || !merge[1].is_string())
+    fail(source, "a merge is not a pair of tokens");
   return merge[0].get<std::string>() + " " + merge[1].get<std::string>();
 }
 
@@ -38,7 +45,8 @@ const char* pre_tokenizer(const json& tokenizer) {
 
 void add_chat_template(GgufMetadata& metadata, const Source& source) {
   const std::filesystem::path path = source.tokenizer.parent_path() / "chat_template.jinja";
-  if (std::filesystem::is_regular_file(path)) metadata.add_string("tokenizer.chat_template", read_text_file(path, 1u << 20));
+  if (std::filesystem::is_regular_file(path))
+    metadata.add_string("tokenizer.chat_template", read_text_file(path, 1u << 20));
 }
 
 }  // namespace
@@ -47,10 +55,11 @@ void add_tokenizer(GgufMetadata& metadata, const Source& source) {
   const std::string content = read_text_file(source.tokenizer, kMaxTokenizerBytes);
   check_json_nesting(content, 64, source.tokenizer);
   const json tokenizer = json::parse(content, nullptr, false);
-  if (!tokenizer.is_object() || !tokenizer.contains("model") || !tokenizer["model"].is_object()) fail(source, "it holds no tokenizer model");
+  if (!tokenizer.is_object() || !tokenizer.contains("model") || !tokenizer["model"].is_object())
+    fail(source, "it holds no tokenizer model");
   const json& model = tokenizer["model"];
-  if (model.value("type", json("BPE")) != "BPE" || !model.contains("vocab") || !model["vocab"].is_object() || !model.contains("merges") ||
-      !model["merges"].is_array())
+  if (model.value("type", json("BPE")) != "BPE" || !model.contains("vocab") || !model["vocab"].is_object() ||
+      !model.contains("merges") || !model["merges"].is_array())
     fail(source, "its model is not BPE with vocab and merges");
 
   const auto vocab = static_cast<std::size_t>(source.config.vocab);
@@ -62,7 +71,8 @@ void add_tokenizer(GgufMetadata& metadata, const Source& source) {
     kinds[at] = kNormal;
   }
   for (const json& added : tokenizer.value("added_tokens", json::array())) {
-    if (!added.is_object() || !added.contains("id") || !added.contains("content") || !added["content"].is_string()) fail(source, "an added token has no id or content");
+    if (!added.is_object() || !added.contains("id") || !added.contains("content") || !added["content"].is_string())
+      fail(source, "an added token has no id or content");
     const std::size_t at = token_id(source, added["id"]);
     tokens[at] = added["content"].get<std::string>();
     kinds[at] = added.value("special", json(false)) == true ? kControl : kUserDefined;
@@ -78,7 +88,8 @@ void add_tokenizer(GgufMetadata& metadata, const Source& source) {
   metadata.add_i32s("tokenizer.ggml.token_type", kinds);
   metadata.add_strings("tokenizer.ggml.merges", merges);
   metadata.add_bool("tokenizer.ggml.add_bos_token", false);
-  if (!source.config.end_of_text.empty()) metadata.add_u32("tokenizer.ggml.eos_token_id", source.config.end_of_text.front());
+  if (!source.config.end_of_text.empty())
+    metadata.add_u32("tokenizer.ggml.eos_token_id", source.config.end_of_text.front());
   add_chat_template(metadata, source);
 }
 

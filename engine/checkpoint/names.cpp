@@ -33,10 +33,13 @@ class Recipes {
     if (at == stored_.tensors.end()) fail(stored_, fmt::format("tensor {} {} is missing", name, shape_text(shape)));
     const StoredTensor& tensor = at->second;
     if (without_leading_ones(tensor.shape) != without_leading_ones(shape))
-      throw std::runtime_error(fmt::format("{}: tensor {} is {}, the config asks for {}", file_of(tensor), name, describe(tensor), shape_text(shape)));
+      throw std::runtime_error(fmt::format("{}: tensor {} is {}, the config asks for {}", file_of(tensor), name,
+                                           describe(tensor), shape_text(shape)));
     if (!tensor.dtype)
-      throw std::runtime_error(fmt::format("{}: tensor {} has type {}, which is not supported; supported are f32, f16, bf16 and in GGUF "
-                                           "files q8_0, q6_k, q4_0, q4_1, q5_0, q5_1", file_of(tensor), name, tensor.dtype_name));
+      throw std::runtime_error(
+          fmt::format("{}: tensor {} has type {}, which is not supported; supported are f32, f16, bf16 and in GGUF "
+                      "files q8_0, q6_k, q4_0, q4_1, q5_0, q5_1",
+                      file_of(tensor), name, tensor.dtype_name));
     used_.insert(name);
     return tensor;
   }
@@ -46,25 +49,47 @@ class Recipes {
     SourceTensor tensor = start(slot, from, transform);
     const std::int64_t d = c_.gdn_head_dim, nk = c_.key_heads, nv = c_.value_heads, r = nv / nk;
     switch (layout) {
-      case Layout::kWhole: append(tensor, from, 0, slot.shape[0] * slot.shape[1]); break;
+      case Layout::kWhole:
+        append(tensor, from, 0, slot.shape[0] * slot.shape[1]);
+        break;
       case Layout::kQkv:
         append(tensor, from, 0, 2 * c_.key_dim());
         for (std::int64_t h = 0; h < nv; ++h) append(tensor, from, 2 * c_.key_dim() + stored_value_head(c_, h) * d, d);
         break;
-      case Layout::kHeadRows: for (std::int64_t h = 0; h < nv; ++h) append(tensor, from, stored_value_head(c_, h) * d, d); break;
-      case Layout::kHeadRow: for (std::int64_t h = 0; h < nv; ++h) append(tensor, from, stored_value_head(c_, h), 1); break;
-      case Layout::kHeadValue: whole_rows_by_head(tensor, from, 1); break;
-      case Layout::kHeadColumns: whole_rows_by_head(tensor, from, d); break;
+      case Layout::kHeadRows:
+        for (std::int64_t h = 0; h < nv; ++h) append(tensor, from, stored_value_head(c_, h) * d, d);
+        break;
+      case Layout::kHeadRow:
+        for (std::int64_t h = 0; h < nv; ++h) append(tensor, from, stored_value_head(c_, h), 1);
+        break;
+      case Layout::kHeadValue:
+        whole_rows_by_head(tensor, from, 1);
+        break;
+      case Layout::kHeadColumns:
+        whole_rows_by_head(tensor, from, d);
+        break;
       case Layout::kFusedQkv:
         for (std::int64_t part : {std::int64_t{0}, d}) by_key_head(tensor, from, (2 + 2 * r) * d, part, d);
         by_key_head(tensor, from, (2 + 2 * r) * d, 2 * d, r * d);
         break;
-      case Layout::kFusedZ: by_key_head(tensor, from, (2 + 2 * r) * d, (2 + r) * d, r * d); break;
-      case Layout::kFusedB: by_key_head(tensor, from, 2 * r, 0, r); break;
-      case Layout::kFusedA: by_key_head(tensor, from, 2 * r, r, r); break;
-      case Layout::kExpertGate: by_expert(tensor, from, 2 * c_.expert_width, 0, c_.expert_width); break;
-      case Layout::kExpertUp: by_expert(tensor, from, 2 * c_.expert_width, c_.expert_width, c_.expert_width); break;
-      case Layout::kExpertDown: by_expert(tensor, from, c_.hidden, 0, c_.hidden); break;
+      case Layout::kFusedZ:
+        by_key_head(tensor, from, (2 + 2 * r) * d, (2 + r) * d, r * d);
+        break;
+      case Layout::kFusedB:
+        by_key_head(tensor, from, 2 * r, 0, r);
+        break;
+      case Layout::kFusedA:
+        by_key_head(tensor, from, 2 * r, r, r);
+        break;
+      case Layout::kExpertGate:
+        by_expert(tensor, from, 2 * c_.expert_width, 0, c_.expert_width);
+        break;
+      case Layout::kExpertUp:
+        by_expert(tensor, from, 2 * c_.expert_width, c_.expert_width, c_.expert_width);
+        break;
+      case Layout::kExpertDown:
+        by_expert(tensor, from, c_.hidden, 0, c_.hidden);
+        break;
     }
     tensors_.push_back(std::move(tensor));
   }
@@ -78,7 +103,8 @@ class Recipes {
       const StoredTensor& from = take(name_of(std::to_string(e)), {rows, slot.shape[2]});
       if (e == 0) tensor = start(slot, from, slot.transform);
       if (*from.dtype != tensor.dtype)
-        fail(stored_, fmt::format("tensor {} is {}, those of other experts are {}", from.name, from.dtype_name, name(tensor.dtype)));
+        fail(stored_, fmt::format("tensor {} is {}, those of other experts are {}", from.name, from.dtype_name,
+                                  name(tensor.dtype)));
       append(tensor, from, 0, rows);
     }
     tensor.stored_as = name_of("*");
@@ -92,14 +118,17 @@ class Recipes {
       if (used_.contains(name) || skip(name)) continue;
       const std::vector<std::string> known(used_.begin(), used_.end());
       const std::string near = nearest(name, known.size() <= 4096 ? known : std::vector<std::string>{});
-      throw std::runtime_error(fmt::format("{}: tensor {} {} is not part of a {} model with this config{}", file_of(tensor), name,
-                                           describe(tensor), crossover::name(c_.arch), near.empty() ? "" : " (near: " + near + ")"));
+      throw std::runtime_error(fmt::format("{}: tensor {} {} is not part of a {} model with this config{}",
+                                           file_of(tensor), name, describe(tensor), crossover::name(c_.arch),
+                                           near.empty() ? "" : " (near: " + near + ")"));
     }
     return std::move(tensors_);
   }
 
  private:
-  std::string file_of(const StoredTensor& tensor) const { return stored_.files[static_cast<std::size_t>(tensor.file)].string(); }
+  std::string file_of(const StoredTensor& tensor) const {
+    return stored_.files[static_cast<std::size_t>(tensor.file)].string();
+  }
 
   static SourceTensor start(const TensorSlot& slot, const StoredTensor& from, Transform transform) {
     SourceTensor tensor;
@@ -119,7 +148,8 @@ class Recipes {
     if (!tensor.segments.empty()) {
       RowSegment& last = tensor.segments.back();
       next = last.first_row + last.rows;
-      if (last.file == from.file && last.stride_bytes == stride && last.offset + static_cast<std::uint64_t>(last.rows * stride) == offset) {
+      if (last.file == from.file && last.stride_bytes == stride &&
+          last.offset + static_cast<std::uint64_t>(last.rows * stride) == offset) {
         last.rows += rows;
         return;
       }
@@ -141,10 +171,12 @@ class Recipes {
   }
 
   // Of each key head's `period` rows the `rows` from `part` on.
-  void by_key_head(SourceTensor& tensor, const StoredTensor& from, std::int64_t period, std::int64_t part, std::int64_t rows) const {
+  void by_key_head(SourceTensor& tensor, const StoredTensor& from, std::int64_t period, std::int64_t part,
+                   std::int64_t rows) const {
     for (std::int64_t h = 0; h < c_.key_heads; ++h) append(tensor, from, h * period + part, rows);
   }
-  void by_expert(SourceTensor& tensor, const StoredTensor& from, std::int64_t period, std::int64_t part, std::int64_t rows) const {
+  void by_expert(SourceTensor& tensor, const StoredTensor& from, std::int64_t period, std::int64_t part,
+                 std::int64_t rows) const {
     for (std::int64_t e = 0; e < c_.experts; ++e) append(tensor, from, e * period + part, rows);
   }
 
@@ -154,24 +186,31 @@ class Recipes {
   std::vector<SourceTensor> tensors_;
 };
 
-bool is_expert(Layout layout) { return layout == Layout::kExpertGate || layout == Layout::kExpertUp || layout == Layout::kExpertDown; }
+bool is_expert(Layout layout) {
+  return layout == Layout::kExpertGate || layout == Layout::kExpertUp || layout == Layout::kExpertDown;
+}
 
 void add_hf(Recipes& recipes, const TensorSlot& slot) {
-  if (!is_expert(slot.layout)) return recipes.add(slot, recipes.take(slot.hf, slot.hf_shape), slot.layout, slot.transform);
+  if (!is_expert(slot.layout))
+    return recipes.add(slot, recipes.take(slot.hf, slot.hf_shape), slot.layout, slot.transform);
   const bool down = slot.layout == Layout::kExpertDown;
   const std::string packed = slot.hf + (down ? ".down_proj" : ".gate_up_proj");
   const std::string part = down ? "down_proj" : slot.layout == Layout::kExpertUp ? "up_proj" : "gate_proj";
-  if (!recipes.has(packed) && recipes.has(fmt::format("{}.0.{}.weight", slot.hf, part))) return recipes.add_experts(slot, part);
+  if (!recipes.has(packed) && recipes.has(fmt::format("{}.0.{}.weight", slot.hf, part)))
+    return recipes.add_experts(slot, part);
   recipes.add(slot, recipes.take(packed, slot.hf_shape), slot.layout, slot.transform);
 }
 
-std::string with_suffix(const std::string& name, std::string_view suffix) { return name.substr(0, name.find('.', 4) + 1) + std::string(suffix); }
+std::string with_suffix(const std::string& name, std::string_view suffix) {
+  return name.substr(0, name.find('.', 4) + 1) + std::string(suffix);
+}
 
 void add_gguf(Recipes& recipes, const TensorSlot& slot) {
   const std::vector<std::int64_t> own(slot.shape.begin(), slot.shape.end());
   if (recipes.has(slot.name)) return recipes.add(slot, recipes.take(slot.name, own), Layout::kWhole, Transform::kNone);
   if (slot.layout == Layout::kFusedB || slot.layout == Layout::kFusedA)
-    return recipes.add(slot, recipes.take(with_suffix(slot.name, "ssm_ba.weight"), slot.hf_shape), slot.layout, Transform::kNone);
+    return recipes.add(slot, recipes.take(with_suffix(slot.name, "ssm_ba.weight"), slot.hf_shape), slot.layout,
+                       Transform::kNone);
   const std::string fused = with_suffix(slot.name, "ssm_in.weight");  // qwen3next files of older converters
   if ((slot.layout == Layout::kFusedQkv || slot.layout == Layout::kFusedZ) && recipes.has(fused))
     return recipes.add(slot, recipes.take(fused, slot.hf_shape), slot.layout, Transform::kNone);
@@ -188,7 +227,8 @@ std::string text_prefix(const StoredTensors& stored) {
   fail(stored, "tensor model.language_model.embed_tokens.weight (or model.embed_tokens.weight) is missing");
 }
 
-// The number of prediction layers is what the names say: a config may promise one that was not saved, or not mention it.
+// The number of prediction layers is what the names say: a config may promise one that was not saved, or not mention
+// it.
 std::int64_t count_mtp_layers(const StoredTensors& stored) {
   const auto first = stored.tensors.lower_bound("mtp.");
   if (first == stored.tensors.end() || !first->first.starts_with("mtp.")) return 0;
@@ -206,7 +246,8 @@ std::vector<SourceTensor> map_hf_tensors(const StoredTensors& stored, ModelConfi
   if (stored.tensors.contains("lm_head.weight")) config.tied_embeddings = false;
   Recipes recipes(stored, config);
   for (const TensorSlot& slot : tensor_slots(config, prefix)) add_hf(recipes, slot);
-  return recipes.finish([](std::string_view name) { return name.starts_with("model.visual.") || name.starts_with("visual."); });
+  return recipes.finish(
+      [](std::string_view name) { return name.starts_with("model.visual.") || name.starts_with("visual."); });
 }
 
 std::vector<SourceTensor> map_gguf_tensors(const StoredTensors& stored, const ModelConfig& config) {

@@ -18,7 +18,8 @@ namespace fs = std::filesystem;
 constexpr std::uint64_t kWriteBackBytes = 128u << 10;
 
 [[noreturn]] void fail_errno(const char* what, const fs::path& path) {
-  throw std::runtime_error(fmt::format("cannot {} {}: {}", what, path.string(), std::generic_category().message(errno)));
+  throw std::runtime_error(
+      fmt::format("cannot {} {}: {}", what, path.string(), std::generic_category().message(errno)));
 }
 
 void flush_folder(const fs::path& folder) {
@@ -54,13 +55,15 @@ void OutputFile::fail(const char* what) const { fail_errno(what, path_); }
 void OutputFile::put(const void* bytes, std::uint64_t count, std::uint64_t at) const {
   for (std::uint64_t done = 0; done < count;) {
     const auto* from = static_cast<const char*>(bytes) + done;
-    const ssize_t wrote = pwrite(descriptor_, from, std::min<std::uint64_t>(count - done, 1u << 30), static_cast<off_t>(at + done));
+    const ssize_t wrote =
+        pwrite(descriptor_, from, std::min<std::uint64_t>(count - done, 1u << 30), static_cast<off_t>(at + done));
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) fail("write");
     done += static_cast<std::uint64_t>(wrote);
   }
   // The disk starts now rather than at the flush. A hint: that it is not always followed is no error.
-  if (count >= kWriteBackBytes) sync_file_range(descriptor_, static_cast<off_t>(at), static_cast<off_t>(count), SYNC_FILE_RANGE_WRITE);
+  if (count >= kWriteBackBytes)
+    sync_file_range(descriptor_, static_cast<off_t>(at), static_cast<off_t>(count), SYNC_FILE_RANGE_WRITE);
 }
 
 void OutputFile::flush() const {

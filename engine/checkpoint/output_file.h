@@ -8,7 +8,8 @@ namespace crossover {
 
 class OutputFile {
  public:
-  // Creates `path`, which must not exist, and reserves `bytes` for it: a full disk is reported now, not after hours of work.
+  // Creates `path`, which must not exist, and reserves `bytes` for it: a full disk is reported now, not after hours of
+  // work.
   OutputFile(const std::filesystem::path& path, std::uint64_t bytes);
   ~OutputFile();  // closes; removes the file unless keep() was called
   OutputFile(const OutputFile&) = delete;

@@ -34,20 +34,25 @@ struct SourceFiles::File {
 
 std::uint64_t SourceFiles::File::size_now() const {
   struct stat status {};
-  if (fstat(descriptor, &status) != 0) throw std::runtime_error(fmt::format("cannot query {}: {}", path, std::generic_category().message(errno)));
+  if (fstat(descriptor, &status) != 0)
+    throw std::runtime_error(fmt::format("cannot query {}: {}", path, std::generic_category().message(errno)));
   return static_cast<std::uint64_t>(status.st_size);
 }
 
 void SourceFiles::File::open(const std::filesystem::path& from, std::uint64_t expected, ReadMode mode) {
   path = from.string();
   descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (descriptor < 0) throw std::runtime_error(fmt::format("cannot open {}: {}", path, std::generic_category().message(errno)));
+  if (descriptor < 0)
+    throw std::runtime_error(fmt::format("cannot open {}: {}", path, std::generic_category().message(errno)));
   bytes = size_now();
   if (bytes != expected)
-    throw std::runtime_error(fmt::format("{} had {} bytes when its header was read, now it has {}; do not write to it while it is loaded", path, expected, bytes));
+    throw std::runtime_error(
+        fmt::format("{} had {} bytes when its header was read, now it has {}; do not write to it while it is loaded",
+                    path, expected, bytes));
   if (mode == ReadMode::kRead || bytes == 0) return;
   void* at = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
-  if (at == MAP_FAILED) throw std::runtime_error(fmt::format("cannot map {}: {}", path, std::generic_category().message(errno)));
+  if (at == MAP_FAILED)
+    throw std::runtime_error(fmt::format("cannot map {}: {}", path, std::generic_category().message(errno)));
   mapped = static_cast<const std::byte*>(at);
 }
 
@@ -60,28 +65,34 @@ SourceFiles::~SourceFiles() = default;
 
 namespace {
 
-[[noreturn]] void fail_read(const SourceTensor& tensor, const std::string& path, std::uint64_t offset, const std::string& why) {
-  throw std::runtime_error(fmt::format("cannot read tensor {} ({}) at byte {} of {}: {}", tensor.name, tensor.stored_as, offset, path, why));
+[[noreturn]] void fail_read(const SourceTensor& tensor, const std::string& path, std::uint64_t offset,
+                            const std::string& why) {
+  throw std::runtime_error(
+      fmt::format("cannot read tensor {} ({}) at byte {} of {}: {}", tensor.name, tensor.stored_as, offset, path, why));
 }
 
 }  // namespace
 
-const std::byte* SourceFiles::view(std::int32_t file, std::uint64_t offset, std::uint64_t bytes, const SourceTensor& tensor) const {
+const std::byte* SourceFiles::view(std::int32_t file, std::uint64_t offset, std::uint64_t bytes,
+                                   const SourceTensor& tensor) const {
   const File& from = files_[static_cast<std::size_t>(file)];
   if (!from.mapped) return nullptr;
   const std::uint64_t now = from.size_now();
-  if (offset > now || bytes > now - offset) fail_read(tensor, from.path, offset, fmt::format("the file shrank to {} bytes", now));
+  if (offset > now || bytes > now - offset)
+    fail_read(tensor, from.path, offset, fmt::format("the file shrank to {} bytes", now));
   return from.mapped + offset;
 }
 
-void SourceFiles::read(std::int32_t file, std::uint64_t offset, std::byte* to, std::uint64_t bytes, const SourceTensor& tensor) const {
+void SourceFiles::read(std::int32_t file, std::uint64_t offset, std::byte* to, std::uint64_t bytes,
+                       const SourceTensor& tensor) const {
   const File& from = files_[static_cast<std::size_t>(file)];
   if (const std::byte* mapped = view(file, offset, bytes, tensor)) {
     std::memcpy(to, mapped, bytes);
     return;
   }
   for (std::uint64_t done = 0; done < bytes;) {
-    const ssize_t got = pread(from.descriptor, to + done, std::min<std::uint64_t>(bytes - done, 1u << 30), static_cast<off_t>(offset + done));
+    const ssize_t got = pread(from.descriptor, to + done, std::min<std::uint64_t>(bytes - done, 1u << 30),
+                              static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) fail_read(tensor, from.path, offset + done, std::generic_category().message(errno));
     if (got == 0) fail_read(tensor, from.path, offset + done, "the file ends there");
@@ -100,13 +111,16 @@ std::vector<ByteRun> byte_runs(const SourceTensor& tensor, std::span<const Colum
   const ColumnRange all{0, tensor.shape[2]};
   if (wanted.empty()) wanted = {&all, 1};
   const ColumnRun as_stored{0, 0, tensor.shape[2]};
-  const std::span<const ColumnRun> recipe = tensor.columns.empty() ? std::span(&as_stored, 1) : std::span(tensor.columns);
+  const std::span<const ColumnRun> recipe =
+      tensor.columns.empty() ? std::span(&as_stored, 1) : std::span(tensor.columns);
   std::vector<ByteRun> runs;
   for (const ColumnRange& range : wanted) {
     if (range.first < 0 || range.count < 0 || range.first > tensor.shape[2] - range.count)
-      throw std::invalid_argument(fmt::format("tensor {} has {} columns, asked for {} from {}", tensor.name, tensor.shape[2], range.count, range.first));
+      throw std::invalid_argument(fmt::format("tensor {} has {} columns, asked for {} from {}", tensor.name,
+                                              tensor.shape[2], range.count, range.first));
     for (const ColumnRun& run : recipe) {
-      const std::int64_t begin = std::max(range.first, run.to), end = std::min(range.first + range.count, run.to + run.count);
+      const std::int64_t begin = std::max(range.first, run.to),
+                         end = std::min(range.first + range.count, run.to + run.count);
       if (begin >= end) continue;
       const ByteRun next{row_bytes(tensor.dtype, run.from + begin - run.to), row_bytes(tensor.dtype, end - begin)};
       if (!runs.empty() && runs.back().from + runs.back().count == next.from)
@@ -180,7 +194,8 @@ void read_rows(const SourceFiles& files, const SourceTensor& tensor, std::int64_
                std::span<const ColumnRange> columns, std::byte* out) {
   const std::int64_t rows = tensor.shape[0] * tensor.shape[1];
   if (first_row < 0 || row_count < 0 || first_row > rows - row_count)
-    throw std::invalid_argument(fmt::format("tensor {} has {} rows, asked for {} from {}", tensor.name, rows, row_count, first_row));
+    throw std::invalid_argument(
+        fmt::format("tensor {} has {} rows, asked for {} from {}", tensor.name, rows, row_count, first_row));
   SegmentReader reader(files, tensor, byte_runs(tensor, columns));
   if (reader.out_bytes() == 0) return;
   const std::int64_t end = first_row + row_count;
@@ -197,8 +212,11 @@ void read_rows(const SourceFiles& files, const SourceTensor& tensor, std::int64_
 void widen(const SourceTensor& tensor, const std::byte* stored, std::int64_t values, float* out) {
   dequantize_fn(tensor.dtype)(stored, out, values);
   switch (tensor.transform) {
-    case Transform::kNone: break;
-    case Transform::kAddOne: for (std::int64_t i = 0; i < values; ++i) out[i] += 1.0f; break;
+    case Transform::kNone:
+      break;
+    case Transform::kAddOne:
+      for (std::int64_t i = 0; i < values; ++i) out[i] += 1.0f;
+      break;
     case Transform::kNegExp:
       // exp in double, rounded once: the same float on every machine whose libm is right to half a float ulp.
       for (std::int64_t i = 0; i < values; ++i) out[i] = static_cast<float>(-std::exp(static_cast<double>(out[i])));

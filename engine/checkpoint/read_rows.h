@@ -23,9 +23,10 @@ class SourceFiles {
 
   ReadMode mode() const { return mode_; }
 
-  // Copies `bytes` bytes from `offset` on. std::runtime_error names `tensor` and the offset. A file that shrank since it was
-  // opened is noticed before it is touched; one that shrinks during the copy of a mapping is not.
-  void read(std::int32_t file, std::uint64_t offset, std::byte* to, std::uint64_t bytes, const SourceTensor& tensor) const;
+  // Copies `bytes` bytes from `offset` on. std::runtime_error names `tensor` and the offset. A file that shrank since
+  // it was opened is noticed before it is touched; one that shrinks during the copy of a mapping is not.
+  void read(std::int32_t file, std::uint64_t offset, std::byte* to, std::uint64_t bytes,
+            const SourceTensor& tensor) const;
 
   // The mapping in kMap mode, nullptr in kRead mode. Throws like read when the range is no longer in the file.
   const std::byte* view(std::int32_t file, std::uint64_t offset, std::uint64_t bytes, const SourceTensor& tensor) const;
@@ -41,8 +42,8 @@ struct ColumnRange {
   std::int64_t first, count;
 };
 
-// Rows first_row .. first_row+row_count-1 (expert-major) of the engine's tensor, in the stored type, contiguous: each holds the
-// logical columns of `columns` one after another (empty: all). Columns of block formats are whole blocks.
+// Rows first_row .. first_row+row_count-1 (expert-major) of the engine's tensor, in the stored type, contiguous: each
+// holds the logical columns of `columns` one after another (empty: all). Columns of block formats are whole blocks.
 void read_rows(const SourceFiles& files, const SourceTensor& tensor, std::int64_t first_row, std::int64_t row_count,
                std::span<const ColumnRange> columns, std::byte* out);
 

@@ -26,13 +26,14 @@ struct FileType {
   int bits;
   std::optional<DType> dtype;
 };
-constexpr std::array<FileType, 21> kTypes{{{"F32", 32, DType::kF32},   {"F16", 16, DType::kF16},   {"BF16", 16, DType::kBF16},
-                                           {"F64", 64, std::nullopt},  {"I64", 64, std::nullopt},  {"U64", 64, std::nullopt},
-                                           {"I32", 32, std::nullopt},  {"U32", 32, std::nullopt},  {"I16", 16, std::nullopt},
-                                           {"U16", 16, std::nullopt},  {"I8", 8, std::nullopt},    {"U8", 8, std::nullopt},
-                                           {"BOOL", 8, std::nullopt},  {"C64", 64, std::nullopt},  {"F8_E4M3", 8, std::nullopt},
-                                           {"F8_E5M2", 8, std::nullopt}, {"F8_E8M0", 8, std::nullopt}, {"F6_E2M3", 6, std::nullopt},
-                                           {"F6_E3M2", 6, std::nullopt}, {"F4", 4, std::nullopt},    {"F4_E2M1", 4, std::nullopt}}};
+constexpr std::array<FileType, 21> kTypes{
+    {{"F32", 32, DType::kF32},     {"F16", 16, DType::kF16},     {"BF16", 16, DType::kBF16},
+     {"F64", 64, std::nullopt},    {"I64", 64, std::nullopt},    {"U64", 64, std::nullopt},
+     {"I32", 32, std::nullopt},    {"U32", 32, std::nullopt},    {"I16", 16, std::nullopt},
+     {"U16", 16, std::nullopt},    {"I8", 8, std::nullopt},      {"U8", 8, std::nullopt},
+     {"BOOL", 8, std::nullopt},    {"C64", 64, std::nullopt},    {"F8_E4M3", 8, std::nullopt},
+     {"F8_E5M2", 8, std::nullopt}, {"F8_E8M0", 8, std::nullopt}, {"F6_E2M3", 6, std::nullopt},
+     {"F6_E3M2", 6, std::nullopt}, {"F4", 4, std::nullopt},      {"F4_E2M1", 4, std::nullopt}}};
 
 // Event parser: the nesting of the text never becomes nesting of calls or of a tree, and a wrong event ends it.
 class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
@@ -67,7 +68,10 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
       return true;
     }
     if (in_metadata_) return true;
-    field_ = text == "dtype" ? Field::kDtype : text == "shape" ? Field::kShape : text == "data_offsets" ? Field::kOffsets : Field::kNone;
+    field_ = text == "dtype"          ? Field::kDtype
+             : text == "shape"        ? Field::kShape
+             : text == "data_offsets" ? Field::kOffsets
+                                      : Field::kNone;
     if (field_ == Field::kNone) return fail(fmt::format("has the unknown field '{}'", text));
     if (seen_[static_cast<std::size_t>(field_)]) return fail(fmt::format("has the field '{}' twice", text));
     seen_[static_cast<std::size_t>(field_)] = true;
@@ -80,7 +84,8 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool start_array(std::size_t) override {
-    if (depth_ != 2 || in_metadata_ || in_array_ != Field::kNone || (field_ != Field::kShape && field_ != Field::kOffsets))
+    if (depth_ != 2 || in_metadata_ || in_array_ != Field::kNone ||
+        (field_ != Field::kShape && field_ != Field::kOffsets))
       return fail("has an array where none belongs");
     in_array_ = field_;
     offsets_.clear();
@@ -97,7 +102,8 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
   }
   bool number_unsigned(number_unsigned_t value) override {
     if (in_array_ == Field::kShape) {
-      if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max())) return fail("has a dimension too large");
+      if (value > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
+        return fail("has a dimension too large");
       if (entry_.tensor.shape.size() == kMaxRank) return fail(fmt::format("has more than {} dimensions", kMaxRank));
       entry_.tensor.shape.push_back(static_cast<std::int64_t>(value));
       return true;
@@ -106,8 +112,12 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
     offsets_.push_back(value);
     return true;
   }
-  bool number_integer(number_integer_t value) override { return fail(fmt::format("has the negative number {}", value)); }
-  bool number_float(number_float_t, const string_t& text) override { return fail(fmt::format("has {} instead of a whole number", text)); }
+  bool number_integer(number_integer_t value) override {
+    return fail(fmt::format("has the negative number {}", value));
+  }
+  bool number_float(number_float_t, const string_t& text) override {
+    return fail(fmt::format("has {} instead of a whole number", text));
+  }
   bool null() override { return fail("has a null"); }
   bool boolean(bool) override { return fail("has a boolean"); }
   bool binary(binary_t&) override { return fail("has binary data"); }
@@ -140,7 +150,8 @@ class HeaderEvents : public nlohmann::json_sax<nlohmann::json> {
 };
 
 [[noreturn]] void fail(const fs::path& path, const std::string& what) {
-  throw std::runtime_error(fmt::format("{}: {}; the file is damaged or incomplete, fetch it again", path.string(), what));
+  throw std::runtime_error(
+      fmt::format("{}: {}; the file is damaged or incomplete, fetch it again", path.string(), what));
 }
 
 // Bytes the shape needs; nullopt when they overflow or are not whole bytes.
@@ -149,21 +160,26 @@ std::optional<std::uint64_t> bytes_of(const std::vector<std::int64_t>& shape, in
   for (std::int64_t dim : shape)
     if (__builtin_mul_overflow(values, static_cast<std::uint64_t>(dim), &values)) return std::nullopt;
   std::uint64_t total_bits = 0;
-  if (__builtin_mul_overflow(values, static_cast<std::uint64_t>(bits), &total_bits) || total_bits % 8 != 0) return std::nullopt;
+  if (__builtin_mul_overflow(values, static_cast<std::uint64_t>(bits), &total_bits) || total_bits % 8 != 0)
+    return std::nullopt;
   return total_bits / 8;
 }
 
 void check_entry(const fs::path& path, HeaderEvents::Entry& entry, std::uint64_t data_bytes) {
   StoredTensor& tensor = entry.tensor;
-  const auto type = std::find_if(kTypes.begin(), kTypes.end(), [&](const FileType& t) { return tensor.dtype_name == t.name; });
-  if (type == kTypes.end()) fail(path, fmt::format("tensor {} has the unknown dtype '{}'", tensor.name, tensor.dtype_name));
+  const auto type =
+      std::find_if(kTypes.begin(), kTypes.end(), [&](const FileType& t) { return tensor.dtype_name == t.name; });
+  if (type == kTypes.end())
+    fail(path, fmt::format("tensor {} has the unknown dtype '{}'", tensor.name, tensor.dtype_name));
   if (tensor.offset > entry.end || entry.end > data_bytes)
-    fail(path, fmt::format("tensor {} lies at bytes {} to {} of {} bytes of data", tensor.name, tensor.offset, entry.end, data_bytes));
+    fail(path, fmt::format("tensor {} lies at bytes {} to {} of {} bytes of data", tensor.name, tensor.offset,
+                           entry.end, data_bytes));
   tensor.bytes = entry.end - tensor.offset;
   const std::optional<std::uint64_t> needed = bytes_of(tensor.shape, type->bits);
   if (!needed) fail(path, fmt::format("tensor {} {} has no possible size in bytes", tensor.name, describe(tensor)));
   if (*needed != tensor.bytes)
-    fail(path, fmt::format("tensor {} {} needs {} bytes, the header gives it {}", tensor.name, describe(tensor), *needed, tensor.bytes));
+    fail(path, fmt::format("tensor {} {} needs {} bytes, the header gives it {}", tensor.name, describe(tensor),
+                           *needed, tensor.bytes));
   tensor.dtype = type->dtype;
 }
 
@@ -179,7 +195,8 @@ void check_cover(const fs::path& path, const std::vector<HeaderEvents::Entry>& e
   for (const auto* entry : order) {
     if (entry->tensor.offset < next) fail(path, fmt::format("tensors {} and {} overlap", *last, entry->tensor.name));
     if (entry->tensor.offset > next)
-      fail(path, fmt::format("{} bytes before tensor {} belong to no tensor", entry->tensor.offset - next, entry->tensor.name));
+      fail(path, fmt::format("{} bytes before tensor {} belong to no tensor", entry->tensor.offset - next,
+                             entry->tensor.name));
     next = entry->end;
     last = &entry->tensor.name;
   }
@@ -193,11 +210,14 @@ std::string read_header(const fs::path& path, std::uint64_t& file_bytes) {
   std::ifstream in(path, std::ios::binary);
   std::array<char, 8> prefix{};
   if (!in) throw std::runtime_error(fmt::format("cannot open {} for reading", path.string()));
-  if (!in.read(prefix.data(), prefix.size())) fail(path, fmt::format("{} bytes are too few for a safetensors file", file_bytes));
+  if (!in.read(prefix.data(), prefix.size()))
+    fail(path, fmt::format("{} bytes are too few for a safetensors file", file_bytes));
   std::uint64_t length = 0;
   std::memcpy(&length, prefix.data(), sizeof length);
-  if (length > file_bytes - 8) fail(path, fmt::format("its header claims {} bytes, the file has {}", length, file_bytes));
-  if (length > kMaxHeaderBytes) fail(path, fmt::format("its header claims {} bytes, the format allows {}", length, kMaxHeaderBytes));
+  if (length > file_bytes - 8)
+    fail(path, fmt::format("its header claims {} bytes, the file has {}", length, file_bytes));
+  if (length > kMaxHeaderBytes)
+    fail(path, fmt::format("its header claims {} bytes, the format allows {}", length, kMaxHeaderBytes));
   std::string header(length, '\0');
   if (!in.read(header.data(), static_cast<std::streamsize>(length))) fail(path, "the header cannot be read");
   return header;
@@ -219,7 +239,8 @@ std::map<std::string, std::string> read_index(const fs::path& path) {
     throw std::runtime_error(fmt::format("{}: no weight_map object in it", path.string()));
   std::map<std::string, std::string> shard_of;
   for (const auto& [name, shard] : index["weight_map"].items()) {
-    if (!shard.is_string()) throw std::runtime_error(fmt::format("{}: the shard of {} is not text", path.string(), name));
+    if (!shard.is_string())
+      throw std::runtime_error(fmt::format("{}: the shard of {} is not text", path.string(), name));
     const std::string file = shard.get<std::string>();
     if (file.empty() || fs::path(file).filename() != file || file == "." || file == "..")
       throw std::runtime_error(fmt::format("{}: shard '{}' of {} is not a plain file name", path.string(), file, name));
@@ -235,7 +256,8 @@ void add_file(StoredTensors& all, const fs::path& path) {
     const auto [at, fresh] = all.tensors.try_emplace(tensor.name, tensor);
     if (!fresh)
       throw std::runtime_error(fmt::format("tensor {} is both in {} and in {}", tensor.name,
-                                           all.files[static_cast<std::size_t>(at->second.file)].string(), path.string()));
+                                           all.files[static_cast<std::size_t>(at->second.file)].string(),
+                                           path.string()));
   }
   all.files.push_back(path);
   all.file_bytes.push_back(fs::file_size(path));
@@ -247,15 +269,16 @@ StoredTensors open_sharded(const fs::path& directory, const fs::path& index_path
   for (const auto& [name, shard] : shard_of) shards.insert(shard);
   for (const std::string& shard : shards)
     if (!fs::is_regular_file(directory / shard))
-      throw std::runtime_error(fmt::format("{} lists {}, which is not in {}; fetch the missing shard", index_path.filename().string(),
-                                           shard, directory.string()));
+      throw std::runtime_error(fmt::format("{} lists {}, which is not in {}; fetch the missing shard",
+                                           index_path.filename().string(), shard, directory.string()));
   StoredTensors all;
   for (const std::string& shard : shards) add_file(all, directory / shard);
   for (const auto& [name, shard] : shard_of) {
     const auto at = all.tensors.find(name);
     if (at == all.tensors.end() || all.files[static_cast<std::size_t>(at->second.file)].filename() != shard)
-      throw std::runtime_error(fmt::format("{} says that tensor {} is in {}, which does not hold it; index and shards do not belong together",
-                                           index_path.string(), name, shard));
+      throw std::runtime_error(fmt::format(
+          "{} says that tensor {} is in {}, which does not hold it; index and shards do not belong together",
+          index_path.string(), name, shard));
   }
   return all;
 }
@@ -291,10 +314,12 @@ StoredTensors open_safetensors(const fs::path& directory) {
   if (fs::exists(index)) return open_sharded(directory, index);
   const std::vector<fs::path> files = safetensors_files(directory);
   if (files.empty())
-    throw std::runtime_error(fmt::format("{} holds no *.safetensors file; name a Hugging Face checkpoint directory or a .gguf file",
-                                         directory.string()));
+    throw std::runtime_error(
+        fmt::format("{} holds no *.safetensors file; name a Hugging Face checkpoint directory or a .gguf file",
+                    directory.string()));
   if (files.size() > 1)
-    throw std::runtime_error(fmt::format("{} holds {} *.safetensors files but no model.safetensors.index.json", directory.string(), files.size()));
+    throw std::runtime_error(fmt::format("{} holds {} *.safetensors files but no model.safetensors.index.json",
+                                         directory.string(), files.size()));
   add_file(all, files.front());
   return all;
 }

@@ -18,7 +18,8 @@ namespace fs = std::filesystem;
 void take_files(Source& source, StoredTensors& stored, const fs::path& directory) {
   source.files = std::move(stored.files);
   source.file_bytes = std::move(stored.file_bytes);
-  if (const fs::path tokenizer = directory / "tokenizer.json"; fs::is_regular_file(tokenizer)) source.tokenizer = tokenizer;
+  if (const fs::path tokenizer = directory / "tokenizer.json"; fs::is_regular_file(tokenizer))
+    source.tokenizer = tokenizer;
 }
 
 }  // namespace
@@ -32,7 +33,8 @@ Source open_checkpoint(const fs::path& path) {
   Source source;
   if (fs::is_directory(path)) {
     if (!fs::exists(path / "config.json"))
-      throw std::runtime_error(fmt::format("{} has no config.json; name a Hugging Face checkpoint directory or a .gguf file", path.string()));
+      throw std::runtime_error(fmt::format(
+          "{} has no config.json; name a Hugging Face checkpoint directory or a .gguf file", path.string()));
     source.config = read_config(path);
     StoredTensors stored = open_safetensors(path);
     source.tensors = map_hf_tensors(stored, source.config);
@@ -53,8 +55,8 @@ Source open_checkpoint(const fs::path& path) {
 DType target_type(const SourceTensor& tensor, DType weights) {
   const auto contains = [&](std::string_view part) { return tensor.name.find(part) != std::string::npos; };
   const bool vector = tensor.shape[0] == 1 && tensor.shape[1] == 1;
-  if (vector || contains("ssm_conv1d.") || contains("ffn_gate_inp.") || contains("ffn_gate_inp_shexp.") || contains("ssm_alpha.") ||
-      contains("ssm_beta."))
+  if (vector || contains("ssm_conv1d.") || contains("ffn_gate_inp.") || contains("ffn_gate_inp_shexp.") ||
+      contains("ssm_alpha.") || contains("ssm_beta."))
     return DType::kF32;
   for (DType type : {weights, DType::kQ8_0})
     if (tensor.shape[2] % info(type).block_values == 0) return type;

@@ -42,8 +42,8 @@ struct SynthTensor {
   std::uint64_t bytes() const { return static_cast<std::uint64_t>(row_bytes(dtype, count())); }
 };
 
-// Random weights whose activations keep the size trained ones have: rows of unit length for matrices, logits of a few units, norms
-// near one, decays spread over heads as the models are initialised.
+// Random weights whose activations keep the size trained ones have: rows of unit length for matrices, logits of a few
+// units, norms near one, decays spread over heads as the models are initialised.
 SynthValues distribution(const ModelConfig& c, const TensorSlot& slot, std::uint64_t key) {
   const auto is = [&](std::string_view suffix) { return slot.name.ends_with(suffix); };
   const double fan_in = static_cast<double>(slot.shape[2]);
@@ -72,13 +72,15 @@ class TensorList {
     if (!down && !up && slot.layout != Layout::kExpertGate) return add(slot, slot.hf, slot.hf_shape);
     if (!o_.per_expert_names) return add(slot, slot.hf + (down ? ".down_proj" : ".gate_up_proj"), slot.hf_shape);
     const char* part = down ? "down_proj" : up ? "up_proj" : "gate_proj";
-    for (std::int64_t e = 0; e < c_.experts; ++e) add(slot, fmt::format("{}.{}.{}.weight", slot.hf, e, part), {slot.shape[1], slot.shape[2]});
+    for (std::int64_t e = 0; e < c_.experts; ++e)
+      add(slot, fmt::format("{}.{}.{}.weight", slot.hf, e, part), {slot.shape[1], slot.shape[2]});
   }
   // Two slots may come from one stored tensor (fused projections, packed experts): it is written once.
   void add(const TensorSlot& slot, const std::string& name, const std::vector<std::int64_t>& shape) {
     if (!names_.insert(name).second) return;
     const bool decay = slot.name.ends_with("ssm_a") || slot.name.ends_with("ssm_norm.weight");
-    tensors_.push_back({name, shape, o_.f32_decay && decay ? DType::kF32 : o_.dtype, distribution(c_, slot, synth_key(o_.seed, name))});
+    tensors_.push_back({name, shape, o_.f32_decay && decay ? DType::kF32 : o_.dtype,
+                        distribution(c_, slot, synth_key(o_.seed, name))});
   }
 
   const SynthOptions& o_;
@@ -109,7 +111,8 @@ std::string shard_header(const std::vector<SynthTensor>& tensors, std::size_t sh
   header["__metadata__"] = {{"format", "pt"}};
   for (const SynthTensor& tensor : tensors) {
     if (tensor.shard != shard) continue;
-    header[tensor.name] = {{"dtype", tensor.dtype == DType::kF32 ? "F32" : "BF16"}, {"shape", tensor.shape},
+    header[tensor.name] = {{"dtype", tensor.dtype == DType::kF32 ? "F32" : "BF16"},
+                           {"shape", tensor.shape},
                            {"data_offsets", {tensor.offset, tensor.offset + tensor.bytes()}}};
   }
   std::string text = header.dump();
@@ -127,12 +130,14 @@ void write_text(const fs::path& path, const std::string& text) {
   file.keep();
 }
 
-void write_index(const fs::path& directory, const std::vector<SynthTensor>& tensors, const std::vector<std::uint64_t>& shard_bytes) {
+void write_index(const fs::path& directory, const std::vector<SynthTensor>& tensors,
+                 const std::vector<std::uint64_t>& shard_bytes) {
   nlohmann::ordered_json index;
   std::uint64_t total = 0;
   for (std::uint64_t bytes : shard_bytes) total += bytes;
   index["metadata"] = {{"total_size", total}};
-  for (const SynthTensor& tensor : tensors) index["weight_map"][tensor.name] = shard_name(tensor.shard, shard_bytes.size());
+  for (const SynthTensor& tensor : tensors)
+    index["weight_map"][tensor.name] = shard_name(tensor.shard, shard_bytes.size());
   write_text(directory / "model.safetensors.index.json", index.dump(2) + "\n");
 }
 
@@ -143,10 +148,12 @@ struct Piece {
 
 class ShardFiles {
  public:
-  ShardFiles(const fs::path& directory, const std::vector<SynthTensor>& tensors, const std::vector<std::uint64_t>& shard_bytes) {
+  ShardFiles(const fs::path& directory, const std::vector<SynthTensor>& tensors,
+             const std::vector<std::uint64_t>& shard_bytes) {
     for (std::size_t i = 0; i < shard_bytes.size(); ++i) {
       const std::string header = shard_header(tensors, i);
-      files_.push_back(std::make_unique<OutputFile>(directory / shard_name(i, shard_bytes.size()), header.size() + shard_bytes[i]));
+      files_.push_back(
+          std::make_unique<OutputFile>(directory / shard_name(i, shard_bytes.size()), header.size() + shard_bytes[i]));
       files_.back()->put(header.data(), header.size(), 0);
       data_start_.push_back(header.size());
     }
@@ -156,8 +163,9 @@ class ShardFiles {
     const std::int64_t value_bytes = row_bytes(tensor.dtype, 1);
     buffer.resize(static_cast<std::size_t>(piece.count * value_bytes));
     fill_synth(tensor.values, tensor.dtype, piece.first, piece.count, buffer.data());
-    files_[tensor.shard]->put(buffer.data(), buffer.size(),
-                              data_start_[tensor.shard] + tensor.offset + static_cast<std::uint64_t>(piece.first * value_bytes));
+    files_[tensor.shard]->put(
+        buffer.data(), buffer.size(),
+        data_start_[tensor.shard] + tensor.offset + static_cast<std::uint64_t>(piece.first * value_bytes));
   }
   void finish() {
     for (auto& file : files_) {
@@ -190,8 +198,9 @@ void check_target(const fs::path& directory, std::uint64_t bytes) {
   while (!fs::exists(above) && above.has_relative_path()) above = above.parent_path();
   const fs::space_info space = fs::space(above, error);
   if (!error && space.available < bytes)
-    throw std::runtime_error(fmt::format("{} needs {} MB, {} has {} MB free; fewer --layers or a smaller --vocab need less", directory.string(),
-                                         bytes / 1'000'000, above.string(), space.available / 1'000'000));
+    throw std::runtime_error(
+        fmt::format("{} needs {} MB, {} has {} MB free; fewer --layers or a smaller --vocab need less",
+                    directory.string(), bytes / 1'000'000, above.string(), space.available / 1'000'000));
 }
 
 std::vector<Piece> pieces_of(const std::vector<SynthTensor>& tensors) {
@@ -204,7 +213,8 @@ std::vector<Piece> pieces_of(const std::vector<SynthTensor>& tensors) {
 
 }  // namespace
 
-void write_synth(const SynthOptions& options, const fs::path& directory, const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
+void write_synth(const SynthOptions& options, const fs::path& directory,
+                 const std::function<void(std::uint64_t, std::uint64_t)>& progress) {
   const ModelConfig config = synth_config(options);
   std::vector<SynthTensor> tensors = TensorList(options, config).take();
   const std::vector<std::uint64_t> shard_bytes = assign_shards(tensors, options.max_shard_bytes);
@@ -214,7 +224,8 @@ void write_synth(const SynthOptions& options, const fs::path& directory, const s
 
   TemporaryFolder folder(directory);
   ShardFiles files(folder.path, tensors, shard_bytes);
-  ThreadPool pool(options.threads > 0 ? options.threads : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
+  ThreadPool pool(options.threads > 0 ? options.threads
+                                      : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
   const std::vector<Piece> pieces = pieces_of(tensors);
   std::vector<std::vector<std::byte>> buffers(static_cast<std::size_t>(pool.threads()));
   std::atomic<std::uint64_t> done{0};

@@ -15,11 +15,13 @@ namespace {
 
 using nlohmann::ordered_json;
 
-constexpr std::array<const char*, 5> kPresets{"tiny-dense", "tiny-moe", "qwen3.5-0.8b", "qwen3.6-27b", "qwen3.6-35b-a3b"};
+constexpr std::array<const char*, 5> kPresets{"tiny-dense", "tiny-moe", "qwen3.5-0.8b", "qwen3.6-27b",
+                                              "qwen3.6-35b-a3b"};
 constexpr std::int64_t kMaxLayers = 256, kMaxVocab = 1 << 24, kMaxExperts = 4096;
 
 struct Preset {
-  std::int64_t hidden, layers, vocab, heads, kv_heads, key_heads, value_heads, intermediate, experts, per_token, expert_width, shared_width;
+  std::int64_t hidden, layers, vocab, heads, kv_heads, key_heads, value_heads, intermediate, experts, per_token,
+      expert_width, shared_width;
   bool tied;
 };
 
@@ -34,12 +36,14 @@ const Preset& find_preset(const std::string& name) {
   const auto at = std::find(kPresets.begin(), kPresets.end(), name);
   if (at != kPresets.end()) return kSizes[static_cast<std::size_t>(at - kPresets.begin())];
   const std::string near = nearest(name, {kPresets.begin(), kPresets.end()});
-  throw std::invalid_argument(fmt::format("there is no preset '{}'{}; presets are {}", name, near.empty() ? "" : "; did you mean " + near + "?",
+  throw std::invalid_argument(fmt::format("there is no preset '{}'{}; presets are {}", name,
+                                          near.empty() ? "" : "; did you mean " + near + "?",
                                           fmt::join(kPresets, ", ")));
 }
 
 void within(const char* what, std::int64_t value, std::int64_t low, std::int64_t high) {
-  if (value < low || value > high) throw std::invalid_argument(fmt::format("{} is {}; it must be {} to {}", what, value, low, high));
+  if (value < low || value > high)
+    throw std::invalid_argument(fmt::format("{} is {}; it must be {} to {}", what, value, low, high));
 }
 
 ordered_json text_fields(const SynthOptions& options, const ModelConfig& c) {
@@ -74,8 +78,11 @@ ordered_json text_fields(const SynthOptions& options, const ModelConfig& c) {
     text["attn_output_gate"] = true;
     text["layer_types"] = ordered_json::array();
     for (bool full : c.full_attention) text["layer_types"].push_back(full ? "full_attention" : "linear_attention");
-    text["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", c.rope_theta}, {"partial_rotary_factor", 0.25},
-                               {"mrope_section", {11, 11, 10}}, {"mrope_interleaved", true}};
+    text["rope_parameters"] = {{"rope_type", "default"},
+                               {"rope_theta", c.rope_theta},
+                               {"partial_rotary_factor", 0.25},
+                               {"mrope_section", {11, 11, 10}},
+                               {"mrope_interleaved", true}};
     text["mtp_num_hidden_layers"] = c.mtp_layers;
     text["mtp_use_dedicated_embeddings"] = false;
     text["mamba_ssm_dtype"] = "float32";
@@ -109,7 +116,8 @@ ModelConfig synth_config(const SynthOptions& o) {
   ModelConfig c;
   c.arch = !moe ? Arch::kQwen35 : o.qwen3_next ? Arch::kQwen3Next : Arch::kQwen35Moe;
   if (!moe && (o.qwen3_next || o.per_expert_names || o.experts))
-    throw std::invalid_argument(fmt::format("preset {} is dense: it has no experts; take tiny-moe or qwen3.6-35b-a3b", o.preset));
+    throw std::invalid_argument(
+        fmt::format("preset {} is dense: it has no experts; take tiny-moe or qwen3.6-35b-a3b", o.preset));
   if (o.dtype != DType::kBF16 && o.dtype != DType::kF32)
     throw std::invalid_argument(fmt::format("a synthetic checkpoint is bf16 or f32, not {}", name(o.dtype)));
   c.hidden = p.hidden;
@@ -117,7 +125,9 @@ ModelConfig synth_config(const SynthOptions& o) {
   c.vocab = o.vocab.value_or(p.vocab);
   within("the number of layers", c.layers, 4, kMaxLayers);
   within("the vocabulary", c.vocab, 2, kMaxVocab);
-  if (c.layers % 4 != 0) throw std::invalid_argument(fmt::format("{} layers are not whole groups of 4 (three GDN, one full attention)", c.layers));
+  if (c.layers % 4 != 0)
+    throw std::invalid_argument(
+        fmt::format("{} layers are not whole groups of 4 (three GDN, one full attention)", c.layers));
   for (std::int64_t i = 0; i < c.layers; ++i) c.full_attention.push_back(i % 4 == 3);
   c.heads = o.heads.value_or(p.heads);
   c.kv_heads = o.kv_heads.value_or(p.kv_heads);

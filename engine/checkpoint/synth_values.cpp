@@ -21,7 +21,9 @@ float value_at(const SynthValues& v, std::uint64_t index) {
   if (v.uniform)
     integer = static_cast<std::int32_t>(bits >> 46) - 131072;
   else
-    integer = static_cast<std::int32_t>((bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48)) - 131070;
+    integer =
+        static_cast<std::int32_t>((bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48)) -
+        131070;
   return static_cast<float>(integer) * v.scale + v.center;
 }
 
@@ -49,7 +51,8 @@ void fill_synth(const SynthValues& values, DType dtype, std::int64_t first, std:
     } else {
       std::uint32_t bits = 0;
       std::memcpy(&bits, &value, sizeof bits);
-      const auto half = static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);  // nearest even; all are finite
+      const auto half =
+          static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);  // nearest even; all are finite
       std::memcpy(out + i * 2, &half, sizeof half);
     }
   }

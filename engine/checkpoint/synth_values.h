@@ -1,5 +1,5 @@
-// Random weights from counters: value i of a tensor depends on the tensor's key and i alone, so any thread can make any part.
-// Integers and single correctly rounded float operations only: the same bits on every machine.
+// Random weights from counters: value i of a tensor depends on the tensor's key and i alone, so any thread can make any
+// part. Integers and single correctly rounded float operations only: the same bits on every machine.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@ namespace crossover {
 struct SynthValues {
   std::uint64_t key = 0;
   float center = 0;
-  float scale = 0;       // of an integer in [-131070, 131070] with standard deviation 37837: a sum of four uniform 16-bit numbers
+  float scale =
+      0;  // of an integer in [-131070, 131070] with standard deviation 37837: a sum of four uniform 16-bit numbers
   bool uniform = false;  // the integer is uniform in [-131072, 131071] instead
 };
 

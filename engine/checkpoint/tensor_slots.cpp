@@ -11,7 +11,9 @@ class LayerSlots {
   LayerSlots(const ModelConfig& config, std::vector<TensorSlot>& slots, std::int64_t block, std::string hf)
       : c_(config), slots_(slots), blk_(fmt::format("blk.{}.", block)), hf_(std::move(hf)) {}
 
-  void norm(const char* gguf, const char* hf, std::int64_t n) { vector(gguf, hf, n, Layout::kWhole, Transform::kAddOne); }
+  void norm(const char* gguf, const char* hf, std::int64_t n) {
+    vector(gguf, hf, n, Layout::kWhole, Transform::kAddOne);
+  }
 
   void attention() {
     const std::int64_t wide = c_.heads * c_.head_dim, narrow = c_.kv_heads * c_.head_dim;
@@ -29,7 +31,8 @@ class LayerSlots {
     else
       split_projections();
     const std::int64_t channels = c_.conv_channels();
-    add("ssm_conv1d.weight", "linear_attn.conv1d.weight", {1, channels, c_.conv_width}, {channels, 1, c_.conv_width}, Layout::kQkv);
+    add("ssm_conv1d.weight", "linear_attn.conv1d.weight", {1, channels, c_.conv_width}, {channels, 1, c_.conv_width},
+        Layout::kQkv);
     vector("ssm_a", "linear_attn.A_log", c_.value_heads, Layout::kHeadValue, Transform::kNegExp);
     vector("ssm_dt.bias", "linear_attn.dt_bias", c_.value_heads, Layout::kHeadValue);
     vector("ssm_norm.weight", "linear_attn.norm.weight", c_.gdn_head_dim);
@@ -54,14 +57,15 @@ class LayerSlots {
   }
 
  private:
-  void add(const char* gguf, const char* hf, std::array<std::int64_t, 3> shape, std::vector<std::int64_t> hf_shape, Layout layout,
-           Transform transform = Transform::kNone) {
+  void add(const char* gguf, const char* hf, std::array<std::int64_t, 3> shape, std::vector<std::int64_t> hf_shape,
+           Layout layout, Transform transform = Transform::kNone) {
     slots_.push_back({blk_ + gguf, hf_ + hf, shape, std::move(hf_shape), layout, transform});
   }
   void matrix(const char* gguf, const char* hf, std::int64_t rows, std::int64_t cols, Layout layout = Layout::kWhole) {
     add(gguf, hf, {1, rows, cols}, {rows, cols}, layout);
   }
-  void vector(const char* gguf, const char* hf, std::int64_t n, Layout layout = Layout::kWhole, Transform transform = Transform::kNone) {
+  void vector(const char* gguf, const char* hf, std::int64_t n, Layout layout = Layout::kWhole,
+              Transform transform = Transform::kNone) {
     add(gguf, hf, {1, 1, n}, {n}, layout, transform);
   }
 
@@ -111,7 +115,8 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config, const std::strin
   if (!config.tied_embeddings) slots.push_back({"output.weight", "lm_head.weight", {1, v, h}, {v, h}});
   for (std::int64_t block = 0; block < config.layers + config.mtp_layers; ++block) {
     const bool predicts = block >= config.layers;
-    const std::string hf = predicts ? fmt::format("mtp.layers.{}.", block - config.layers) : fmt::format("{}layers.{}.", prefix, block);
+    const std::string hf =
+        predicts ? fmt::format("mtp.layers.{}.", block - config.layers) : fmt::format("{}layers.{}.", prefix, block);
     LayerSlots layer(config, slots, block, hf);
     layer.norm("attn_norm.weight", "input_layernorm.weight", h);
     if (predicts || config.full_attention[static_cast<std::size_t>(block)])

@@ -1,4 +1,5 @@
-// The table of a model's tensors: GGUF name, Hugging Face name, shape and how the stored rows and columns become the engine's.
+// The table of a model's tensors: GGUF name, Hugging Face name, shape and how the stored rows and columns become the
+// engine's.
 #pragma once
 
 #include <array>
@@ -19,16 +20,20 @@ enum class Layout : std::uint8_t {
   kHeadRow,      // one row a head (in_proj_a, in_proj_b)
   kHeadValue,    // a vector with one value a head (A_log, dt_bias)
   kHeadColumns,  // gdn_head_dim columns a head (out_proj)
-  kFusedQkv, kFusedZ,  // of in_proj_qkvz: for each key head D q, D k, r*D v, r*D z rows
-  kFusedB, kFusedA,    // of in_proj_ba: for each key head r b rows, r a rows
-  kExpertGate, kExpertUp, kExpertDown,  // of "<hf>.gate_up_proj" and "<hf>.down_proj", or "<hf>.{e}.gate_proj.weight" ...
+  kFusedQkv,
+  kFusedZ,  // of in_proj_qkvz: for each key head D q, D k, r*D v, r*D z rows
+  kFusedB,
+  kFusedA,  // of in_proj_ba: for each key head r b rows, r a rows
+  kExpertGate,
+  kExpertUp,
+  kExpertDown,  // of "<hf>.gate_up_proj" and "<hf>.down_proj", or "<hf>.{e}.gate_proj.weight" ...
 };
 
 struct TensorSlot {
-  std::string name;                     // GGUF: "blk.0.attn_qkv.weight"
-  std::string hf;                       // "model.language_model.layers.0.linear_attn.in_proj_qkv.weight"
-  std::array<std::int64_t, 3> shape;    // experts, rows, cols
-  std::vector<std::int64_t> hf_shape;   // of tensor `hf`
+  std::string name;                    // GGUF: "blk.0.attn_qkv.weight"
+  std::string hf;                      // "model.language_model.layers.0.linear_attn.in_proj_qkv.weight"
+  std::array<std::int64_t, 3> shape;   // experts, rows, cols
+  std::vector<std::int64_t> hf_shape;  // of tensor `hf`
   Layout layout = Layout::kWhole;
   Transform transform = Transform::kNone;
 };

@@ -31,7 +31,7 @@ struct FileTensor {
   std::uint64_t offset = 0;  // from the start of the data
 };
 struct Place {
-  std::size_t tensor;                    // index into the file's tensors
+  std::size_t tensor;                            // index into the file's tensors
   std::int64_t group = 0, period = 0, part = 0;  // group 0: rows as they come
 };
 
@@ -68,7 +68,8 @@ Layout lay_out(const Source& source, const std::vector<GgufTensorPlan>& plan) {
   }
   for (FileTensor& tensor : layout.tensors) {
     tensor.offset = layout.data_bytes;
-    layout.data_bytes += aligned(static_cast<std::uint64_t>(tensor.shape[0] * tensor.shape[1] * row_bytes(tensor.dtype, tensor.shape[2])));
+    layout.data_bytes += aligned(
+        static_cast<std::uint64_t>(tensor.shape[0] * tensor.shape[1] * row_bytes(tensor.dtype, tensor.shape[2])));
   }
   return layout;
 }
@@ -122,11 +123,13 @@ struct GgufWriter::State {
 
 std::vector<GgufTensorPlan> plan_gguf(const Source& source, DType weights) {
   std::vector<GgufTensorPlan> plan;
-  for (const SourceTensor& tensor : source.tensors) plan.push_back({tensor.name, target_type(tensor, weights), tensor.shape});
+  for (const SourceTensor& tensor : source.tensors)
+    plan.push_back({tensor.name, target_type(tensor, weights), tensor.shape});
   return plan;
 }
 
-GgufWriter::GgufWriter(const fs::path& path, const Source& source, std::vector<GgufTensorPlan> tensors) : state_(std::make_unique<State>()) {
+GgufWriter::GgufWriter(const fs::path& path, const Source& source, std::vector<GgufTensorPlan> tensors)
+    : state_(std::make_unique<State>()) {
   state_->path = path;
   state_->layout = lay_out(source, tensors);
   state_->plan = std::move(tensors);
@@ -139,11 +142,13 @@ GgufWriter::GgufWriter(const fs::path& path, const Source& source, std::vector<G
 
 GgufWriter::~GgufWriter() = default;
 
-void GgufWriter::write(std::size_t tensor_index, std::int64_t first_row, const std::byte* rows, std::int64_t row_count) {
+void GgufWriter::write(std::size_t tensor_index, std::int64_t first_row, const std::byte* rows,
+                       std::int64_t row_count) {
   const GgufTensorPlan& entry = state_->plan.at(tensor_index);
   const std::int64_t all = entry.shape[0] * entry.shape[1];
   if (first_row < 0 || row_count < 0 || first_row > all - row_count)
-    throw std::invalid_argument(fmt::format("tensor {} has {} rows, {} from {} were to be written", entry.name, all, row_count, first_row));
+    throw std::invalid_argument(
+        fmt::format("tensor {} has {} rows, {} from {} were to be written", entry.name, all, row_count, first_row));
   const Place& place = state_->layout.places[tensor_index];
   const std::uint64_t start = state_->data_start + state_->layout.tensors[place.tensor].offset;
   const std::int64_t stride = row_bytes(entry.dtype, entry.shape[2]);
@@ -153,7 +158,8 @@ void GgufWriter::write(std::size_t tensor_index, std::int64_t first_row, const s
       count = std::min(count, place.group - row % place.group);
       row = row / place.group * place.period + place.part + row % place.group;
     }
-    state_->file->put(rows + done * stride, static_cast<std::uint64_t>(count * stride), start + static_cast<std::uint64_t>(row * stride));
+    state_->file->put(rows + done * stride, static_cast<std::uint64_t>(count * stride),
+                      start + static_cast<std::uint64_t>(row * stride));
     done += count;
   }
   state_->rows_written[tensor_index] += row_count;
@@ -163,7 +169,8 @@ void GgufWriter::finish() {
   for (std::size_t i = 0; i < state_->plan.size(); ++i) {
     const GgufTensorPlan& entry = state_->plan[i];
     if (state_->rows_written[i] != entry.shape[0] * entry.shape[1])
-      throw std::invalid_argument(fmt::format("{} of {} rows of tensor {} were written", state_->rows_written[i].load(), entry.shape[0] * entry.shape[1], entry.name));
+      throw std::invalid_argument(fmt::format("{} of {} rows of tensor {} were written", state_->rows_written[i].load(),
+                                              entry.shape[0] * entry.shape[1], entry.name));
   }
   state_->file->flush();
   publish(state_->file->path(), state_->path);

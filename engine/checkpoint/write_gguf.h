@@ -1,4 +1,5 @@
-// Writes a model as a GGUF file that llama.cpp and this engine run: the header at once, tensor rows in any order from any thread.
+// Writes a model as a GGUF file that llama.cpp and this engine run: the header at once, tensor rows in any order from
+// any thread.
 #pragma once
 
 #include <array>
@@ -14,7 +15,7 @@
 namespace crossover {
 
 struct GgufTensorPlan {
-  std::string name;                   // as in Source::tensors
+  std::string name;  // as in Source::tensors
   DType dtype;
   std::array<std::int64_t, 3> shape;  // experts, rows, cols
 };
@@ -24,15 +25,16 @@ std::vector<GgufTensorPlan> plan_gguf(const Source& source, DType weights);
 
 class GgufWriter {
  public:
-  // Creates a temporary file beside `path` with metadata, tensor table and room for all rows. std::runtime_error when the folder
-  // cannot be written or the disk has no room. qwen3next's ssm_beta and ssm_alpha go into llama.cpp's fused ssm_ba.
+  // Creates a temporary file beside `path` with metadata, tensor table and room for all rows. std::runtime_error when
+  // the folder cannot be written or the disk has no room. qwen3next's ssm_beta and ssm_alpha go into llama.cpp's fused
+  // ssm_ba.
   GgufWriter(const std::filesystem::path& path, const Source& source, std::vector<GgufTensorPlan> tensors);
   ~GgufWriter();  // removes the temporary file unless finish() returned
   GgufWriter(const GgufWriter&) = delete;
   GgufWriter& operator=(const GgufWriter&) = delete;
 
-  // Rows first_row .. first_row+row_count-1 (expert-major) of tensor `tensor_index` of the plan, in its type, contiguous. Each
-  // row is written once. Safe to call from several threads.
+  // Rows first_row .. first_row+row_count-1 (expert-major) of tensor `tensor_index` of the plan, in its type,
+  // contiguous. Each row is written once. Safe to call from several threads.
   void write(std::size_t tensor_index, std::int64_t first_row, const std::byte* rows, std::int64_t row_count);
 
   // Flushes the file to disk and gives it its name. std::invalid_argument when rows are missing.

@@ -1,0 +1,140 @@
+// Files for the checkpoint tests: a folder that goes away, raw bytes, small safetensors files, tiny synthetic models.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <optional>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "engine/checkpoint/read_rows.h"
+#include "engine/checkpoint/synth.h"
+
+namespace crossover::test {
+
+namespace fs = std::filesystem;
+
+class TempFolder {
+ public:
+  TempFolder() {
+    static std::atomic<int> next{0};
+    path_ = fs::path(testing::TempDir()) / ("crossover-" + std::to_string(getpid()) + "-" + std::to_string(next++));
+    fs::create_directories(path_);
+  }
+  ~TempFolder() { fs::remove_all(path_); }
+  TempFolder(const TempFolder&) = delete;
+  TempFolder& operator=(const TempFolder&) = delete;
+  fs::path operator/(const std::string& name) const { return path_ / name; }
+  const fs::path& path() const { return path_; }
+
+ private:
+  fs::path path_;
+};
+
+inline void write_bytes(const fs::path& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc)
+      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+}
+
+inline std::string read_bytes(const fs::path& path) {
+  std::ifstream in(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+template <class T>
+std::string little_endian(T value) {
+  std::string bytes(sizeof value, '\0');
+  std::memcpy(bytes.data(), &value, sizeof value);
+  return bytes;
+}
+
+// A safetensors file: length, header, `data_bytes` zeros.
+inline std::string safetensors(const std::string& header, std::size_t data_bytes) {
+  return little_endian(static_cast<std::uint64_t>(header.size())) + header + std::string(data_bytes, '\0');
+}
+
+// The message of the std::runtime_error or std::invalid_argument that `action` throws; empty when it throws nothing.
+inline std::string message_of(const std::function<void()>& action) {
+  try {
+    action();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
+
+inline SynthOptions tiny(const std::string& preset = "tiny-dense") {
+  SynthOptions options;
+  options.preset = preset;
+  options.vocab = 32;
+  options.seed = 11;
+  options.threads = 2;
+  return options;
+}
+
+// All values of a tensor in the engine's order, widened.
+inline std::vector<float> values_of(const Source& source, const SourceTensor& tensor, ReadMode mode = ReadMode::kMap) {
+  const SourceFiles files(source, mode);
+  const std::int64_t rows = tensor.shape[0] * tensor.shape[1];
+  std::vector<std::byte> stored(static_cast<std::size_t>(rows * row_bytes(tensor.dtype, tensor.shape[2])));
+  read_rows(files, tensor, 0, rows, {}, stored.data());
+  std::vector<float> values(static_cast<std::size_t>(rows * tensor.shape[2]));
+  widen(tensor, stored.data(), rows * tensor.shape[2], values.data());
+  return values;
+}
+
+// Calls `open` on `cases` damaged versions of the first `range` bytes of a file: flipped, overwritten and cut. It may
+// succeed or throw a std::exception; anything else ends the test program.
+inline void expect_survives_damage(const fs::path& path, std::size_t range, int cases,
+                                   const std::function<void()>& open) {
+  const std::string good = read_bytes(path);
+  range = std::min(range, good.size());
+  std::mt19937_64 random(7);
+  int refused = 0;
+  for (int i = 0; i < cases; ++i) {
+    const std::size_t at = random() % range;
+    if (i % 16 == 0) {
+      fs::resize_file(path, random() % 2 == 0 ? at : good.size() - 1 - random() % (good.size() / 2));
+    } else {
+      std::string patch(1 + random() % 8, '\0');
+      if (i % 3 == 0)
+        for (char& c : patch) c = static_cast<char>(random());
+      else if (i % 3 == 1)
+        patch.assign(8, static_cast<char>(random() % 2 == 0 ? 0xff : 0x7f));
+      else
+        patch = static_cast<char>(good[at] ^ (1 << random() % 8));
+      std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+      file.seekp(static_cast<std::streamoff>(at));
+      file.write(patch.data(), static_cast<std::streamsize>(std::min(patch.size(), good.size() - at)));
+    }
+    if (!message_of(open).empty()) ++refused;
+    if (fs::file_size(path) != good.size()) {
+      write_bytes(path, good);
+    } else {
+      std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+      file.seekp(static_cast<std::streamoff>(at));
+      file.write(good.data() + at, static_cast<std::streamsize>(std::min<std::size_t>(8, good.size() - at)));
+    }
+  }
+  EXPECT_GT(refused, cases / 4);
+  EXPECT_EQ(message_of(open), "") << "the file was not restored";
+}
+
+// The folder of golden models, or nothing.
+inline std::optional<fs::path> golden_models() {
+  const char* folder = std::getenv("CROSSOVER_GOLDEN");
+  if (!folder || !fs::is_directory(fs::path(folder) / "models")) return std::nullopt;
+  return fs::path(folder) / "models";
+}
+
+}  // namespace crossover::test
