@@ -66,6 +66,11 @@ void flatten(const Json& value, const std::string& name, std::vector<Fact>& fact
     std::string line;
     for (const Json& item : value) line += (line.empty() ? "" : ", ") + text_of(item);
     facts.push_back({name, line});
+  } else if (value.is_array()) {
+    for (std::size_t i = 0; i < value.size(); ++i) {
+      const std::string own = text(value[i], value[i].contains("metric") ? "metric" : "name");
+      flatten(value[i], name + "." + (own.empty() ? std::to_string(i) : own), facts);
+    }
   } else if (!value.is_null()) {
     facts.push_back({name, text_of(value)});
   }
@@ -159,7 +164,7 @@ CellView cell_of(const Json& json, long index, const ResultView& result) {
     if (cell.name.empty() && !member(json, key).is_number()) cell.name = text(json, key);
   if (cell.name == "{}") cell.name.clear();
   const Json& verdict = member(json, "verdict");
-  cell.word = verdict.is_object() ? text(verdict, "word") : text_of(verdict);
+  cell.word = verdict.is_object() ? text(verdict, "word") : verdict.is_null() ? text(json, "word") : text_of(verdict);
   cell.reason = verdict.is_object() ? text(verdict, "reason") : text(json, "reason");
   if (const Json& metrics = member(json, "metrics"); metrics.is_object())
     for (const auto& [name, value] : metrics.items()) {
