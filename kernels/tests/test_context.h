@@ -66,15 +66,18 @@ using Random = std::mt19937_64;
 inline float uniform(Random& random, float low, float high) {
   return low + (high - low) * static_cast<float>(random() >> 40) * 0x1p-24f;
 }
-// Bell-shaped, standard deviation 1, within +-4.9.
+// Bell-shaped, standard deviation 1, within +-3.5: the sum of four uniform values.
 inline float normal(Random& random) {
-  float sum = 0;
-  for (int i = 0; i < 8; ++i) sum += uniform(random, -1, 1);
-  return sum * 0.61237244f;
+  std::int64_t sum = 0;
+  for (int i = 0; i < 2; ++i) {
+    const std::uint64_t bits = random();
+    sum += static_cast<std::int32_t>(bits) + static_cast<std::int64_t>(static_cast<std::int32_t>(bits >> 32));
+  }
+  return static_cast<float>(sum) * (0.8660254f * 0x1p-31f);
 }
 
 // Rows of f32 with `pad` floats between them and guards at both ends, all NaN: reading one poisons the result, writing one is
-// seen by expect_gaps_untouched.
+// told by written_outside.
 class Grid {
  public:
   Grid(std::int64_t rows, std::int64_t dim, std::int64_t pad = 0)
@@ -99,13 +102,16 @@ class Grid {
   operator Rows() { return {data(), rows_, dim_, stride_}; }
   operator ConstRows() const { return {values_.data() + kGuard, rows_, dim_, stride_}; }
 
-  void expect_gaps_untouched() const {
+  // Offset in floats of the first write outside the operand, if there was one.
+  std::optional<std::int64_t> written_outside() const {
     for (std::size_t i = 0; i < values_.size(); ++i) {
       const std::int64_t offset = static_cast<std::int64_t>(i) - kGuard;
       const bool inside = offset >= 0 && offset < rows_ * stride_ && offset % stride_ < dim_;
-      ASSERT_TRUE(inside || std::isnan(values_[i])) << "written outside the operand, at float " << offset;
+      if (!inside && !std::isnan(values_[i])) return offset;
     }
+    return std::nullopt;
   }
+  void expect_gaps_untouched() const { EXPECT_EQ(written_outside(), std::nullopt) << "written outside the operand"; }
 
  private:
   static constexpr std::int64_t kGuard = 16;
@@ -113,7 +119,7 @@ class Grid {
   std::vector<float> values_;
 };
 
-// A matrix in any element type, quantized from f32 by the scalar reference; exactly as long as its values.
+// A matrix in any element type; exactly as long as its values.
 class Matrix {
  public:
   Matrix(DType dtype, std::int64_t experts, std::int64_t rows, std::int64_t cols)
@@ -122,7 +128,9 @@ class Matrix {
   Matrix(const Matrix& other) : bytes_(other.bytes_), tensor_(other.tensor_) { tensor_.data = bytes_.data(); }
   Matrix& operator=(const Matrix&) = delete;
 
+  // Values of about `scale`. Blocks get random codes under random block scales: faster than quantizing, and every code occurs.
   Matrix& fill(Random& random, float scale = 1) {
+    if (is_block_format(tensor_.dtype)) return fill_blocks(random, scale);
     std::vector<float> values(static_cast<std::size_t>(tensor_.values()));
     for (float& value : values) value = scale * normal(random);
     return quantize(values);
@@ -141,6 +149,42 @@ class Matrix {
   operator const Tensor&() const { return tensor_; }
 
  private:
+  struct BlockFields {
+    std::size_t scale_at;
+    float codes;    // spread of code * scale for a block scale of 1
+    float minimum;  // second half-precision field, in block scales; 0 = there is none
+  };
+  static BlockFields fields(DType dtype) {
+    switch (dtype) {
+      case DType::kQ8_0: return {0, 74, 0};
+      case DType::kQ6_K: return {208, 74 * 18, 0};
+      case DType::kQ4_0: return {0, 4.6f, 0};
+      case DType::kQ4_1: return {0, 4.6f, -7.5f};
+      case DType::kQ5_0: return {0, 9.2f, 0};
+      default: return {0, 9.2f, -15.5f};
+    }
+  }
+  Matrix& fill_blocks(Random& random, float scale) {
+    const BlockFields block = fields(tensor_.dtype);
+    const auto size = static_cast<std::size_t>(info(tensor_.dtype).block_bytes);
+    std::uint64_t bits = 0;
+    for (std::size_t i = 0; i < bytes_.size(); ++i) {
+      bits = i % 8 == 0 ? random() : bits >> 8;
+      bytes_[i] = static_cast<std::byte>(bits & 0xff);
+    }
+    for (std::size_t at = 0; at < bytes_.size(); at += size) {
+      const float block_scale = scale / block.codes * uniform(random, 0.5f, 1.5f);
+      put_half(at + block.scale_at, block_scale);
+      if (block.minimum != 0) put_half(at + block.scale_at + 2, block_scale * block.minimum * uniform(random, 0.8f, 1.2f));
+    }
+    return *this;
+  }
+  void put_half(std::size_t at, float value) {
+    const std::uint16_t half = f32_to_f16(value);
+    bytes_[at] = static_cast<std::byte>(half & 0xff);
+    bytes_[at + 1] = static_cast<std::byte>(half >> 8);
+  }
+
   std::vector<std::byte> bytes_;
   Tensor tensor_;
 };
@@ -150,24 +194,24 @@ inline double relative_error(const Grid& found, const Grid& expected) {
   double difference = 0, magnitude = 0;
   for (std::int64_t r = 0; r < expected.row_count(); ++r)
     for (std::int64_t i = 0; i < expected.dim(); ++i) {
-      if (found.at(r, i) == expected.at(r, i)) { magnitude = std::max(magnitude, std::fabs(static_cast<double>(expected.at(r, i)))); continue; }
-      const double d = std::fabs(static_cast<double>(found.at(r, i)) - static_cast<double>(expected.at(r, i)));
+      const double e = expected.at(r, i), d = found.at(r, i) == expected.at(r, i) ? 0 : std::fabs(found.at(r, i) - e);
       if (!std::isfinite(d)) return std::numeric_limits<double>::infinity();
       difference = std::max(difference, d);
-      magnitude = std::max(magnitude, std::fabs(static_cast<double>(expected.at(r, i))));
+      magnitude = std::max(magnitude, std::fabs(e));
     }
   return difference == 0 ? 0 : difference / magnitude;
 }
 
-// Largest |found - expected| / |expected| of single values; values below `floor` (1e-30: far under anything a model adds up) count as floor.
-inline double elementwise_error(const Grid& found, const Grid& expected, double floor = 1e-30) {
+// Largest |found - expected| / |expected| of single values; values below 1e-28, far under anything a
+// model adds up, count as 1e-28.
+inline double elementwise_error(const Grid& found, const Grid& expected) {
+  constexpr double kFloor = 1e-28;
   double worst = 0;
   for (std::int64_t r = 0; r < expected.row_count(); ++r)
     for (std::int64_t i = 0; i < expected.dim(); ++i) {
-      const double e = expected.at(r, i), d = std::fabs(static_cast<double>(found.at(r, i)) - e);
-      if (found.at(r, i) == expected.at(r, i)) continue;
+      const double e = expected.at(r, i), d = found.at(r, i) == expected.at(r, i) ? 0 : std::fabs(found.at(r, i) - e);
       if (!std::isfinite(d)) return std::numeric_limits<double>::infinity();
-      worst = std::max(worst, d / std::max(std::fabs(e), floor));
+      worst = std::max(worst, d / std::max(std::fabs(e), kFloor));
     }
   return worst;
 }
