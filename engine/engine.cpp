@@ -1,0 +1,230 @@
+#include "engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+
+#include "engine/forward.h"
+#include "engine/load/load_knobs.h"
+#include "engine/load/loader.h"
+#include "engine/ranks.h"
+
+namespace crossover {
+namespace {
+
+const Ops& backend_ops(const std::string& backend) {
+  if (backend == "cpu") return cpu_ops();
+  if (backend == "reference") return reference_ops();
+  throw std::invalid_argument(fmt::format("backend '{}' is not in this build; use cpu or reference", backend));
+}
+
+int rank_threads(const EngineOptions& options, int rank) {
+  const int each = options.threads / options.ranks, extra = options.threads % options.ranks;
+  return std::max(1, each + (rank < extra ? 1 : 0));
+}
+
+void check(const EngineOptions& options) {
+  if (options.ranks < 1) throw std::invalid_argument(fmt::format("ranks must be at least 1, asked for {}", options.ranks));
+  if (options.threads < 1) throw std::invalid_argument(fmt::format("threads must be at least 1, asked for {}", options.threads));
+  if (options.chunk_tokens < 1) throw std::invalid_argument(fmt::format("chunk must be at least 1 token, asked for {}", options.chunk_tokens));
+}
+
+// One rank: its workers, memory and sequence. Touched by its own thread only while the group runs.
+struct Rank {
+  Rank(const Ops& ops, int threads, const cpu::Micro* micro)
+      : pool(threads), traces(static_cast<std::size_t>(threads)), weights(ops), ctx{ops, pool, workspace, counters, &traces[0], micro} {}
+  ThreadPool pool;
+  Workspace workspace;
+  Counters counters;
+  std::vector<Trace> traces;  // one per worker; [0] is the rank's own thread
+  RankWeights weights;
+  std::unique_ptr<RankModel> model;
+  std::unique_ptr<State> state;
+  Probe probe;
+  Context ctx;
+};
+
+std::vector<PhaseShare> sums(const Trace& trace) {
+  std::map<std::string, PhaseShare> by_name;
+  for (const Span& span : trace.spans()) {
+    PhaseShare& phase = by_name.try_emplace(span.name, PhaseShare{span.name, 0, 0}).first->second;
+    phase.busy_s += span.end_s - span.start_s;
+    phase.share_s += span.end_s - span.start_s;
+    if (span.parent < 0) continue;
+    PhaseShare& parent = by_name.try_emplace(trace.spans()[static_cast<std::size_t>(span.parent)].name, PhaseShare{}).first->second;
+    parent.share_s -= span.end_s - span.start_s;
+  }
+  std::vector<PhaseShare> phases;
+  for (auto& [name, phase] : by_name) phases.push_back(phase);
+  return phases;
+}
+
+}  // namespace
+
+struct Engine::Impl {
+  explicit Impl(const EngineOptions& o) : options(o), ops(backend_ops(o.backend)), group(o.ranks) {}
+
+  EngineOptions options;
+  const Ops& ops;
+  Source source;
+  RankGroup group;
+  std::vector<std::unique_ptr<Rank>> ranks;
+  LoadReport report;
+  GdnKernel prefill_gdn = GdnKernel::kChunked, decode_gdn = GdnKernel::kRecurrent;
+  std::vector<float> logits;
+  bool broken = false;
+
+  void load();
+  void check_room(std::span<const std::int32_t> tokens) const;
+  void pass(std::span<const std::int32_t> tokens, Rows out);
+};
+
+void Engine::Impl::load() {
+  check(options);
+  report.begin_s = monotonic_s();
+  const cpu::Micro* micro = options.backend == "cpu" ? load_micro(options.knobs) : nullptr;
+  for (int r = 0; r < options.ranks; ++r) ranks.push_back(std::make_unique<Rank>(ops, rank_threads(options, r), micro));
+  auto on_every_rank = [&](const char* phase, auto&& body) {
+    std::vector<std::unique_ptr<Range>> ranges;
+    for (auto& rank : ranks) ranges.push_back(std::make_unique<Range>(&rank->traces[0], phase));
+    body();
+  };
+  ShardPlan plan;
+  std::unique_ptr<SourceFiles> files;
+  on_every_rank("open", [&] {
+    source = open_checkpoint(options.model);
+    plan = make_shard_plan(source, options.weights, options.ranks);
+    files = std::make_unique<SourceFiles>(source, read_mode(options.knobs));
+  });
+  std::mutex turn;
+  group.run([&](int r) {
+    Rank& rank = *ranks[static_cast<std::size_t>(r)];
+    const RankPlan& part = plan.ranks[static_cast<std::size_t>(r)];
+    {
+      // First, so that a cache type or capacity that cannot be is refused before the weights are read.
+      const Range range(rank.ctx.trace, "state");
+      rank.state = std::make_unique<State>(source.config, part.shape, StateOptions{options.keys, options.values, options.capacity_tokens});
+    }
+    load_rank({source, part, {*files, micro, is_serial(options.knobs) ? &turn : nullptr}, options.knobs.get("CROSSOVER_QUANT_SCHEDULE"), options.loaded_bytes},
+              rank.ctx, rank.traces, rank.weights);
+    rank.model = std::make_unique<RankModel>(RankModel{source.config, part.shape, rank.weights.weights});
+    const Range range(rank.ctx.trace, "wait");
+    group.comm().barrier();
+  });
+  const double end_s = monotonic_s();
+  report.total_s = end_s - report.begin_s;
+  for (int r = 0; r < options.ranks; ++r) {
+    Rank& rank = *ranks[static_cast<std::size_t>(r)];
+    std::vector<const Trace*> threads;
+    for (const Trace& trace : rank.traces) threads.push_back(&trace);
+    report.ranks.push_back({r, wall_shares(threads, report.begin_s, end_s)});
+    report.weight_bytes.push_back(rank.weights.bytes());
+    for (Trace& trace : rank.traces) trace.clear();
+  }
+  auto kernel = [&](const char* knob) { return options.knobs.get(knob) == "chunked" ? GdnKernel::kChunked : GdnKernel::kRecurrent; };
+  prefill_gdn = kernel("CROSSOVER_GDN_PREFILL"), decode_gdn = kernel("CROSSOVER_GDN_DECODE");
+}
+
+void Engine::Impl::check_room(std::span<const std::int32_t> tokens) const {
+  const State& state = *ranks[0]->state;
+  if (state.tokens() + static_cast<std::int64_t>(tokens.size()) > state.capacity_tokens())
+    throw std::invalid_argument(fmt::format("{} tokens after {} do not fit the KV capacity of {} tokens; raise kv_capacity_tokens", tokens.size(),
+                                            state.tokens(), state.capacity_tokens()));
+  for (std::int32_t id : tokens)
+    if (id < 0 || id >= source.config.vocab)
+      throw std::invalid_argument(fmt::format("token id {} is outside the vocabulary of {}", id, source.config.vocab));
+}
+
+void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out) {
+  group.comm().reserve(tokens.size() * static_cast<std::size_t>(source.config.hidden));
+  broken = true;
+  group.run([&](int r) {
+    Rank& rank = *ranks[static_cast<std::size_t>(r)];
+    const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, rank.probe ? &rank.probe : nullptr};
+    forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out);
+  });
+  broken = false;
+}
+
+Engine::Engine(const EngineOptions& options) : impl_(std::make_unique<Impl>(options)) { impl_->load(); }
+Engine::~Engine() = default;
+
+const ModelConfig& Engine::config() const { return impl_->source.config; }
+const std::filesystem::path& Engine::tokenizer() const { return impl_->source.tokenizer; }
+const LoadReport& Engine::load_report() const { return impl_->report; }
+const char* Engine::isa() const { return impl_->ranks[0]->ctx.micro ? cpu::name(impl_->ranks[0]->ctx.micro->isa) : "none"; }
+std::int64_t Engine::tokens() const { return impl_->ranks[0]->state->tokens(); }
+
+std::int64_t Engine::state_bytes() const {
+  std::int64_t bytes = 0;
+  for (const auto& rank : impl_->ranks) bytes += rank->state->bytes();
+  return bytes;
+}
+
+std::int64_t Engine::total_weight_bytes() const {
+  std::int64_t bytes = 0;
+  for (std::int64_t part : impl_->report.weight_bytes) bytes += part;
+  return bytes;
+}
+
+std::span<const float> Engine::feed(std::span<const std::int32_t> tokens, const RowSink& sink) {
+  Impl& impl = *impl_;
+  if (impl.broken) throw std::runtime_error("an earlier pass failed and left the sequence half advanced; reset it or restore a snapshot first");
+  if (tokens.empty()) throw std::invalid_argument("no tokens to feed: the prompt is empty");
+  impl.check_room(tokens);
+  const std::int64_t vocab = impl.source.config.vocab, count = static_cast<std::int64_t>(tokens.size());
+  for (std::int64_t first = 0; first < count; first += impl.options.chunk_tokens) {
+    const std::int64_t n = std::min(impl.options.chunk_tokens, count - first);
+    const bool last = first + n == count;
+    const std::int64_t rows = sink ? n : last ? 1 : 0;
+    const auto wanted = static_cast<std::size_t>(rows * vocab);
+    if (impl.logits.size() < wanted) impl.logits.resize(wanted);
+    const Rows out(impl.logits.data(), rows, vocab);
+    impl.pass(tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)), out);
+    if (sink) sink(first, out);
+    if (last) return {out.row(rows - 1), static_cast<std::size_t>(vocab)};
+  }
+  return {};
+}
+
+void Engine::reset() {
+  for (auto& rank : impl_->ranks) rank->state->reset();
+  impl_->broken = false;
+}
+
+std::vector<State::Snapshot> Engine::snapshot() const {
+  if (impl_->broken) throw std::runtime_error("an earlier pass failed and left the sequence half advanced; there is no state to snapshot");
+  std::vector<State::Snapshot> copies;
+  for (const auto& rank : impl_->ranks) copies.push_back(rank->state->snapshot());
+  return copies;
+}
+
+void Engine::restore(const std::vector<State::Snapshot>& snapshots) {
+  if (snapshots.size() != impl_->ranks.size())
+    throw std::invalid_argument(fmt::format("a snapshot of {} ranks does not fit an engine of {}", snapshots.size(), impl_->ranks.size()));
+  for (std::size_t r = 0; r < snapshots.size(); ++r) impl_->ranks[r]->state->restore(snapshots[r]);
+  impl_->broken = false;
+}
+
+void Engine::set_probe(int rank, Probe probe) { impl_->ranks.at(static_cast<std::size_t>(rank))->probe = std::move(probe); }
+
+Counters Engine::counters() const {
+  Counters all;
+  for (const auto& rank : impl_->ranks) all.merge(rank->counters);
+  return all;
+}
+
+std::vector<RankPhases> Engine::phases() const {
+  std::vector<RankPhases> phases;
+  for (std::size_t r = 0; r < impl_->ranks.size(); ++r) phases.push_back({static_cast<int>(r), sums(impl_->ranks[r]->traces[0])});
+  return phases;
+}
+
+void Engine::clear_phases() {
+  for (auto& rank : impl_->ranks) rank->traces[0].clear();
+}
+
+}  // namespace crossover

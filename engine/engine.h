@@ -1,0 +1,84 @@
+// The engine: a model loaded over ranks, one sequence, logits out. It neither prints nor measures; it records ranges and counts.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/knobs.h"
+#include "engine/layers/layers.h"
+#include "engine/load/shard_plan.h"
+#include "engine/model.h"
+#include "engine/state.h"
+#include "kernels/counters.h"
+#include "kernels/trace.h"
+
+namespace crossover {
+
+struct EngineOptions {
+  std::filesystem::path model;
+  std::optional<DType> weights;       // type matrices are held in; empty = as stored
+  int ranks = 1;
+  int threads = 1;                    // workers of the process over all ranks; a rank gets at least one
+  std::string backend = "cpu";        // "cpu" or "reference"
+  DType keys = DType::kF16, values = DType::kF16;
+  std::int64_t chunk_tokens = 2048;   // of a prompt, per pass
+  std::int64_t capacity_tokens = 4096;
+  Knobs knobs;
+  std::atomic<std::int64_t>* loaded_bytes = nullptr;  // counts up while loading; may be null
+};
+
+// Phases of one rank: of the load (shares of wall time, kernels/trace.h) or of all passes since clear_phases (sums of ranges).
+struct RankPhases {
+  int rank;
+  std::vector<PhaseShare> phases;
+};
+
+struct LoadReport {
+  double begin_s = 0, total_s = 0;    // monotonic clock; open called .. all ranks ready
+  std::vector<RankPhases> ranks;
+  std::vector<std::int64_t> weight_bytes;  // per rank
+};
+
+// Logits of prompt rows first_row .. first_row + rows.rows - 1 of one feed, [n, V].
+using RowSink = std::function<void(std::int64_t first_row, ConstRows rows)>;
+
+class Engine {
+ public:
+  explicit Engine(const EngineOptions& options);  // loads the model and returns when every rank is ready
+  ~Engine();
+
+  const ModelConfig& config() const;
+  const std::filesystem::path& tokenizer() const;  // tokenizer.json beside the checkpoint; empty when there is none
+  const LoadReport& load_report() const;
+  const char* isa() const;                         // of the cpu backend; "none" for the reference
+  std::int64_t tokens() const;                     // fed so far
+  std::int64_t state_bytes() const;                // of all ranks: caches and recurrent states
+  std::int64_t total_weight_bytes() const;
+
+  // Feeds tokens (at least one) in passes of chunk_tokens and returns the logits of the last one [V], valid until the next call.
+  // With a sink every row's logits are computed and shown to it. When a pass throws, the state is half advanced: the engine
+  // refuses further use (std::runtime_error) until reset() or restore().
+  std::span<const float> feed(std::span<const std::int32_t> tokens, const RowSink& sink = {});
+
+  void reset();  // an empty sequence
+  std::vector<State::Snapshot> snapshot() const;  // per rank
+  void restore(const std::vector<State::Snapshot>& snapshots);
+
+  void set_probe(int rank, Probe probe);  // sees that rank's intermediate activations; an empty one ends it
+  Counters counters() const;              // merged over ranks
+  std::vector<RankPhases> phases() const;
+  void clear_phases();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace crossover

@@ -1,0 +1,65 @@
+#include "engine/forward.h"
+
+namespace crossover {
+namespace {
+
+// x += the sum of every rank's part.
+void add_reduced(Context& ctx, LocalComm& comm, int rank, Rows x, Rows part) {
+  if (comm.ranks() > 1) {
+    const Range range(ctx.trace, "reduce");
+    comm.all_reduce(rank, {part.data, static_cast<std::size_t>(part.rows * part.dim)});
+  }
+  const Range range(ctx.trace, "norm");
+  op::add(ctx, x, part);
+}
+
+}  // namespace
+
+void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, State& state, std::span<const std::int32_t> tokens,
+             const ForwardOptions& options, Rows logits) {
+  const ModelConfig& config = model.config;
+  const std::int64_t count = static_cast<std::int64_t>(tokens.size()), hidden = config.hidden;
+  auto rows = [&](const char* name, std::int64_t n) { return Rows(ctx.workspace.floats(name, static_cast<std::size_t>(n * hidden)), n, hidden); };
+  const Rows x = rows("x", count), normed = rows("normed", count), part = rows("part", count);
+  {
+    const Range range(ctx.trace, "embed");
+    op::embed(ctx, model.weights.embedding, model.weights.first_vocab_row, tokens, x);
+    comm.all_reduce(rank, {x.data, static_cast<std::size_t>(count * hidden)});  // one rank has the row, the others zeros: exact
+  }
+  Pass pass{ctx, config, model.shape, state.tokens(), 0, options.gdn_kernel, options.probe};
+  pass.show("embed", x);
+  for (std::int64_t i = 0; i < config.layers; ++i) {
+    const LayerWeights& layer = model.weights.layers[static_cast<std::size_t>(i)];
+    pass.layer = i;
+    auto norm = [&](const Tensor& weight) {
+      const Range range(ctx.trace, "norm");
+      op::rms_norm(ctx, x, weight.f32(), config.rms_eps, normed);
+    };
+    norm(layer.input_norm);
+    if (layer.full_attention) attention_layer(pass, layer.attention, state.layer(i), normed, part);
+    else gdn_layer(pass, layer.gdn, state.layer(i), normed, part);
+    add_reduced(ctx, comm, rank, x, part);
+    norm(layer.post_norm);
+    if (config.moe()) {
+      moe_layer(pass, layer.moe, normed, part);
+      pass.show("moe.out", part);
+    } else {
+      const Range range(ctx.trace, "mlp");
+      mlp_layer(pass, layer.mlp, model.shape.intermediate, normed, part);
+    }
+    add_reduced(ctx, comm, rank, x, part);
+    pass.show("hidden", x);
+  }
+  state.advance(count);
+  if (logits.rows == 0 && !options.probe) return;
+  const std::int64_t first = options.probe ? 0 : count - logits.rows;
+  const Range range(ctx.trace, "lm_head");
+  const Rows last = normed.slice(first, count - first);
+  op::rms_norm(ctx, x.slice(first, count - first), model.weights.output_norm.f32(), config.rms_eps, last);
+  pass.show("final", last);
+  if (logits.rows > 0 && model.shape.vocab_rows > 0)
+    op::matmul(ctx, normed.slice(count - logits.rows, logits.rows), model.weights.head,
+               logits.columns(model.shape.first_vocab_row, model.shape.vocab_rows));
+}
+
+}  // namespace crossover

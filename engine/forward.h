@@ -1,0 +1,30 @@
+// One pass through the model on one rank.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "engine/comm.h"
+#include "engine/layers/layers.h"
+#include "engine/model.h"
+#include "engine/state.h"
+
+namespace crossover {
+
+struct RankModel {
+  const ModelConfig& config;
+  RankShape shape;
+  Weights weights;
+};
+
+struct ForwardOptions {
+  GdnKernel gdn_kernel = GdnKernel::kChunked;
+  const Probe* probe = nullptr;
+};
+
+// Feeds tokens [T] and advances the state. `logits` [n, V] receives the last n rows' (0 <= n <= T); every rank writes the columns of
+// its vocabulary part. The caller has checked that ids are in the vocabulary and that the caches have room.
+void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, State& state, std::span<const std::int32_t> tokens,
+             const ForwardOptions& options, Rows logits);
+
+}  // namespace crossover

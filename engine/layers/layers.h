@@ -1,0 +1,42 @@
+// The layers of the model, each one rank's part: `out` is its partial sum, which forward() adds up over the ranks. Shapes as in
+// engine/model.h with this rank's head counts and widths; T tokens of this pass.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string_view>
+
+#include "engine/load/shard_plan.h"
+#include "engine/model.h"
+#include "engine/state.h"
+#include "kernels/ops.h"
+
+namespace crossover {
+
+// Sees intermediate activations: (name, layer, values). For tests and for finding where two engines part; null otherwise.
+using Probe = std::function<void(std::string_view name, std::int64_t layer, ConstRows values)>;
+
+enum class GdnKernel : std::uint8_t { kRecurrent, kChunked };
+
+struct Pass {
+  Context& ctx;
+  const ModelConfig& config;
+  const RankShape& shape;
+  std::int64_t past = 0;   // tokens in the state before this pass
+  std::int64_t layer = 0;
+  GdnKernel gdn_kernel = GdnKernel::kChunked;
+  const Probe* probe = nullptr;
+
+  void show(std::string_view name, ConstRows values) const {
+    if (probe) (*probe)(name, layer, values);
+  }
+};
+
+void gdn_layer(Pass& pass, const GdnWeights& weights, LayerState& state, ConstRows x /* [T, H] */, Rows out /* [T, H] */);
+void attention_layer(Pass& pass, const AttentionWeights& weights, LayerState& state, ConstRows x, Rows out);
+void mlp_layer(Pass& pass, const MlpWeights& weights, std::int64_t width, ConstRows x, Rows out);
+void moe_layer(Pass& pass, const MoeWeights& weights, ConstRows x, Rows out);
+
+void clear(Rows out);
+
+}  // namespace crossover

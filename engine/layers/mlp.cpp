@@ -1,0 +1,48 @@
+// Dense and mixture-of-experts feed-forward. Probe names: moe.*.
+#include <algorithm>
+
+#include "engine/layers/layers.h"
+
+namespace crossover {
+
+void clear(Rows out) {
+  for (std::int64_t r = 0; r < out.rows; ++r) std::fill_n(out.row(r), out.dim, 0.0f);
+}
+
+void mlp_layer(Pass& pass, const MlpWeights& weights, std::int64_t width, ConstRows x, Rows out) {
+  if (width == 0) return clear(out);
+  Context& ctx = pass.ctx;
+  auto rows = [&](const char* name) { return Rows(ctx.workspace.floats(name, static_cast<std::size_t>(x.rows * width)), x.rows, width); };
+  const Rows gate = rows("mlp.gate"), up = rows("mlp.up");
+  op::matmul(ctx, x, weights.gate, gate);
+  op::matmul(ctx, x, weights.up, up);
+  op::swiglu(ctx, gate, up, gate);
+  op::matmul(ctx, gate, weights.down, out);
+}
+
+void moe_layer(Pass& pass, const MoeWeights& weights, ConstRows x, Rows out) {
+  Context& ctx = pass.ctx;
+  const std::int64_t tokens = x.rows, experts = pass.config.experts, k = pass.config.experts_per_token;
+  auto rows = [&](const char* name, std::int64_t dim) { return Rows(ctx.workspace.floats(name, static_cast<std::size_t>(tokens * dim)), tokens, dim); };
+  const Rows logits = rows("moe.logits", experts), shared = rows("moe.shared", out.dim), shared_gate = rows("moe.shared_gate", 1);
+  const Rows route = rows("moe.weights", k);
+  auto* ids = reinterpret_cast<std::int32_t*>(ctx.workspace.bytes("moe.ids", static_cast<std::size_t>(tokens * k) * sizeof(std::int32_t)));
+  const std::span<std::int32_t> id_span(ids, static_cast<std::size_t>(tokens * k));
+  const std::span<float> weight_span(route.data, static_cast<std::size_t>(tokens * k));
+  {
+    const Range range(ctx.trace, "moe.router");
+    op::matmul(ctx, x, weights.router, logits);
+    op::moe_route(ctx, logits, k, pass.config.normalize_top_k, id_span, weight_span);
+  }
+  pass.show("moe.router_logits", logits);
+  pass.show("moe.topk_weights", route);
+  op::moe_experts(ctx, {x, id_span, weight_span, weights.gate, weights.up, weights.down}, out);
+  if (pass.shape.shared_width > 0) {
+    const Range range(ctx.trace, "moe.shared");
+    mlp_layer(pass, weights.shared, pass.shape.shared_width, x, shared);
+    op::matmul(ctx, x, weights.shared_gate, shared_gate);
+    op::add_gated(ctx, out, shared, shared_gate);
+  }
+}
+
+}  // namespace crossover

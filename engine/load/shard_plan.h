@@ -1,0 +1,50 @@
+// Which part of every tensor a rank of a tensor-parallel group holds. Rows and columns are GGUF's (engine/checkpoint/source.h).
+// Attention is split by head, GDN by key head with its value heads, FFN and experts by width, vocabulary by row; norms and routers
+// are on every rank. A column-split block format is dealt in whole blocks, so every rank count holds the same quantized bytes; a
+// rank may hold none of a tensor.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "engine/checkpoint/source.h"
+
+namespace crossover {
+
+struct IndexRange { std::int64_t first, count; };
+
+// What one rank computes with; 0 where it holds nothing.
+struct RankShape {
+  std::int64_t heads = 0, kv_heads = 0;         // attention
+  std::int64_t key_heads = 0, value_heads = 0;  // GDN
+  std::int64_t intermediate = 0, expert_width = 0, shared_width = 0;
+  std::int64_t first_vocab_row = 0, vocab_rows = 0;
+};
+
+struct TensorShard {
+  std::size_t tensor;                        // index into Source::tensors
+  DType dtype;                               // as held
+  std::array<std::int64_t, 3> shape;         // of the part
+  std::vector<IndexRange> rows, columns;     // of each expert; ascending and disjoint
+};
+
+struct RankPlan {
+  RankShape shape;
+  std::vector<TensorShard> tensors;  // text model; MTP tensors are not loaded
+  std::int64_t bytes() const;        // of all parts
+};
+
+struct ShardPlan {
+  std::vector<RankPlan> ranks;
+};
+
+// `weights`: the type matrices are held in, empty = as stored. std::invalid_argument, before anything is read, when the model
+// cannot be split over `ranks`, naming the tensor and the number that does not divide.
+ShardPlan make_shard_plan(const Source& source, std::optional<DType> weights, int ranks);
+
+// One line per tensor kind and rank: shares of rows or columns, bytes.
+std::string describe(const Source& source, const ShardPlan& plan);
+
+}  // namespace crossover

@@ -1,0 +1,90 @@
+#include "engine/state.h"
+
+#include <fmt/format.h>
+
+#include <cstring>
+#include <stdexcept>
+#include <utility>
+
+namespace crossover {
+namespace {
+
+std::size_t aligned(std::size_t bytes) { return (bytes + HostBuffer::kAlignment - 1) / HostBuffer::kAlignment * HostBuffer::kAlignment; }
+
+void check_cache_type(DType dtype, std::int64_t row) {
+  if (dtype == DType::kQ6_K) throw std::invalid_argument("KV cache type q6_k is not supported; use f32, f16, bf16, q8_0 or q4_0");
+  row_bytes(dtype, row);
+}
+
+}  // namespace
+
+State::State(const ModelConfig& config, const RankShape& shape, const StateOptions& options) : options_(options) {
+  if (options.capacity_tokens < 1) throw std::invalid_argument(fmt::format("KV capacity must be at least 1 token, asked for {}", options.capacity_tokens));
+  const std::int64_t row = shape.kv_heads * config.head_dim;
+  check_cache_type(options.keys, row), check_cache_type(options.values, row);
+  const std::int64_t channels = 2 * shape.key_heads * config.gdn_head_dim + shape.value_heads * config.gdn_head_dim;
+  conv_values_ = (config.conv_width - 1) * channels;
+  delta_values_ = shape.value_heads * config.gdn_head_dim * config.gdn_head_dim;
+  const std::size_t key_bytes = aligned(static_cast<std::size_t>(options.capacity_tokens * row_bytes(options.keys, row)));
+  const std::size_t value_bytes = aligned(static_cast<std::size_t>(options.capacity_tokens * row_bytes(options.values, row)));
+  const std::size_t conv_bytes = aligned(static_cast<std::size_t>(conv_values_) * sizeof(float));
+  const std::size_t delta_bytes = aligned(static_cast<std::size_t>(delta_values_) * sizeof(float));
+  std::size_t total = 0;
+  for (bool attention : config.full_attention) total += attention ? key_bytes + value_bytes : conv_bytes + delta_bytes;
+  memory_ = HostBuffer(total);
+  std::byte* next = memory_.data();
+  auto take = [&](std::size_t bytes) { return std::exchange(next, next + bytes); };
+  for (bool attention : config.full_attention) {
+    LayerState layer;
+    if (attention) {
+      layer.keys = {take(key_bytes), options.keys, {1, options.capacity_tokens, row}};
+      layer.values = {take(value_bytes), options.values, {1, options.capacity_tokens, row}};
+    } else {
+      layer.conv = reinterpret_cast<float*>(take(conv_bytes));
+      layer.delta = reinterpret_cast<float*>(take(delta_bytes));
+    }
+    layers_.push_back(layer);
+  }
+  reset();
+}
+
+void State::reset() {
+  if (memory_.size()) std::memset(memory_.data(), 0, memory_.size());
+  tokens_ = 0;
+}
+
+template <class Visit>
+void State::visit(std::int64_t tokens, Visit&& visit) const {
+  for (const LayerState& layer : layers_) {
+    if (layer.delta || layer.conv) {
+      visit(reinterpret_cast<std::byte*>(layer.conv), static_cast<std::size_t>(conv_values_) * sizeof(float));
+      visit(reinterpret_cast<std::byte*>(layer.delta), static_cast<std::size_t>(delta_values_) * sizeof(float));
+    } else {
+      visit(layer.keys.data, static_cast<std::size_t>(tokens * layer.keys.row_stride()));
+      visit(layer.values.data, static_cast<std::size_t>(tokens * layer.values.row_stride()));
+    }
+  }
+}
+
+State::Snapshot State::snapshot() const {
+  Snapshot copy{tokens_, {}};
+  visit(tokens_, [&](std::byte* data, std::size_t bytes) { copy.bytes.insert(copy.bytes.end(), data, data + bytes); });
+  return copy;
+}
+
+void State::restore(const Snapshot& snapshot) {
+  std::size_t needed = 0;
+  visit(snapshot.tokens, [&](std::byte*, std::size_t bytes) { needed += bytes; });
+  if (snapshot.tokens > options_.capacity_tokens || needed != snapshot.bytes.size())
+    throw std::invalid_argument(fmt::format("a snapshot of {} tokens and {} bytes does not fit this state (capacity {} tokens, {} bytes for that many); "
+                                            "restore into a state of the same model, ranks and cache types",
+                                            snapshot.tokens, snapshot.bytes.size(), options_.capacity_tokens, needed));
+  std::size_t at = 0;
+  visit(snapshot.tokens, [&](std::byte* data, std::size_t bytes) {
+    if (bytes) std::memcpy(data, snapshot.bytes.data() + at, bytes);
+    at += bytes;
+  });
+  tokens_ = snapshot.tokens;
+}
+
+}  // namespace crossover
