@@ -1,0 +1,36 @@
+#include "bench/timed_generation.h"
+
+#include "kernels/trace.h"
+
+namespace crossover {
+
+std::optional<double> TimedGeneration::decode_tokens_per_s() const {
+  constexpr double kShortestWindow_s = 0.2;
+  if (!decode_s || *decode_s < kShortestWindow_s) return std::nullopt;
+  return static_cast<double>(token_s.size()) / *decode_s;
+}
+
+TimedGeneration timed_generate(Engine& engine, const GenerateOptions& options, const RowSink& rows) {
+  TimedGeneration run;
+  double first_s = 0, last_s = 0;
+  const double submitted_s = monotonic_s();
+  GenerateEvents events;
+  events.prefilled = [&] { run.prefill_s = monotonic_s() - submitted_s; };
+  events.token = [&](std::int32_t) {
+    const double now_s = monotonic_s();
+    if (!run.ttft_s) {
+      run.ttft_s = now_s - submitted_s;
+      first_s = now_s;
+    } else {
+      run.token_s.push_back(now_s - last_s);
+      run.decode_s = now_s - first_s;
+    }
+    last_s = now_s;
+  };
+  events.row = rows;
+  run.token_s.reserve(static_cast<std::size_t>(options.max_tokens));
+  run.tokens = generate(engine, options, events);
+  return run;
+}
+
+}  // namespace crossover

@@ -1,0 +1,25 @@
+// One generation with the times of its events, as interface metrics define them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "engine/generate.h"
+
+namespace crossover {
+
+struct TimedGeneration {
+  std::vector<std::int32_t> tokens;
+  double prefill_s = 0;                // first embed .. last prompt row's logits
+  std::optional<double> ttft_s;        // tokens submitted .. first id returned
+  std::optional<double> decode_s;      // first id .. last id; at least two ids
+  std::vector<double> token_s;         // between consecutive ids, [tokens - 1]
+
+  // (n - 1) / decode_s; absent when the window is shorter than 0.2 s, which a clock tick or one hiccup would dominate.
+  std::optional<double> decode_tokens_per_s() const;
+};
+
+TimedGeneration timed_generate(Engine& engine, const GenerateOptions& options, const RowSink& rows = {});
+
+}  // namespace crossover
