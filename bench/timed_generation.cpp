@@ -13,13 +13,13 @@ std::optional<double> TimedGeneration::decode_tokens_per_s() const {
 TimedGeneration timed_generate(Engine& engine, const GenerateOptions& options, const RowSink& rows) {
   TimedGeneration run;
   double first_s = 0, last_s = 0;
-  const double submitted_s = monotonic_s();
+  run.token_s.reserve(static_cast<std::size_t>(options.max_tokens));
   GenerateEvents events;
-  events.prefilled = [&] { run.prefill_s = monotonic_s() - submitted_s; };
+  events.prefilled = [&] { run.prefilled_s = monotonic_s(); };
   events.token = [&](std::int32_t) {
     const double now_s = monotonic_s();
     if (!run.ttft_s) {
-      run.ttft_s = now_s - submitted_s;
+      run.ttft_s = now_s - run.submitted_s;
       first_s = now_s;
     } else {
       run.token_s.push_back(now_s - last_s);
@@ -28,8 +28,10 @@ TimedGeneration timed_generate(Engine& engine, const GenerateOptions& options, c
     last_s = now_s;
   };
   events.row = rows;
-  run.token_s.reserve(static_cast<std::size_t>(options.max_tokens));
+  run.submitted_s = monotonic_s();
   run.tokens = generate(engine, options, events);
+  run.prefill_s = run.prefilled_s - run.submitted_s;
+  run.last_token_s = last_s;
   return run;
 }
 

@@ -11,6 +11,7 @@ namespace crossover {
 
 struct TimedGeneration {
   std::vector<std::int32_t> tokens;
+  double submitted_s = 0, prefilled_s = 0, last_token_s = 0;  // monotonic clock
   double prefill_s = 0;                // first embed .. last prompt row's logits
   std::optional<double> ttft_s;        // tokens submitted .. first id returned
   std::optional<double> decode_s;      // first id .. last id; at least two ids

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
 #include <mutex>
 #include <stdexcept>
 
@@ -46,21 +45,6 @@ struct Rank {
   Probe probe;
   Context ctx;
 };
-
-std::vector<PhaseShare> sums(const Trace& trace) {
-  std::map<std::string, PhaseShare> by_name;
-  for (const Span& span : trace.spans()) {
-    PhaseShare& phase = by_name.try_emplace(span.name, PhaseShare{span.name, 0, 0}).first->second;
-    phase.busy_s += span.end_s - span.start_s;
-    phase.share_s += span.end_s - span.start_s;
-    if (span.parent < 0) continue;
-    PhaseShare& parent = by_name.try_emplace(trace.spans()[static_cast<std::size_t>(span.parent)].name, PhaseShare{}).first->second;
-    parent.share_s -= span.end_s - span.start_s;
-  }
-  std::vector<PhaseShare> phases;
-  for (auto& [name, phase] : by_name) phases.push_back(phase);
-  return phases;
-}
 
 }  // namespace
 
@@ -217,9 +201,10 @@ Counters Engine::counters() const {
   return all;
 }
 
-std::vector<RankPhases> Engine::phases() const {
+std::vector<RankPhases> Engine::phases(double begin_s, double end_s) const {
   std::vector<RankPhases> phases;
-  for (std::size_t r = 0; r < impl_->ranks.size(); ++r) phases.push_back({static_cast<int>(r), sums(impl_->ranks[r]->traces[0])});
+  for (std::size_t r = 0; r < impl_->ranks.size(); ++r)
+    phases.push_back({static_cast<int>(r), wall_shares({&impl_->ranks[r]->traces[0]}, begin_s, end_s)});
   return phases;
 }
 

@@ -34,7 +34,7 @@ struct EngineOptions {
   std::atomic<std::int64_t>* loaded_bytes = nullptr;  // counts up while loading; may be null
 };
 
-// Phases of one rank: of the load (shares of wall time, kernels/trace.h) or of all passes since clear_phases (sums of ranges).
+// Phases of one rank: of the load (shares of wall time, kernels/trace.h) or of passes (time of the rank's own thread).
 struct RankPhases {
   int rank;
   std::vector<PhaseShare> phases;
@@ -73,7 +73,8 @@ class Engine {
 
   void set_probe(int rank, Probe probe);  // sees that rank's intermediate activations; an empty one ends it
   Counters counters() const;              // merged over ranks
-  std::vector<RankPhases> phases() const;
+  // Of passes between two instants of the monotonic clock: shares sum to that time with what lies outside ranges as "other".
+  std::vector<RankPhases> phases(double begin_s, double end_s) const;
   void clear_phases();
 
  private:

@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -96,7 +97,7 @@ json describe_run(const Engine& engine, const EngineOptions& options, const Time
   if (run.decode_s) timings["decode_s"] = *run.decode_s;
   if (const auto rate = run.decode_tokens_per_s()) timings["decode_tokens_per_s"] = *rate;
   json phases = phases_json(engine.load_report().ranks, "load.");
-  for (json& phase : phases_json(engine.phases(), "")) phases.push_back(std::move(phase));
+  for (json& phase : phases_json(engine.phases(run.submitted_s, std::max(run.prefilled_s, run.last_token_s)), "")) phases.push_back(std::move(phase));
   json knobs;
   for (const auto& [name, knob] : options.knobs.all()) knobs[name] = {{"value", knob.value}, {"origin", knob.origin}};
   const Counters counters = engine.counters();
