@@ -16,7 +16,7 @@ inline cpu::Isa isa_of(const Knobs& knobs) {
 }
 inline const cpu::Micro* load_micro(const Knobs& knobs) { return &cpu::micro(isa_of(knobs)); }
 inline bool is_serial(const Knobs& knobs) { return knobs.get("CROSSOVER_QUANT_SCHEDULE") == "serial"; }
-inline ReadMode read_mode(const Knobs& knobs) { return knobs.get("CROSSOVER_READ") == "mmap" ? ReadMode::kMmap : ReadMode::kPread; }
+inline ReadMode read_mode(const Knobs& knobs) { return knobs.get("CROSSOVER_READ") == "mmap" ? ReadMode::kMap : ReadMode::kRead; }
 inline std::string quantize_path(const Knobs& knobs, const cpu::Micro* micro) {
   return knobs.get("CROSSOVER_QUANT_SCHEDULE") + "-" + (micro ? cpu::name(micro->isa) : "scalar");
 }
