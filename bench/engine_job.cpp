@@ -1,9 +1,9 @@
 #include "bench/engine_job.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <random>
 
@@ -16,15 +16,10 @@ namespace {
 
 using nlohmann::json;
 
-struct Report {
-  json metrics = json::object(), series = json::object(), phases = json::array(), counters = json::object(), paths = json::object();
-  json tokens = json::array(), top_logits = json::array();
-  std::string output_hash;
-};
-
 Knobs knobs_of(const json& job) {
   Knobs knobs;
-  for (const auto& [name, knob] : job.at("knobs").items()) knobs.set(name, knob.at("value").get<std::string>(), knob.at("origin").get<std::string>());
+  knobs.set_from_environment(environ);
+  for (const auto& [name, value] : job.at("knobs").items()) knobs.set(name, value.get<std::string>(), "scenario");
   return knobs;
 }
 
@@ -57,104 +52,101 @@ std::vector<std::int32_t> make_tokens(std::mt19937_64& random, std::int64_t coun
   return ids;
 }
 
-// Per phase: every rank in `phases`, the mean over ranks as metric PREFIX.NAME_s, so that the metrics sum to the wall time.
-void add_phases(Report& report, const std::vector<RankPhases>& ranks, const std::string& prefix, double start_s, bool busy) {
+// Every rank's phases below a parent of the metric's length; the mean over ranks as metric PREFIX.NAME_s, so that these metrics
+// sum to the wall time. The prefill and decode ones are times of the rank's own thread, so busy time says nothing new there.
+void add_phases(Sample& sample, const std::vector<RankPhases>& ranks, const std::string& prefix, double total_s, bool with_busy) {
   std::map<std::string, double> share_s, busy_s;
   for (const RankPhases& rank : ranks) {
+    sample.phases.push_back({prefix, rank.rank, 0, total_s, std::nullopt, -1});
+    const int parent = static_cast<int>(sample.phases.size()) - 1;
     for (const PhaseShare& phase : rank.phases) {
-      report.phases.push_back({{"name", prefix + "." + phase.name}, {"rank", rank.rank}, {"start_s", start_s}, {"duration_s", phase.share_s}, {"parent", prefix}});
+      sample.phases.push_back({prefix + "." + phase.name, rank.rank, 0, phase.share_s, std::nullopt, parent});
+      if (with_busy) sample.phases.back().busy_s = phase.busy_s;
       share_s[phase.name] += phase.share_s / static_cast<double>(ranks.size());
       busy_s[phase.name] += phase.busy_s;
     }
   }
-  for (const auto& [name, seconds] : share_s) report.metrics[prefix + "." + name + "_s"] = seconds;
-  if (busy)
-    for (const auto& [name, seconds] : busy_s) report.metrics[prefix + "." + name + "_busy_s"] = seconds;
+  for (const auto& [name, seconds] : share_s) sample.metrics[fmt::format("{}.{}_s", prefix, name)] = seconds;
+  if (!with_busy) return;
+  for (const auto& [name, seconds] : busy_s) sample.metrics[fmt::format("{}.{}_busy_s", prefix, name)] = seconds;
 }
 
-// The two best logits of a row: how near a tie the choice was, should the arms part here.
-json best_two(const float* row, std::int64_t vocab) {
-  std::int64_t first = 0, second = vocab > 1 ? 1 : 0;
-  if (row[second] > row[first]) std::swap(first, second);
-  for (std::int64_t i = 2; i < vocab; ++i) {
-    if (row[i] > row[first]) second = first, first = i;
-    else if (row[i] > row[second]) second = i;
+void add_generation(Sample& sample, const Engine& engine, const TimedGeneration& run, std::int64_t prompt_tokens) {
+  sample.metrics["prefill.total_s"] = run.prefill_s;
+  sample.metrics["prefill.tokens_per_s"] = static_cast<double>(prompt_tokens) / run.prefill_s;
+  if (run.ttft_s) sample.metrics["ttft_s"] = *run.ttft_s;
+  add_phases(sample, engine.phases(run.submitted_s, run.prefilled_s), "prefill", run.prefill_s, false);
+  if (const auto rate = run.decode_tokens_per_s()) sample.metrics["decode.tokens_per_s"] = *rate;
+  if (run.decode_s) {
+    sample.series["decode.token_s"] = run.token_s;
+    sample.metrics["decode.total_s"] = *run.decode_s;
+    add_phases(sample, engine.phases(run.last_token_s - *run.decode_s, run.last_token_s), "decode", *run.decode_s, false);
   }
-  return {{{"id", first}, {"logit", row[first]}}, {{"id", second}, {"logit", row[second]}}};
+  for (const Choice& choice : run.choices) {
+    sample.output_tokens.push_back(choice.id);
+    sample.top_logits.push_back({{choice.id, choice.runner_up}, {choice.logit, choice.runner_up_logit}});
+  }
+  sample.output_hash = sha256_text(json(sample.output_tokens).dump());
 }
 
-void run_passes(const json& job, Engine& engine, Report& report) {
+void run_passes(const json& job, Engine& engine, Sample& sample) {
   const std::int64_t vocab = engine.config().vocab, depth = job.at("depth_tokens").get<std::int64_t>();
   std::mt19937_64 random(job.at("token_seed").get<std::uint64_t>());
   if (depth > 0) engine.feed(make_tokens(random, depth, vocab));
   const auto prompt_tokens = job.at("prompt_tokens").get<std::int64_t>();
-  if (prompt_tokens < 1) throw std::invalid_argument("prompt_tokens must be at least 1: logits need a token");
   GenerateOptions options{make_tokens(random, prompt_tokens, vocab), job.at("generate_tokens").get<std::int64_t>(), {}, /*ignore_end_of_text=*/true};
   options.max_tokens = std::max<std::int64_t>(1, options.max_tokens);  // the first id is what time to first token ends with
   engine.clear_phases();
-  const TimedGeneration run = timed_generate(engine, options);
-  json& metrics = report.metrics;
-  metrics["prefill.total_s"] = run.prefill_s;
-  metrics["prefill.tokens_per_s"] = static_cast<double>(prompt_tokens) / run.prefill_s;
-  if (run.ttft_s) metrics["ttft_s"] = *run.ttft_s;
-  if (const auto rate = run.decode_tokens_per_s()) metrics["decode.tokens_per_s"] = *rate;
-  if (!run.token_s.empty()) report.series["decode.token_s"] = run.token_s;
-  add_phases(report, engine.phases(run.submitted_s, run.prefilled_s), "prefill", run.submitted_s, false);
-  if (!run.token_s.empty()) {
-    metrics["decode.total_s"] = *run.decode_s;
-    add_phases(report, engine.phases(run.last_token_s - *run.decode_s, run.last_token_s), "decode", run.last_token_s - *run.decode_s, false);
-  }
-  report.tokens = run.tokens;
-  metrics["state.bytes"] = engine.state_bytes();
-  report.counters["tokens.capacity"] = job.at("kv_capacity_tokens");
-  report.counters["tokens.used"] = engine.tokens();
+  add_generation(sample, engine, timed_generate(engine, options), prompt_tokens);
+  sample.counters["tokens.capacity"] = job.at("kv_capacity_tokens").get<double>();
+  sample.counters["tokens.used"] = static_cast<double>(engine.tokens());
+  sample.counters["bytes.state"] = static_cast<double>(engine.state_bytes());
 }
 
-void run_engine(const json& job, Report& report) {
-  Engine engine(options_of(job));
+void run_engine(const json& job, Sample& sample, const std::function<void(const std::string&)>& phase) {
+  const EngineOptions options = options_of(job);
+  sample.knobs = {options.knobs.all().begin(), options.knobs.all().end()};
+  phase("load");
+  Engine engine(options);
   const LoadReport& load = engine.load_report();
-  report.metrics["load.total_s"] = load.total_s;
-  add_phases(report, load.ranks, "load", load.begin_s, true);
-  run_passes(job, engine, report);
+  sample.metrics["load.total_s"] = load.total_s;
+  add_phases(sample, load.ranks, "load", load.total_s, true);
+  phase("passes");
+  run_passes(job, engine, sample);
   const Counters counters = engine.counters();
-  for (const auto& [name, n] : counters.counts) report.counters[name] = n;
-  report.paths = counters.paths;
-  report.paths["isa"] = engine.isa();
+  for (const auto& [name, n] : counters.counts) sample.counters[name] = static_cast<double>(n);
+  sample.path = {counters.paths.begin(), counters.paths.end()};
+  sample.path["backend"] = options.backend;
+  sample.path["isa"] = engine.isa();
+  sample.path["kv"] = fmt::format("{}/{}", name(options.keys), name(options.values));
 }
 
-void run_quantize(const json& job, Report& report) {
+void run_quantize(const json& job, Sample& sample, const std::function<void(const std::string&)>& phase) {
   QuantizeOptions options;
   options.type = dtype_at(job, "weights");
   options.threads = job.at("threads").get<int>();
   options.knobs = knobs_of(job);
+  sample.knobs = {options.knobs.all().begin(), options.knobs.all().end()};
   const std::string out = job.at("out").get<std::string>();
+  phase("quantize");
   const QuantizeReport quantized = quantize_checkpoint(job.at("model").get<std::string>(), out, options);
-  report.metrics["load.total_s"] = quantized.total_s;
-  report.metrics["quantize.weights_per_s"] = static_cast<double>(quantized.weights) / quantized.total_s;
-  add_phases(report, {{0, quantized.phases}}, "load", monotonic_s() - quantized.total_s, true);
-  report.paths = quantized.counters.paths;
-  report.output_hash = sha256_file(out);
+  sample.metrics["load.total_s"] = quantized.total_s;
+  sample.metrics["quantize.weights_per_s"] = static_cast<double>(quantized.weights) / quantized.total_s;
+  add_phases(sample, {{0, quantized.phases}}, "load", quantized.total_s, true);
+  sample.path = {quantized.counters.paths.begin(), quantized.counters.paths.end()};
+  phase("hash");
+  sample.output_hash = sha256_file(out);
   std::filesystem::remove(out);
 }
 
 }  // namespace
 
-std::string run_engine_job(const std::string& text) {
+Sample run_engine_job(const std::string& text, const std::function<void(const std::string&)>& phase) {
   const json job = json::parse(text);
-  Report report;
-  if (job.at("kind") == "quantize") run_quantize(job, report);
-  else run_engine(job, report);
-  if (report.output_hash.empty()) report.output_hash = sha256_text(report.tokens.dump());
-  return json{{"schema", "crossover.sample/1"},
-              {"metrics", report.metrics},
-              {"series", report.series},
-              {"phases", report.phases},
-              {"counters", report.counters},
-              {"paths", report.paths},
-              {"tokens", report.tokens},
-              {"top_logits", report.top_logits},
-              {"output_hash", report.output_hash}}
-      .dump();
+  Sample sample;
+  if (job.at("kind") == "quantize") run_quantize(job, sample, phase);
+  else run_engine(job, sample, phase);
+  return sample;
 }
 
 }  // namespace crossover

@@ -1,16 +1,20 @@
-// What the engine target asks of one sample process, and how that process answers: JSON in, JSON out (crossover.sample/1).
+// What the engine target asks of one sample process: JSON in, a Sample out.
 #pragma once
 
+#include <functional>
 #include <string>
+
+#include "bench/sample.h"
 
 namespace crossover {
 
-// Runs the job in this process: loads the model, does what `kind` asks and returns the sample as JSON text. `job`:
-//   kind              cold_load | prefill | decode | generate | quantize
-//   model             path;  out: the file that a quantize job writes
+// Runs the job in this process: loads the model, does what `kind` asks and returns metrics, phases, counters and output. The job:
+//   kind          cold_load | prefill | decode | generate | quantize
+//   model         path;  out: the file that a quantize job writes and removes
 //   weights, ranks, threads, backend, kv_k, kv_v, chunk, prompt_tokens, generate_tokens, depth_tokens, kv_capacity_tokens
-//   token_seed        the prompt is a function of it and the vocabulary alone
-//   knobs             {name: {value, origin}}
-std::string run_engine_job(const std::string& job);
+//   token_seed    the prompt is a function of it and the vocabulary alone
+//   knobs         {name: value}, over those of the environment
+// `phase` is told what begins, so that a crash can be placed.
+Sample run_engine_job(const std::string& job, const std::function<void(const std::string&)>& phase);
 
 }  // namespace crossover

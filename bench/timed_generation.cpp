@@ -14,9 +14,10 @@ TimedGeneration timed_generate(Engine& engine, const GenerateOptions& options, c
   TimedGeneration run;
   double first_s = 0, last_s = 0;
   run.token_s.reserve(static_cast<std::size_t>(options.max_tokens));
+  run.choices.reserve(static_cast<std::size_t>(options.max_tokens));
   GenerateEvents events;
   events.prefilled = [&] { run.prefilled_s = monotonic_s(); };
-  events.token = [&](std::int32_t) {
+  events.token = [&](const Choice& choice) {
     const double now_s = monotonic_s();
     if (!run.ttft_s) {
       run.ttft_s = now_s - run.submitted_s;
@@ -26,6 +27,7 @@ TimedGeneration timed_generate(Engine& engine, const GenerateOptions& options, c
       run.decode_s = now_s - first_s;
     }
     last_s = now_s;
+    run.choices.push_back(choice);
   };
   events.row = rows;
   run.submitted_s = monotonic_s();

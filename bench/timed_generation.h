@@ -11,6 +11,7 @@ namespace crossover {
 
 struct TimedGeneration {
   std::vector<std::int32_t> tokens;
+  std::vector<Choice> choices;         // how each token was chosen
   double submitted_s = 0, prefilled_s = 0, last_token_s = 0;  // monotonic clock
   double prefill_s = 0;                // first embed .. last prompt row's logits
   std::optional<double> ttft_s;        // tokens submitted .. first id returned

@@ -1,0 +1,98 @@
+#include "bench/targets/engine.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "bench/cache_folder.h"
+#include "bench/sha256.h"
+#include "bench/targets/child.h"
+#include "bench/usable_cores.h"
+#include "engine/checkpoint/source.h"
+#include "engine/checkpoint/synth.h"
+#include "engine/load/quantize_file.h"
+
+namespace crossover {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+// A load or a quantization is what these measure; the others start from a file that is ready.
+bool reads_checkpoint(const json& workload) { return workload.at("kind") == "cold_load" || workload.at("kind") == "quantize"; }
+
+SynthOptions synth_options(const json& model) {
+  SynthOptions options;
+  options.preset = model.at("synth").get<std::string>();
+  if (model.contains("layers")) options.layers = model.at("layers").get<std::int64_t>();
+  if (model.contains("vocab")) options.vocab = model.at("vocab").get<std::int64_t>();
+  if (model.contains("experts")) options.experts = model.at("experts").get<std::int64_t>();
+  options.seed = model.value("seed", std::uint64_t{1});
+  if (model.contains("dtype")) {
+    const std::optional<DType> dtype = parse_dtype(model.at("dtype").get<std::string>());
+    if (!dtype) throw std::invalid_argument(fmt::format("/workload/model/dtype is '{}'; use bf16 or f32", model.at("dtype").get<std::string>()));
+    options.dtype = *dtype;
+  }
+  return options;
+}
+
+// The name says what is inside; the hash covers every field, so an unlike model never shares a folder.
+std::string synth_name(const json& model) {
+  json key = model;
+  key["generator"] = kSynthVersion;
+  return fmt::format("{}-{}", model.at("synth").get<std::string>(), sha256_text(key.dump()).substr(0, 12));
+}
+
+fs::path checkpoint_path(const json& workload, const fs::path& cache) {
+  const json& model = workload.at("model");
+  return model.contains("path") ? fs::path(model.at("path").get<std::string>()) : cache / synth_name(model);
+}
+
+fs::path model_path(const json& workload, const fs::path& cache) {
+  const fs::path checkpoint = checkpoint_path(workload, cache);
+  if (workload.at("model").contains("path") || reads_checkpoint(workload)) return checkpoint;
+  return fs::path(checkpoint.string() + "-" + workload.at("weights").get<std::string>() + ".gguf");
+}
+
+DType gguf_type(const json& workload) {
+  const auto weights = workload.at("weights").get<std::string>();
+  if (weights == "as-is") return synth_options(workload.at("model")).dtype;
+  const std::optional<DType> type = parse_dtype(weights);
+  if (!type) throw std::invalid_argument(fmt::format("/workload/weights is '{}'; use as-is, q6_k, q8_0, bf16 or f32", weights));
+  return *type;
+}
+
+}  // namespace
+
+void EngineTarget::prepare(const SampleRequest& request) {
+  const json workload = json::parse(request.workload);
+  if (workload.at("model").contains("path")) {
+    open_checkpoint(workload.at("model").at("path").get<std::string>());  // a wrong one is refused before the first sample
+    return;
+  }
+  make_cache_folder(cache_);
+  const fs::path checkpoint = checkpoint_path(workload, cache_);
+  if (!fs::exists(checkpoint)) write_synth(synth_options(workload.at("model")), checkpoint);
+  const fs::path model = model_path(workload, cache_);
+  if (fs::exists(model)) return;
+  QuantizeOptions options;
+  options.type = gguf_type(workload);
+  options.threads = usable_cores();
+  quantize_checkpoint(checkpoint, model, options);
+}
+
+std::vector<fs::path> EngineTarget::files(const SampleRequest& request) {
+  return open_checkpoint(model_path(json::parse(request.workload), cache_)).files;
+}
+
+Sample EngineTarget::take(const SampleRequest& request) {
+  json job = json::parse(request.workload);
+  const fs::path model = model_path(job, cache_);
+  job["model"] = model.string();
+  job["out"] = (cache_ / fmt::format("quantize-{}.gguf", request.nonce)).string();
+  job["token_seed"] = request.prompt_seed;
+  job["knobs"] = request.knobs;
+  return take_child_sample(request, job.dump());
+}
+
+}  // namespace crossover
