@@ -107,14 +107,14 @@ struct ByteRun {
 };
 
 // The byte runs of a stored row that make up one row of output, in order; neighbours joined.
-std::vector<ByteRun> byte_runs(const SourceTensor& tensor, std::span<const ColumnRange> wanted) {
-  const ColumnRange all{0, tensor.shape[2]};
+std::vector<ByteRun> byte_runs(const SourceTensor& tensor, std::span<const IndexRange> wanted) {
+  const IndexRange all{0, tensor.shape[2]};
   if (wanted.empty()) wanted = {&all, 1};
   const ColumnRun as_stored{0, 0, tensor.shape[2]};
   const std::span<const ColumnRun> recipe =
       tensor.columns.empty() ? std::span(&as_stored, 1) : std::span(tensor.columns);
   std::vector<ByteRun> runs;
-  for (const ColumnRange& range : wanted) {
+  for (const IndexRange& range : wanted) {
     if (range.first < 0 || range.count < 0 || range.first > tensor.shape[2] - range.count)
       throw std::invalid_argument(fmt::format("tensor {} has {} columns, asked for {} from {}", tensor.name,
                                               tensor.shape[2], range.count, range.first));
@@ -191,7 +191,7 @@ class SegmentReader {
 }  // namespace
 
 void read_rows(const SourceFiles& files, const SourceTensor& tensor, std::int64_t first_row, std::int64_t row_count,
-               std::span<const ColumnRange> columns, std::byte* out) {
+               std::span<const IndexRange> columns, std::byte* out) {
   const std::int64_t rows = tensor.shape[0] * tensor.shape[1];
   if (first_row < 0 || row_count < 0 || first_row > rows - row_count)
     throw std::invalid_argument(

@@ -38,14 +38,10 @@ class SourceFiles {
   ReadMode mode_;
 };
 
-struct ColumnRange {
-  std::int64_t first, count;
-};
-
 // Rows first_row .. first_row+row_count-1 (expert-major) of the engine's tensor, in the stored type, contiguous: each
 // holds the logical columns of `columns` one after another (empty: all). Columns of block formats are whole blocks.
 void read_rows(const SourceFiles& files, const SourceTensor& tensor, std::int64_t first_row, std::int64_t row_count,
-               std::span<const ColumnRange> columns, std::byte* out);
+               std::span<const IndexRange> columns, std::byte* out);
 
 // Stored values as f32, with the tensor's transform applied.
 void widen(const SourceTensor& tensor, const std::byte* stored, std::int64_t values, float* out);

@@ -15,6 +15,10 @@
 
 namespace crossover {
 
+struct IndexRange {
+  std::int64_t first, count;
+};
+
 // Applied in f32 after widening.
 enum class Transform : std::uint8_t { kNone, kAddOne /* zero-centred norm */, kNegExp /* A_log -> ssm_a */ };
 

@@ -4,6 +4,21 @@
 #include "engine/layers/layers.h"
 
 namespace crossover {
+namespace {
+
+// L2 norm of every head of x [T, heads*D], in place. A view has one stride, so it holds the heads of one token or the tokens of one
+// head: whichever takes fewer calls.
+void normalize_heads(Context& ctx, Rows x, std::int64_t head_dim, float scale) {
+  constexpr float kEps = 1e-6f;
+  const std::int64_t heads = x.dim / head_dim;
+  auto norm = [&](Rows view) { op::l2_norm(ctx, view, kEps, scale, view); };
+  if (x.rows < heads)
+    for (std::int64_t t = 0; t < x.rows; ++t) norm(Rows(x.row(t), heads, head_dim));
+  else
+    for (std::int64_t h = 0; h < heads; ++h) norm(x.columns(h * head_dim, head_dim));
+}
+
+}  // namespace
 
 void gdn_layer(Pass& pass, const GdnWeights& weights, LayerState& state, ConstRows x, Rows out) {
   Context& ctx = pass.ctx;
@@ -26,14 +41,8 @@ void gdn_layer(Pass& pass, const GdnWeights& weights, LayerState& state, ConstRo
     op::conv1d_silu(ctx, mixed, weights.conv, state.conv, conv);
     op::gdn_gates(ctx, a, b, weights.ssm_a.f32(), weights.dt_bias.f32(), g, beta);
     pass.show("gdn.conv_out", conv);
-    // q and k heads are adjacent in a row, so both norms run over [T, heads] views of it, one token at a time in memory order.
-    constexpr float kL2Eps = 1e-6f;
-    const float query_scale = 1.0f / std::sqrt(static_cast<float>(head_dim));
-    for (std::int64_t head = 0; head < key_heads; ++head) {
-      const Rows q = conv.columns(head * head_dim, head_dim), k = conv.columns(key_dim + head * head_dim, head_dim);
-      op::l2_norm(ctx, q, kL2Eps, query_scale, q);
-      op::l2_norm(ctx, k, kL2Eps, 1.0f, k);
-    }
+    normalize_heads(ctx, conv.columns(0, key_dim), head_dim, 1.0f / std::sqrt(static_cast<float>(head_dim)));
+    normalize_heads(ctx, conv.columns(key_dim, key_dim), head_dim, 1.0f);
     pass.show("gdn.g", g);
     pass.show("gdn.beta", beta);
   }

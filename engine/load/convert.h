@@ -27,7 +27,7 @@ struct RowTask {
   const SourceTensor* tensor;
   DType to;
   std::int64_t first_row, rows;
-  std::span<const ColumnRange> columns;  // empty: all
+  std::span<const IndexRange> columns;  // empty: all
   std::int64_t columns_count;            // sum of the ranges
   std::byte* out;              // rows * row_bytes(to, columns_count)
 };

@@ -55,7 +55,7 @@ Tensor& slot(Weights& weights, std::string_view name) {
 }
 
 // Row tasks of one shard: every contiguous run of rows of every expert, cut into pieces of rows_per_task.
-void add_tasks(const SourceTensor& tensor, const TensorShard& shard, std::span<const ColumnRange> columns, std::byte* out, std::vector<RowTask>& tasks) {
+void add_tasks(const SourceTensor& tensor, const TensorShard& shard, std::span<const IndexRange> columns, std::byte* out, std::vector<RowTask>& tasks) {
   const std::int64_t out_row = row_bytes(shard.dtype, shard.shape[2]), piece = rows_per_task(shard.shape[2]);
   for (std::int64_t expert = 0; expert < shard.shape[0]; ++expert) {
     for (IndexRange run : shard.rows) {
@@ -75,15 +75,13 @@ void load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces, Ran
   for (std::size_t i = 0; i < into.weights.layers.size(); ++i) into.weights.layers[i].full_attention = job.source.config.full_attention[i];
   into.weights.first_vocab_row = job.plan.shape.first_vocab_row;
   std::vector<RowTask> tasks;
-  std::vector<std::vector<ColumnRange>> columns(job.plan.tensors.size());  // tasks point into it
-  for (std::size_t i = 0; i < job.plan.tensors.size(); ++i) {
-    const TensorShard& shard = job.plan.tensors[i];
+  for (const TensorShard& shard : job.plan.tensors) {
     const SourceTensor& tensor = job.source.tensors[shard.tensor];
-    if (shard.shape[2] != tensor.shape[2])
-      for (IndexRange range : shard.columns) columns[i].push_back({range.first, range.count});
+    std::span<const IndexRange> columns;
+    if (shard.shape[2] != tensor.shape[2]) columns = shard.columns;
     std::byte* memory = into.allocate(shard.shape[0] * shard.shape[1] * row_bytes(shard.dtype, shard.shape[2]));
     slot(into.weights, tensor.name) = {memory, shard.dtype, shard.shape};
-    if (memory) add_tasks(tensor, shard, columns[i], memory, tasks);
+    if (memory) add_tasks(tensor, shard, columns, memory, tasks);
     if (memory && needs_quantizing(tensor, shard.dtype))
       ctx.counters.path("quantize", fmt::format("{}-{}", job.schedule, job.convert.micro ? cpu::name(job.convert.micro->isa) : "scalar"));
   }

@@ -40,12 +40,11 @@ QuantizeReport quantize_checkpoint(const std::filesystem::path& model, const std
   const std::size_t open = traces[0].open("open");
   const Source source = open_checkpoint(model);
   const SourceFiles files(source, read_mode(options.knobs));
-  std::vector<GgufTensorPlan> plan;
+  const std::vector<GgufTensorPlan> plan = plan_gguf(source, options.type);
   std::int64_t total_bytes = 0;
-  for (const SourceTensor& tensor : source.tensors) {
-    plan.push_back({tensor.name, target_type(tensor, options.type), tensor.shape});
+  for (const GgufTensorPlan& tensor : plan) {
     const std::int64_t rows = tensor.shape[0] * tensor.shape[1];
-    total_bytes += rows * row_bytes(plan.back().dtype, tensor.shape[2]);
+    total_bytes += rows * row_bytes(tensor.dtype, tensor.shape[2]);
     report.weights += rows * tensor.shape[2];
   }
   GgufWriter writer(out, source, plan);

@@ -13,8 +13,6 @@
 
 namespace crossover {
 
-struct IndexRange { std::int64_t first, count; };
-
 // What one rank computes with; 0 where it holds nothing.
 struct RankShape {
   std::int64_t heads = 0, kv_heads = 0;         // attention
