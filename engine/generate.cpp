@@ -12,10 +12,9 @@ std::vector<std::int32_t> generate(Engine& engine, const GenerateOptions& option
   if (events.prefilled) events.prefilled();
   const auto prompt_rows = static_cast<std::int64_t>(options.prompt.size());
   while (static_cast<std::int64_t>(tokens.size()) < options.max_tokens) {
-    const Choice choice = sampler.sample(logits);
-    const std::int32_t id = choice.id;
+    const std::int32_t id = sampler.sample(logits);
     tokens.push_back(id);
-    if (events.token) events.token(choice);
+    if (events.token) events.token(sampler.last());
     const bool stop = !options.ignore_end_of_text && std::find(stops.begin(), stops.end(), id) != stops.end();
     if (stop || static_cast<std::int64_t>(tokens.size()) == options.max_tokens) break;
     logits = engine.feed({&tokens.back(), 1});

@@ -3,6 +3,7 @@
 
 #include "engine/load/quantize_file.h"
 #include "engine/tests/reference_model.h"
+#include "kernels/cpu/isa.h"
 
 namespace crossover::test {
 namespace {

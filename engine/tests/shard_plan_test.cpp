@@ -91,7 +91,8 @@ TEST(ShardPlan, TiledValueHeadsAreTheRunsOfTheRanksKeyHeads) {
   ModelConfig grouped = dense_27b();
   grouped.arch = Arch::kQwen3Next;
   const Source next = make_source(grouped);
-  const TensorShard& next_out = shard_of(next, make_shard_plan(next, DType::kF32, 2).ranks[1], "blk.0.ssm_out.weight");
+  const ShardPlan next_plan = make_shard_plan(next, DType::kF32, 2);
+  const TensorShard& next_out = shard_of(next, next_plan.ranks[1], "blk.0.ssm_out.weight");
   ASSERT_EQ(next_out.columns.size(), 1u);
   EXPECT_EQ(next_out.columns[0].first, 24 * 128);
 }
