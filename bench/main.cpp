@@ -10,11 +10,15 @@ int main(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", CROSSOVER_VERSION);
   int exit_code = 0;
-  crossover::commands::add_cache(app, exit_code);
-  crossover::commands::add_doctor(app, exit_code);
-  crossover::commands::add_knobs(app, exit_code);
-  crossover::commands::add_list(app, exit_code);
+  crossover::commands::add_generate(app, exit_code);
+  crossover::commands::add_synth(app, exit_code);
+  crossover::commands::add_quantize(app, exit_code);
   crossover::commands::add_report(app, exit_code);
+  crossover::commands::add_knobs(app, exit_code);
+  crossover::commands::add_doctor(app, exit_code);
+  crossover::commands::add_cache(app, exit_code);
+  crossover::commands::add_list(app, exit_code);
+  crossover::commands::add_sample(app, exit_code);
   try {
     app.parse(argc, argv);
     return exit_code;

@@ -25,13 +25,13 @@ constexpr std::array<double, kTerms> kInverseFactorials = [] {
   return inverse;
 }();
 
-// e^x for x <= 0 from operations that IEEE 754 fixes to the last bit; std::exp differs between C libraries and
-// processors. Relative error below 1e-15. Below -708 the result is 0: such a share can never decide a draw of 53 bits.
+// e^x for x <= 0 from operations that IEEE 754 fixes to the last bit; std::exp differs between C libraries and processors.
+// Relative error below 1e-15. Below -708 the result is 0: such a share can never decide a draw of 53 bits.
 double portable_exp(double x) {
   if (!(x > -708)) return 0;
   constexpr double kLn2High = 6.93147180369123816490e-01;  // 33 bits, so a product with a small integer is exact
   constexpr double kLn2Low = 1.90821492927058770002e-10;
-  const auto power = static_cast<std::int64_t>(x / kLn2High - 0.5);  // -1022 to 0
+  const auto power = static_cast<std::int64_t>(x / kLn2High - 0.5);           // -1022 to 0
   const auto whole = static_cast<double>(power);
   const double rest = (x - whole * kLn2High) - whole * kLn2Low;  // |rest| <= 0.35
   double sum = kInverseFactorials[kTerms - 1];
@@ -39,17 +39,19 @@ double portable_exp(double x) {
   return sum * std::bit_cast<double>(static_cast<std::uint64_t>(power + 1023) << 52);
 }
 
-std::int32_t highest_of(std::span<const float> logits) {
+// The two highest, the lowest ids of equal logits.
+Choice best_two(std::span<const float> logits) {
   if (logits.empty()) throw std::invalid_argument("no logits to choose a token from");
-  std::size_t best = 0;
+  std::size_t best = 0, second = 0;
   for (std::size_t i = 0; i < logits.size(); ++i) {
     if (std::isnan(logits[i]) || logits[i] == std::numeric_limits<float>::infinity())
       throw std::runtime_error(
           fmt::format("logit {} is {}; the weights or the arithmetic of the model are broken", i, logits[i]));
-    if (logits[i] > logits[best]) best = i;
+    if (logits[i] > logits[best]) second = best, best = i;
+    else if (i > 0 && (second == best || logits[i] > logits[second])) second = i;
   }
   if (std::isinf(logits[best])) throw std::runtime_error("every logit is -inf; there is no token to choose");
-  return static_cast<std::int32_t>(best);
+  return {static_cast<std::int32_t>(best), static_cast<std::int32_t>(second), logits[best], logits[second]};
 }
 
 }  // namespace
@@ -63,10 +65,12 @@ Sampler::Sampler(const SamplerOptions& options) : options_(options), random_(opt
 }
 
 std::int32_t Sampler::sample(std::span<const float> logits) {
-  const std::int32_t best = highest_of(logits);
-  if (options_.temperature == 0) return best;
-  weigh(logits, logits[best]);
-  return draw(keep_most_likely());
+  last_ = best_two(logits);
+  if (options_.temperature == 0) return last_.id;
+  weigh(logits, last_.logit);
+  const std::int32_t drawn = draw(keep_most_likely());
+  if (drawn != last_.id) last_ = {drawn, last_.id, logits[static_cast<std::size_t>(drawn)], last_.logit};
+  return drawn;
 }
 
 void Sampler::weigh(std::span<const float> logits, float highest) {
@@ -94,8 +98,7 @@ double Sampler::keep_most_likely() {
     std::nth_element(candidates_.begin(), end, candidates_.end(),
                      [&](const Candidate& a, const Candidate& b) { return less_likely(b, a); });
     candidates_.erase(end, candidates_.end());
-    std::sort(candidates_.begin(), candidates_.end(),
-              [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
+    std::sort(candidates_.begin(), candidates_.end(), [](const Candidate& a, const Candidate& b) { return a.id < b.id; });
   }
   const double total = sum();
   if (options_.top_p == 1) return total;

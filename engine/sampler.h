@@ -15,8 +15,13 @@ struct SamplerOptions {
   std::uint64_t seed = 0;
 };
 
-// Same options and logits, same tokens, on every machine and with every C++ library. Copying it copies its place in the
-// sequence.
+// How a token was chosen: the distance to the runner-up says how near a tie it was.
+struct Choice {
+  std::int32_t id = -1, runner_up = -1;  // the best token but the chosen one; the chosen one in a vocabulary of one
+  float logit = 0, runner_up_logit = 0;
+};
+
+// Same options and logits, same tokens, on every machine and with every C++ library. Copying it copies its place in the sequence.
 class Sampler {
  public:
   // std::invalid_argument names the option that is out of range.
@@ -24,6 +29,7 @@ class Sampler {
 
   // std::runtime_error for a NaN or +infinity; -infinity is never chosen, and all of them is an error.
   std::int32_t sample(std::span<const float> logits);  // [vocab]
+  const Choice& last() const { return last_; }         // of the latest sample()
 
  private:
   struct Candidate {
@@ -36,6 +42,7 @@ class Sampler {
   double keep_most_likely();
 
   SamplerOptions options_;
+  Choice last_;
   std::mt19937_64 random_;  // its sequence is fixed by the standard; that of std::*_distribution is not
   std::vector<Candidate> candidates_;
 };
