@@ -9,9 +9,9 @@ namespace crossover::test {
 namespace {
 
 std::vector<std::byte> read(const SourceFiles& files, const SourceTensor& tensor, std::int64_t first,
-                            std::int64_t count, const std::vector<ColumnRange>& columns) {
+                            std::int64_t count, const std::vector<IndexRange>& columns) {
   std::int64_t values = columns.empty() ? tensor.shape[2] : 0;
-  for (const ColumnRange& range : columns) values += range.count;
+  for (const IndexRange& range : columns) values += range.count;
   std::vector<std::byte> out(static_cast<std::size_t>(count * row_bytes(tensor.dtype, values)));
   read_rows(files, tensor, first, count, columns, out.data());
   return out;
@@ -19,11 +19,11 @@ std::vector<std::byte> read(const SourceFiles& files, const SourceTensor& tensor
 
 // What read must give, cut out of the whole tensor.
 std::vector<std::byte> cut(const std::vector<std::byte>& whole, const SourceTensor& tensor, std::int64_t first,
-                           std::int64_t count, const std::vector<ColumnRange>& columns) {
+                           std::int64_t count, const std::vector<IndexRange>& columns) {
   const std::int64_t row = row_bytes(tensor.dtype, tensor.shape[2]);
   std::vector<std::byte> out;
   for (std::int64_t r = first; r < first + count; ++r)
-    for (const ColumnRange& range : columns.empty() ? std::vector<ColumnRange>{{0, tensor.shape[2]}} : columns) {
+    for (const IndexRange& range : columns.empty() ? std::vector<IndexRange>{{0, tensor.shape[2]}} : columns) {
       const auto begin = whole.begin() + r * row + row_bytes(tensor.dtype, range.first);
       out.insert(out.end(), begin, begin + row_bytes(tensor.dtype, range.count));
     }
@@ -41,7 +41,7 @@ void expect_parts(const Source& source, ReadMode mode) {
       const std::int64_t first = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(rows));
       const std::int64_t count = static_cast<std::int64_t>(
           random() % static_cast<std::uint64_t>(std::min<std::int64_t>(rows - first, 40) + 1));
-      std::vector<ColumnRange> columns;
+      std::vector<IndexRange> columns;
       for (std::uint64_t k = random() % 4; k > 0; --k) {
         const std::int64_t blocks = cols / block,
                            at = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(blocks));
@@ -86,7 +86,7 @@ TEST_P(ReadModes, PartsOfBlockFormats) {
   expect_parts(quantized, GetParam());
   const SourceFiles files(quantized, GetParam());
   std::byte room[4096];
-  const ColumnRange half_block{0, 128};
+  const IndexRange half_block{0, 128};
   EXPECT_THROW(read_rows(files, *quantized.find("blk.0.ssm_out.weight"), 0, 1, {&half_block, 1}, room),
                std::invalid_argument);
 }
@@ -118,7 +118,7 @@ TEST_P(ReadModes, RangesOutsideTheTensorAreRefused) {
   for (const auto& [first, count] :
        {std::pair<std::int64_t, std::int64_t>{-1, 1}, {0, 33}, {32, 1}, {far, 1}, {1, far}, {0, -1}})
     EXPECT_THROW(read_rows(files, tensor, first, count, {}, out), std::invalid_argument) << first << "+" << count;
-  for (const ColumnRange& range : {ColumnRange{-1, 1}, {256, 1}, {0, 257}, {far, 1}, {1, far}, {0, -1}})
+  for (const IndexRange& range : {IndexRange{-1, 1}, {256, 1}, {0, 257}, {far, 1}, {1, far}, {0, -1}})
     EXPECT_THROW(read_rows(files, tensor, 0, 1, {&range, 1}, out), std::invalid_argument)
         << range.first << "+" << range.count;
   EXPECT_NO_THROW(read_rows(files, tensor, 32, 0, {}, out));
