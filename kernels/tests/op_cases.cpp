@@ -24,8 +24,8 @@ double error_of(const OpCase& op_case, const Result& found, const Result& expect
   double worst = 0;
   for (std::size_t i = 0; i < expected.values.size(); ++i) {
     if (found.values[i].written_outside()) return kWrong;
-    const auto error = op_case.metric == Metric::kEach ? elementwise_error : relative_error;
-    worst = std::max(worst, error(found.values[i], expected.values[i]));
+    const bool each = op_case.metric == Metric::kEach;
+    worst = std::max(worst, each ? elementwise_error(found.values[i], expected.values[i]) : relative_error(found.values[i], expected.values[i]));
   }
   return worst;
 }

@@ -202,16 +202,15 @@ inline double relative_error(const Grid& found, const Grid& expected) {
   return difference == 0 ? 0 : difference / magnitude;
 }
 
-// Largest |found - expected| / |expected| of single values; values below 1e-28, far under anything a
-// model adds up, count as 1e-28.
-inline double elementwise_error(const Grid& found, const Grid& expected) {
-  constexpr double kFloor = 1e-28;
+// Largest |found - expected| / |expected| of single values; values below `floor` (1e-28: far under
+// anything a model adds up) count as floor.
+inline double elementwise_error(const Grid& found, const Grid& expected, double floor = 1e-28) {
   double worst = 0;
   for (std::int64_t r = 0; r < expected.row_count(); ++r)
     for (std::int64_t i = 0; i < expected.dim(); ++i) {
       const double e = expected.at(r, i), d = found.at(r, i) == expected.at(r, i) ? 0 : std::fabs(found.at(r, i) - e);
       if (!std::isfinite(d)) return std::numeric_limits<double>::infinity();
-      worst = std::max(worst, d / std::max(std::fabs(e), kFloor));
+      worst = std::max(worst, d / std::max(std::fabs(e), floor));
     }
   return worst;
 }
