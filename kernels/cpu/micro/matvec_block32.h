@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/micro/int8_row.h"
 #include "kernels/cpu/micro/matvec_float.h"
+#include "kernels/cpu/micro/prefetch.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
 
@@ -111,6 +112,7 @@ CROSSOVER_INLINE void dot_block32(const std::byte* w, std::int64_t blocks, const
   float base_total[kTokens] = {};
   for (int t = 0; t < kTokens; ++t) total[t] = _mm256_setzero_ps();
   for (std::int64_t b = 0; b < blocks; ++b, w += Weight::kBytes) {
+    prefetch_weights<Weight::kBytes>(w);
     const Codes codes = Weight::codes(w);
     const float d = read_f16(w), base = Weight::base(w);
     const std::int64_t i = b % 8;
@@ -131,6 +133,7 @@ CROSSOVER_INLINE void dot_block32(const std::byte* w, std::int64_t blocks, const
                                   std::int64_t out_stride) {
   float total[kTokens] = {};
   for (std::int64_t b = 0; b < blocks; ++b, w += Weight::kBytes) {
+    prefetch_weights<Weight::kBytes>(w);
     const Codes codes = Weight::codes(w);
     const float d = read_f16(w), base = Weight::base(w);
     const std::int64_t i = b % 8;

@@ -1,6 +1,7 @@
 // Few tokens times f32, f16 or bf16 weights: f32 products, sixteen partial sums per output.
 #pragma once
 
+#include "kernels/cpu/micro/prefetch.h"
 #include "kernels/cpu/micro/simd.h"
 #include "kernels/formats/formats.h"
 
@@ -78,6 +79,7 @@ CROSSOVER_INLINE void dot_block(const std::byte* w, std::int64_t row_bytes, std:
   const std::int64_t whole = dim / 16 * 16;
   for (std::int64_t k = 0; k < whole; k += 16) {
     F16 weight[kRows];
+    prefetch_weights<kRows * 16 * Weight::kBytes>(w + kRows * k * Weight::kBytes);
     for (int r = 0; r < kRows; ++r) weight[r] = Weight::read(w + r * row_bytes + k * Weight::kBytes);
     for (int t = 0; t < kTokens; ++t) {
       const F16 activation = load(x + t * stride + k);
@@ -93,10 +95,10 @@ CROSSOVER_INLINE void dot_block(const std::byte* w, std::int64_t row_bytes, std:
   }
 }
 
-// Four rows at a time hide the latency of the additions when there is one token.
+// One token: row after row, because memory is fastest in one stream. More tokens: four rows share the loads of activations.
 template <class Weight, int kTokens>
 void matvec_float(const std::byte* w, std::int64_t weight_rows, std::int64_t dim, const std::byte* packed, float* out, std::int64_t out_stride) {
-  constexpr int kRows = 4;
+  constexpr int kRows = kTokens == 1 ? 1 : 4;
   const std::int64_t row_bytes = dim * Weight::kBytes, stride = (dim + 15) / 16 * 16;
   const float* x = reinterpret_cast<const float*>(packed);
   std::int64_t n = 0;

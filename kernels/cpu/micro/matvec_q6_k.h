@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/micro/int8_row.h"
 #include "kernels/cpu/micro/matvec_float.h"
+#include "kernels/cpu/micro/prefetch.h"
 #include "kernels/formats/blocks.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
@@ -32,6 +33,7 @@ CROSSOVER_INLINE void dot_q6_k(const BlockQ6_K* w, std::int64_t blocks, const In
   // Lane i of product c belongs to values 64c + 4i ..: factor 4c + i / 4.
   const __m512i first = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
   for (std::int64_t b = 0; b < blocks; ++b) {
+    prefetch_weights<sizeof(BlockQ6_K)>(w + b);
     __m512i code[4];
     unpack(w[b], code);
     const __m512i scale = _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(w[b].scales)));
@@ -75,6 +77,7 @@ CROSSOVER_INLINE void dot_q6_k(const BlockQ6_K* w, std::int64_t blocks, const In
   __m256 total[kTokens];
   for (int t = 0; t < kTokens; ++t) total[t] = _mm256_setzero_ps();
   for (std::int64_t b = 0; b < blocks; ++b) {
+    prefetch_weights<sizeof(BlockQ6_K)>(w + b);
     __m256i code[8];
     unpack(w[b], code);
     const __m128i scale = _mm_loadu_si128(reinterpret_cast<const __m128i*>(w[b].scales));
@@ -117,6 +120,7 @@ template <int kTokens>
 CROSSOVER_INLINE void dot_q6_k(const BlockQ6_K* w, std::int64_t blocks, const Int8Block* x, float* out, std::int64_t out_stride) {
   float total[kTokens] = {};
   for (std::int64_t b = 0; b < blocks; ++b) {
+    prefetch_weights<sizeof(BlockQ6_K)>(w + b);
     std::uint8_t code[kInt8Block];
     unpack(w[b], code);
     const float d = half_to_float(w[b].d);
