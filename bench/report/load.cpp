@@ -182,7 +182,7 @@ CellView cell_of(const Json& json, long index, const ResultView& result) {
                              interval(step, "interval_s")});
     }
   cell.residual_s = number(json, "residual_s");
-  for (const char* gate : {"outputs", "controls", "determinism", "path", "paths", "page_cache", "flags"})
+  for (const char* gate : {"outputs", "controls", "determinism", "path", "paths", "page_cache", "failed", "flags"})
     if (const Json& value = member(json, gate); !value.is_null()) flatten(value, gate, cell.gates);
   return cell;
 }
