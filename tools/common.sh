@@ -1,6 +1,6 @@
 # Sourced by demo.sh and test.sh: says what failed in one line, and brings in the Debian packages of the build.
 
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 jobs=$(nproc)
 build_packages=(cmake ninja-build g++ nlohmann-json3-dev libcli11-dev libfmt-dev libtbb-dev libboost-math-dev
   libpcre2-dev libutf8proc-dev libvalijson-dev libssl-dev gnuplot-nox)
@@ -31,7 +31,7 @@ need_packages() {
   log=$(mktemp)
   "${as_root[@]}" apt-get update > "$log" 2>&1 || true  # a stale index may still know the packages
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}" \
-    >> "$log" 2>&1 || { tail -5 "$log" >&2; rm -f "$log"; fail "could not install: ${missing[*]}"; }
+    >> "$log" 2>&1 || fail "could not install ${missing[*]}: $(grep '^E:' "$log" | tail -1), see $log"
   rm -f "$log"
 }
 
@@ -44,5 +44,5 @@ build() {
   echo "building in $folder (log: $log)" >&2
   cmake -S "$root" -B "$folder" -G Ninja "$@" > "$log" 2>&1 || { tail -20 "$log" >&2; fail "cmake failed, see $log"; }
   cmake --build "$folder" --target "$target" -j "$jobs" >> "$log" 2>&1 ||
-    { grep -m 20 -A 8 -E 'error|FAILED' "$log" >&2; fail "the build failed, see $log"; }
+    { grep -m 20 -A 8 -E 'error|FAILED' "$log" >&2 || true; fail "the build failed, see $log"; }
 }

@@ -2,7 +2,7 @@
 # The main job on this machine, no download and no GPU: builds Release, then measures three small questions, each A against B in
 # both orders, and prints the verdicts and where the report is. Exit 0 for every verdict but INVALID (3); 4 = it did not work.
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 
 need_packages "${build_packages[@]}"
 build "$root/build/release" crossover -DCMAKE_BUILD_TYPE=Release -DCROSSOVER_TESTS=OFF

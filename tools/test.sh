@@ -3,7 +3,7 @@
 #   tools/test.sh [--sanitize | --thread] [CTEST-OPTION...]
 # --sanitize: address and undefined-behaviour sanitizers; --thread: thread sanitizer. Example: tools/test.sh -R cli
 set -euo pipefail
-source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 
 folder=$root/build/test
 options=(-DCMAKE_BUILD_TYPE=Release -DCROSSOVER_TESTS=ON)
