@@ -107,7 +107,7 @@ std::string shard_name(std::size_t shard, std::size_t count) {
 
 // Length prefix and header; padded so that the data starts at a multiple of 64 bytes.
 std::string shard_header(const std::vector<SynthTensor>& tensors, std::size_t shard) {
-  nlohmann::ordered_json header;
+  nlohmann::json header;
   header["__metadata__"] = {{"format", "pt"}};
   for (const SynthTensor& tensor : tensors) {
     if (tensor.shard != shard) continue;
@@ -132,7 +132,7 @@ void write_text(const fs::path& path, const std::string& text) {
 
 void write_index(const fs::path& directory, const std::vector<SynthTensor>& tensors,
                  const std::vector<std::uint64_t>& shard_bytes) {
-  nlohmann::ordered_json index;
+  nlohmann::json index;
   std::uint64_t total = 0;
   for (std::uint64_t bytes : shard_bytes) total += bytes;
   index["metadata"] = {{"total_size", total}};
@@ -240,6 +240,7 @@ void write_synth(const SynthOptions& options, const fs::path& directory,
   files.finish();
   write_text(folder.path / "config.json", synth_config_json(options, config));
   write_text(folder.path / "generation_config.json", synth_generation_config_json(config));
+  if (config.vocab >= 256) write_text(folder.path / "tokenizer.json", synth_tokenizer_json(config.vocab));
   if (shard_bytes.size() > 1) write_index(folder.path, tensors, shard_bytes);
   publish(folder.path, directory);
   folder.published = true;

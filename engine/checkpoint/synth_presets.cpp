@@ -9,15 +9,21 @@
 
 #include "engine/checkpoint/config.h"
 #include "engine/knobs.h"
+#include "engine/text/byte_alphabet.h"
 
 namespace crossover {
 namespace {
 
+using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr std::array<const char*, 5> kPresets{"tiny-dense", "tiny-moe", "qwen3.5-0.8b", "qwen3.6-27b",
                                               "qwen3.6-35b-a3b"};
 constexpr std::int64_t kMaxLayers = 256, kMaxVocab = 1 << 24, kMaxExperts = 4096;
+
+// The split expression of Qwen3.5 and 3.6 (model-spec section 1.5).
+constexpr const char* kSplit =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 struct Preset {
   std::int64_t hidden, layers, vocab, heads, kv_heads, key_heads, value_heads, intermediate, experts, per_token,
@@ -171,6 +177,25 @@ std::string synth_generation_config_json(const ModelConfig& c) {
   if (!c.end_of_text.empty()) root["eos_token_id"] = c.end_of_text;
   root["do_sample"] = false;
   return root.dump(2) + "\n";
+}
+
+std::string synth_tokenizer_json(std::int64_t vocab) {
+  const std::array<std::string, 256> bytes = byte_alphabet();
+  json tokens = json::object();  // sorted: an ordered object of so many keys takes minutes
+  for (std::int64_t id = 0; id < vocab; ++id)
+    tokens[id < 256 ? bytes[static_cast<std::size_t>(id)] : fmt::format("{}t{}", bytes[' '], id)] = id;
+  json root;
+  root["version"] = "1.0";
+  root["added_tokens"] = json::array();
+  root["normalizer"] = {{"type", "NFC"}};
+  const json split{{"type", "Split"}, {"pattern", {{"Regex", kSplit}}}, {"behavior", "Isolated"}, {"invert", false}};
+  const json byte_level{
+      {"type", "ByteLevel"}, {"add_prefix_space", false}, {"trim_offsets", false}, {"use_regex", false}};
+  root["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", json::array({split, byte_level})}};
+  root["post_processor"] = nullptr;
+  root["decoder"] = byte_level;
+  root["model"] = {{"type", "BPE"}, {"vocab", std::move(tokens)}, {"merges", json::array()}};
+  return root.dump() + "\n";
 }
 
 }  // namespace crossover

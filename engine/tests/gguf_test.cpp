@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "engine/checkpoint/config.h"
 #include "engine/checkpoint/write_gguf.h"
 #include "engine/tests/checkpoint_files.h"
 #include "kernels/formats/formats.h"
@@ -261,6 +262,40 @@ TEST(GgufWriter, LeavesNothingBehindUnlessFinished) {
   const std::string message =
       message_of([&] { GgufWriter(folder / "no/such/x.gguf", source, plan_gguf(source, DType::kBF16)); });
   EXPECT_NE(message.find("no/such/x.gguf"), std::string::npos) << message;
+}
+
+TEST(GgufWriter, CarriesTheTokenizer) {
+  const TempFolder folder;
+  SynthOptions options = tiny();
+  options.vocab = 300;
+  write_synth(options, folder / "hf");
+  std::string json = read_bytes(folder / "hf/tokenizer.json");
+  const std::string none = "\"added_tokens\":[]", merges = "\"merges\":[]";
+  json.replace(json.find(none), none.size(),
+               R"("added_tokens":[{"id":298,"content":"<|end|>","special":true},{"id":299,"content":"<x>"}])");
+  json.replace(json.find(merges), merges.size(), R"("merges":["a b",["ab","c"]])");
+  write_bytes(folder / "hf/tokenizer.json", json);
+  write_bytes(folder / "hf/generation_config.json", R"({"eos_token_id":[298,3]})");
+  write_all(open_checkpoint(folder / "hf"), DType::kBF16, folder / "hf/x.gguf");
+  write_all(open_checkpoint(folder / "hf/x.gguf"), DType::kBF16, folder / "again.gguf");
+  for (const char* file : {"hf/x.gguf", "again.gguf"}) {
+    const GgufHeader read = read_gguf_header(folder / file);
+    EXPECT_EQ(read.text("tokenizer.ggml.model"), "gpt2");
+    EXPECT_EQ(read.text("tokenizer.ggml.pre"), "qwen35");
+    EXPECT_EQ(read.array("tokenizer.ggml.tokens")->count, 300u);
+    EXPECT_EQ(read.array("tokenizer.ggml.merges")->count, 2u);
+    const std::vector<std::int64_t>& kinds = read.array("tokenizer.ggml.token_type")->integers;
+    EXPECT_EQ(kinds.at(297), 1);
+    EXPECT_EQ(kinds.at(298), 3);
+    EXPECT_EQ(kinds.at(299), 4);
+    EXPECT_EQ(read.integer("tokenizer.ggml.eos_token_id"), 298);
+    EXPECT_EQ(read_config(read).end_of_text, (std::vector<std::int32_t>{298, 3}));
+  }
+  write_bytes(folder / "hf/tokenizer.json", R"({"model":{"type":"BPE","vocab":{"a":300},"merges":[]}})");
+  const Source source = open_checkpoint(folder / "hf");
+  const std::string message =
+      message_of([&] { GgufWriter(folder / "no.gguf", source, plan_gguf(source, DType::kF32)); });
+  EXPECT_NE(message.find("token id 300 is outside the vocabulary of 300"), std::string::npos) << message;
 }
 
 TEST(Gguf, DamageNeverCrashes) {

@@ -6,6 +6,7 @@
 
 #include "engine/checkpoint/synth_values.h"
 #include "engine/tests/checkpoint_files.h"
+#include "engine/tokenizer.h"
 
 namespace crossover::test {
 namespace {
@@ -148,6 +149,20 @@ TEST(Synth, NeverTouchesWhatIsThere) {
   EXPECT_THROW(write_synth(tiny(), folder / "file/below"), std::exception);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator()),
             3);  // no temporary folder is left
+}
+
+TEST(Synth, HasATokenizerForAnyText) {
+  const TempFolder folder;
+  SynthOptions options = tiny();
+  options.vocab = 300;
+  write_synth(options, folder / "m");
+  const Source source = open_checkpoint(folder / "m");
+  const Tokenizer tokenizer = Tokenizer::from_file(source.tokenizer);
+  const std::string text = "Caf\xc3\xa9 \xe4\xbd\xa0\n\t'tis 42!";
+  EXPECT_EQ(tokenizer.decode(tokenizer.encode(text), false), text);
+  EXPECT_EQ(tokenizer.vocab_size(), 300);
+  const std::vector<std::int32_t> high{299, 256};
+  EXPECT_EQ(tokenizer.decode(high, false), " t299 t256");
 }
 
 TEST(Synth, TellsProgress) {
