@@ -9,9 +9,10 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/checkpoint/safetensors.h"
+#include "engine/tests/checkpoint_files.h"
+#include "engine/tests/reference_checkpoints.h"
 
 namespace crossover::test {
-namespace fs = std::filesystem;
 namespace {
 
 std::map<std::string, Expected> read_expected(const fs::path& path) {
@@ -35,6 +36,18 @@ ReferenceModel read_model(const fs::path& checkpoint, const fs::path& golden) {
   return model;
 }
 
+// Checkpoints of the references in the tree, written once in a process and removed at its end.
+std::vector<ReferenceModel> kept_models() {
+  static const TempFolder folder;
+  std::vector<ReferenceModel> models;
+  for (const ReferenceCheckpoint& kept : reference_checkpoints()) {
+    const fs::path checkpoint = folder / ("synth-" + kept.name);
+    write_synth(kept.options, checkpoint);
+    models.push_back(read_model(checkpoint, reference_folder(kept.name)));
+  }
+  return models;
+}
+
 }  // namespace
 
 fs::path scratch_dir(const std::string& name) {
@@ -46,11 +59,12 @@ fs::path scratch_dir(const std::string& name) {
 
 const std::vector<ReferenceModel>& reference_models() {
   static const std::vector<ReferenceModel> models = [] {
-    std::vector<ReferenceModel> found;
+    std::vector<ReferenceModel> found = kept_models();
     const char* root = std::getenv("CROSSOVER_GOLDEN");
     if (!root) return found;
+    const auto first_golden = static_cast<std::ptrdiff_t>(found.size());
     for (const auto& entry : fs::directory_iterator(fs::path(root) / "models")) found.push_back(read_model(entry.path(), entry.path() / "golden"));
-    std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+    std::sort(found.begin() + first_golden, found.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
     return found;
   }();
   return models;

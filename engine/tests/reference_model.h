@@ -22,7 +22,7 @@ struct ReferenceModel {
   std::vector<std::int32_t> prompt, prompt_short, prompt_long, greedy;
 };
 
-// Models under $CROSSOVER_GOLDEN/models and those kept in engine/tests/data; checkpoints of the latter are made by synth.
+// Those of engine/tests/data/reference, whose checkpoints synth makes, and the models under $CROSSOVER_GOLDEN/models.
 const std::vector<ReferenceModel>& reference_models();
 
 EngineOptions options_for(const ReferenceModel& model);  // f32 weights and caches, one rank, one thread, room for every prompt

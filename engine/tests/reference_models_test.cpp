@@ -12,9 +12,6 @@ struct Limits { double f32 = 2e-5, as_is_nmse = 5e-4, q6_k_nmse = 4e-3; };
 
 class ReferenceModels : public testing::Test {
  protected:
-  void SetUp() override {
-    if (reference_models().empty()) GTEST_SKIP() << "CROSSOVER_GOLDEN is not set";
-  }
   static std::int64_t vocab(const ReferenceModel& model) { return model.golden.at("logits").shape[1]; }
   static std::vector<std::int32_t> fed(const ReferenceModel& model) { return {model.greedy.begin(), model.greedy.end() - 1}; }
 
@@ -200,8 +197,9 @@ TEST_F(ReferenceModels, Intermediates) {
       for (const auto& [key, expected] : model.golden) {
         const auto it = seen.find(key);
         if (it == seen.end()) continue;
-        ASSERT_EQ(it->second.size(), expected.values.size()) << key;
-        EXPECT_LE(max_error(it->second.data(), expected.values), limit) << model.name << ' ' << backend << ' ' << key;
+        ASSERT_GE(it->second.size(), expected.values.size()) << key;
+        const float* last_rows = it->second.data() + it->second.size() - expected.values.size();  // some references keep no more
+        EXPECT_LE(max_error(last_rows, expected.values), limit) << model.name << ' ' << backend << ' ' << key;
         ++compared;
       }
       EXPECT_GE(compared, 14) << "intermediates of " << model.name;
@@ -210,7 +208,9 @@ TEST_F(ReferenceModels, Intermediates) {
 }
 
 TEST_F(ReferenceModels, FinalStates) {
+  if (!std::getenv("CROSSOVER_GOLDEN")) GTEST_SKIP() << "CROSSOVER_GOLDEN names no folder of golden data; the references in the tree hold no states";
   for (const ReferenceModel& model : reference_models()) {
+    if (!model.golden.contains("gdn0.state_final")) continue;
     Engine engine(options_for(model));
     engine.feed(model.prompt);
     const ModelConfig& config = engine.config();

@@ -179,7 +179,7 @@ class Q6K:
 def to_files(found, last_rows):
     files = {}
     for key, value in found.items():
-        if last_rows and "logits" not in key.split("_")[0]:
+        if last_rows and key.startswith(("hidden.", "gdn0.", "attn3.", "moe0.")):
             if key in ("gdn0.state_final", "gdn0.conv_state"):
                 continue
             value = value[-last_rows:]
