@@ -82,9 +82,16 @@ void add_generation(Sample& sample, const Engine& engine, const TimedGeneration&
     sample.metrics["decode.total_s"] = *run.decode_s;
     add_phases(sample, engine.phases(run.last_token_s - *run.decode_s, run.last_token_s), "decode", *run.decode_s, false);
   }
-  for (const Choice& choice : run.choices) {
+  for (std::size_t i = 0; i < run.choices.size(); ++i) {
+    const Choice& choice = run.choices[i];
     sample.output_tokens.push_back(choice.id);
-    sample.top_logits.push_back({{choice.id, choice.runner_up}, {choice.logit, choice.runner_up_logit}});
+    LogitRow row{{choice.id, choice.runner_up}, {choice.logit, choice.runner_up_logit}};
+    for (std::size_t p = 0; p < run.probe_ids.size(); ++p) {
+      if (run.probe_ids[p] == choice.id || run.probe_ids[p] == choice.runner_up) continue;
+      row.ids.push_back(run.probe_ids[p]);
+      row.logits.push_back(run.probes[i][p]);
+    }
+    sample.top_logits.push_back(std::move(row));
   }
   sample.output_hash = sha256_text(json(sample.output_tokens).dump());
 }

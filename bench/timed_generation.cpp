@@ -1,5 +1,7 @@
 #include "bench/timed_generation.h"
 
+#include <algorithm>
+
 #include "kernels/trace.h"
 
 namespace crossover {
@@ -15,9 +17,11 @@ TimedGeneration timed_generate(Engine& engine, const GenerateOptions& options, c
   double first_s = 0, last_s = 0;
   run.token_s.reserve(static_cast<std::size_t>(options.max_tokens));
   run.choices.reserve(static_cast<std::size_t>(options.max_tokens));
+  constexpr std::int64_t kProbes = 30;
+  for (std::int64_t i = 0; i < std::min(kProbes, engine.config().vocab); ++i) run.probe_ids.push_back(i * engine.config().vocab / kProbes);
   GenerateEvents events;
   events.prefilled = [&] { run.prefilled_s = monotonic_s(); };
-  events.token = [&](const Choice& choice) {
+  events.token = [&](const Choice& choice, std::span<const float> logits) {
     const double now_s = monotonic_s();
     if (!run.ttft_s) {
       run.ttft_s = now_s - run.submitted_s;
@@ -28,6 +32,8 @@ TimedGeneration timed_generate(Engine& engine, const GenerateOptions& options, c
     }
     last_s = now_s;
     run.choices.push_back(choice);
+    std::vector<float>& probes = run.probes.emplace_back();
+    for (std::int64_t id : run.probe_ids) probes.push_back(logits[static_cast<std::size_t>(id)]);
   };
   events.row = rows;
   run.submitted_s = monotonic_s();

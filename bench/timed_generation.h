@@ -12,6 +12,8 @@ namespace crossover {
 struct TimedGeneration {
   std::vector<std::int32_t> tokens;
   std::vector<Choice> choices;         // how each token was chosen
+  std::vector<std::int64_t> probe_ids;         // a few ids spread over the vocabulary
+  std::vector<std::vector<float>> probes;      // their logits at each choice, so that outputs can be compared by value
   double submitted_s = 0, prefilled_s = 0, last_token_s = 0;  // monotonic clock
   double prefill_s = 0;                // first embed .. last prompt row's logits
   std::optional<double> ttft_s;        // tokens submitted .. first id returned

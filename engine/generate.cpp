@@ -14,7 +14,7 @@ std::vector<std::int32_t> generate(Engine& engine, const GenerateOptions& option
   while (static_cast<std::int64_t>(tokens.size()) < options.max_tokens) {
     const std::int32_t id = sampler.sample(logits);
     tokens.push_back(id);
-    if (events.token) events.token(sampler.last());
+    if (events.token) events.token(sampler.last(), logits);
     const bool stop = !options.ignore_end_of_text && std::find(stops.begin(), stops.end(), id) != stops.end();
     if (stop || static_cast<std::int64_t>(tokens.size()) == options.max_tokens) break;
     logits = engine.feed({&tokens.back(), 1});

@@ -20,7 +20,7 @@ struct GenerateOptions {
 // Called as things happen, so that whoever measures takes the time; any may be empty.
 struct GenerateEvents {
   std::function<void()> prefilled;                    // the last prompt row's logits are there
-  std::function<void(const Choice&)> token;          // an id was chosen; the last one is not fed
+  std::function<void(const Choice&, std::span<const float> logits)> token;  // an id was chosen; the last one is not fed
   RowSink row;                                        // every row of logits; row i follows token i of prompt + generated
 };
 
