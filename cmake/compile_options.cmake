@@ -1,5 +1,7 @@
 # Options of every target. No fast-math anywhere; contraction off, because quantized bytes must equal ggml's reference and
 # because a product and a sum that fuse on one machine only would give different logits on another.
+# Only kernels/ is worth -O3 and its compile time; tests and the harness wait for others.
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 add_library(crossover_options INTERFACE)
 target_include_directories(crossover_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(crossover_options INTERFACE
@@ -29,6 +31,7 @@ function(crossover_test name library)
   endif()
   add_executable(${name} ${sources})
   target_link_libraries(${name} PRIVATE ${library} GTest::gtest GTest::gtest_main)
+  target_compile_options(${name} PRIVATE -O1)
   target_compile_definitions(${name} PRIVATE CROSSOVER_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   gtest_discover_tests(${name} DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
 endfunction()
