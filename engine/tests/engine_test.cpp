@@ -2,24 +2,25 @@
 #include "engine/engine.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
 #include <map>
 
 #include "engine/checkpoint/synth.h"
 #include "engine/generate.h"
+#include "engine/tests/checkpoint_files.h"
 #include "engine/tests/reference_model.h"
 
 namespace crossover {
 namespace {
+
 namespace fs = std::filesystem;
 
 const fs::path& checkpoint(const std::string& preset) {
+  static const test::TempFolder folder;
   static std::map<std::string, fs::path> made;
-  auto [it, is_new] = made.try_emplace(preset, fs::path(testing::TempDir()) / ("crossover-engine-" + std::to_string(getpid())) / preset);
+  auto [it, is_new] = made.try_emplace(preset, folder / preset);
   if (is_new) {
-    fs::create_directories(it->second.parent_path());
     SynthOptions options;
     options.preset = preset;
     options.seed = 5;

@@ -1,7 +1,5 @@
 #include "engine/tests/reference_model.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -49,13 +47,6 @@ std::vector<ReferenceModel> kept_models() {
 }
 
 }  // namespace
-
-fs::path scratch_dir(const std::string& name) {
-  const fs::path dir = fs::temp_directory_path() / ("crossover-test-" + std::to_string(getpid())) / name;
-  fs::remove_all(dir);
-  fs::create_directories(dir);
-  return dir;
-}
 
 const std::vector<ReferenceModel>& reference_models() {
   static const std::vector<ReferenceModel> models = [] {

@@ -36,6 +36,4 @@ double max_error(const float* found, const std::vector<float>& expected);
 double median_row_nmse(const float* found, const std::vector<float>& expected, std::int64_t dim);
 std::int32_t argmax(const float* row, std::int64_t dim);
 
-std::filesystem::path scratch_dir(const std::string& name);  // empty, below the test's temporary folder
-
 }  // namespace crossover::test

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/load/quantize_file.h"
+#include "engine/tests/checkpoint_files.h"
 #include "engine/tests/reference_model.h"
 #include "kernels/cpu/isa.h"
 
@@ -137,7 +138,7 @@ TEST_F(ReferenceModels, Q6KWeights) {
 }
 
 TEST_F(ReferenceModels, GgufRouteGivesTheSameBits) {
-  const std::filesystem::path dir = scratch_dir("gguf_route");
+  const TempFolder dir;
   for (const ReferenceModel& model : reference_models()) {
     for (DType type : {DType::kF32, DType::kBF16, DType::kQ6_K}) {
       const std::filesystem::path file = dir / (model.name + "-" + name(type) + ".gguf");
