@@ -16,6 +16,8 @@ int main(int argc, char** argv) {
   crossover::commands::add_report(app, exit_code);
   crossover::commands::add_knobs(app, exit_code);
   crossover::commands::add_doctor(app, exit_code);
+  crossover::commands::add_run(app, exit_code);
+  crossover::commands::add_ab(app, exit_code);
   crossover::commands::add_cache(app, exit_code);
   crossover::commands::add_list(app, exit_code);
   crossover::commands::add_sample(app, exit_code);

@@ -5,6 +5,8 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstdlib>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -206,6 +208,13 @@ std::string utc_now() {
   const auto now = std::chrono::system_clock::now();
   const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count() % 1000;
   return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(std::chrono::system_clock::to_time_t(now)), ms);
+}
+
+std::optional<double> utc_seconds(const std::string& time) {
+  std::tm parts{};
+  const char* rest = strptime(time.c_str(), "%Y-%m-%dT%H:%M:%S", &parts);
+  if (!rest || std::string_view(rest).size() != 5 || rest[0] != '.' || rest[4] != 'Z') return std::nullopt;
+  return static_cast<double>(timegm(&parts)) + std::atof(rest);
 }
 
 }  // namespace crossover

@@ -70,5 +70,6 @@ nlohmann::json sample_to_json(const Sample& sample);
 Sample sample_from_json(const nlohmann::json& json);
 
 std::string utc_now();  // "2026-11-21T06:00:00.123Z"
+std::optional<double> utc_seconds(const std::string& time);  // since 1970; absent for anything that utc_now does not write
 
 }  // namespace crossover

@@ -36,6 +36,10 @@ class Target {
   // Files whose page-cache state the runner sets before the sample.
   virtual std::vector<std::filesystem::path> files(const SampleRequest& request) = 0;
 
+  // Untimed, around each sample; `before` comes ahead of the page cache.
+  virtual void before(const SampleRequest&) {}
+  virtual void after(const SampleRequest&) {}
+
   // Runs once, in a fresh process. A crash, a timeout or garbage comes back as a Sample with `failure`; exceptions are for what
   // no further sample could survive. The runner fills in arm, cell, pair, position, started_at and page_cache.
   virtual Sample take(const SampleRequest& request) = 0;

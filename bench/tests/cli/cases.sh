@@ -46,3 +46,29 @@ case $python in
 esac
 expect 0 '^read bandwidth ' doctor
 expect 4 'noise' doctor --noise demo_decode  # what is not there is not offered
+
+# run and ab: verdicts, exit codes, bad scenarios in one line.
+fast=(--set '/workload/env/ROUNDS="1000"' --set '/arms/B/workload/env/ROUNDS="1000"' --pairs 2)
+expect 0 'determinism control' run external_example --dry-run
+expect 2 'samples to take' run external_example "${fast[@]}" --out "$scratch/r1" --export "junit=$scratch/junit.xml"
+grep -q '<testsuite name="external_example"' "$scratch/junit.xml" || complain "no JUnit file" run
+expect 4 'holds the journal of another run' run external_example "${fast[@]}" --out "$scratch/r1"
+expect 0 'INCONCLUSIVE' run external_example "${fast[@]}" --out "$scratch/r1" --resume --report-only
+expect 3 'samples to take' run external_example "${fast[@]}" --out "$scratch/r2" --set '/workload/output/regex="(answer.*)"' \
+  --set '/arms/B/workload/command=["echo","answer 1"]'
+expect 4 "did you mean 'pairs'" run external_example --set /plan/pair=8
+expect 4 'no JSON pointer' run external_example --set plan=8
+expect 4 'did you mean external_example' run external_exampl
+expect 4 'odd' run external_example --pairs 7
+expect 4 'did you mean junit' run external_example --export junitt=x
+printf '%100000s' '' | tr ' ' '[' > "$scratch/deep.json"
+expect 4 'nests deeper' run "$scratch/deep.json"
+printf '{"schema": "crossover.scenario/1", oops' > "$scratch/broken.json"
+expect 4 'line 1' run "$scratch/broken.json"
+expect 4 'cannot make the output folder' run external_example "${fast[@]}" --out "$scratch/broken.json/out"
+CROSSOVER_ISA=auto expect 4 'CROSSOVER_ISA is set in the environment and by the scenario' \
+  run external_example --set /arms/B/knobs/CROSSOVER_ISA=avx2
+expect 2 '"crossover.scenario/1"' ab --a X=1 --b X=2 --pairs 2 --out "$scratch/ab" --metric 't_s=took ([0-9.]+)' -- sh -c 'echo took 1.5'
+expect 4 'no NAME=VALUE' ab --a X --b Y=1 -- true
+expect 4 'no command to measure' ab --a X=1 --b X=2
+expect 4 'ended with exit code 3' ab --a X=1 --b X=2 --pairs 2 --quiet --out "$scratch/ab3" -- sh -c 'exit 3'

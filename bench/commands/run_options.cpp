@@ -1,0 +1,41 @@
+#include "bench/commands/run_options.h"
+
+#include <CLI/CLI.hpp>
+
+namespace crossover::commands {
+
+void add_run_options(CLI::App& command, RunOptionsText& options) {
+  command.add_option("--out", options.out, "folder for journal, result and report; default crossover-out/NAME/UTC")
+      ->type_name("DIR");
+  command.add_option("--pairs", options.pairs, "pairs of samples in each cell, an even number")
+      ->check(CLI::Range(2, 10000));
+  command.add_flag("--resume", options.resume,
+                   "continue the journal in --out (default: the newest run of the scenario)");
+  command.add_flag("--dry-run", options.dry_run, "print the plan, its order and an estimate; take no sample");
+  command.add_option("--max-time", options.max_time_s, "start no sample that would end later; continue with --resume")
+      ->type_name("S")
+      ->check(CLI::PositiveNumber);
+  command.add_flag("--report-only", options.report_only, "exit 0 for every verdict; errors stay 4");
+  command.add_flag("--inherit-env", options.inherit_env,
+                   "pass on CROSSOVER_* variables that the scenario does not set");
+  command.add_flag("--quiet", options.quiet, "no progress and no notes on stderr");
+  command.add_option("--export", options.exports, "write the results as json, junit, csv or markdown too")
+      ->type_name("FORMAT=FILE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
+}
+
+RunRequest to_request(const RunOptionsText& options) {
+  RunRequest request;
+  request.out = options.out;
+  request.changes.sets = options.sets;
+  if (options.pairs > 0) request.changes.pairs = options.pairs;
+  if (options.max_time_s > 0) request.max_time_s = options.max_time_s;
+  request.resume = options.resume, request.dry_run = options.dry_run, request.report_only = options.report_only;
+  request.inherit_env = options.inherit_env, request.quiet = options.quiet;
+  for (const std::string& text : options.exports) request.exports.push_back(parse_export(text));
+  return request;
+}
+
+}  // namespace crossover::commands

@@ -1,0 +1,80 @@
+#include "bench/plan.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "bench/sha256.h"
+
+namespace crossover {
+
+namespace {
+
+// SplitMix64 (Steele, Lea, Flood 2014). std::shuffle differs between libraries; a plan must not.
+struct Random {
+  std::uint64_t state;
+  std::uint64_t next() {
+    std::uint64_t z = state += 0x9e3779b97f4a7c15U;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+    return z ^ (z >> 31);
+  }
+  std::uint64_t below(std::uint64_t n) {  // without bias
+    const std::uint64_t limit = UINT64_MAX - UINT64_MAX % n;
+    std::uint64_t x = next();
+    while (x >= limit) x = next();
+    return x % n;
+  }
+  template <typename T>
+  void shuffle(std::vector<T>& items) {
+    for (std::size_t i = items.size(); i > 1; --i) std::swap(items[i - 1], items[below(i)]);
+  }
+};
+
+std::uint64_t prompt_seed_of(std::uint64_t seed, int cell, int pair) {
+  Random random{seed ^ 0x70726f6d7074U};
+  random.state = random.next() + static_cast<std::uint64_t>(cell);
+  random.state = random.next() + static_cast<std::uint64_t>(pair);
+  return random.next() >> 11;  // 53 bits: survives JSON readers that keep numbers as doubles
+}
+
+struct PlannedPair {
+  int cell, pair;
+  char first;
+};
+
+std::string hash_of(const Scenario& scenario, const std::vector<PlannedSample>& samples) {
+  nlohmann::json plan{{"schema", "crossover.plan/1"}, {"scenario", nlohmann::json::parse(scenario.json)}};
+  for (const PlannedSample& sample : samples)
+    plan["samples"].push_back({std::string(1, sample.arm), sample.cell, sample.pair, sample.control, sample.prompt_seed});
+  return sha256_text(plan.dump());
+}
+
+}  // namespace
+
+Plan make_plan(const Scenario& scenario) {
+  Random random{scenario.seed};
+  std::vector<PlannedPair> pairs;
+  for (int cell = 0; cell < static_cast<int>(scenario.cells.size()); ++cell) {
+    std::vector<char> firsts(static_cast<std::size_t>(scenario.pairs), 'A');
+    std::fill(firsts.begin() + scenario.pairs / 2, firsts.end(), 'B');
+    random.shuffle(firsts);
+    for (int pair = 0; pair < scenario.pairs; ++pair) pairs.push_back({cell, pair, firsts[static_cast<std::size_t>(pair)]});
+  }
+  random.shuffle(pairs);
+  Plan plan;
+  const auto add = [&](char arm, int cell, int pair, bool control) {
+    plan.samples.push_back({arm, cell, pair, static_cast<int>(plan.samples.size()), control, prompt_seed_of(scenario.seed, cell, pair)});
+  };
+  for (const PlannedPair& pair : pairs)
+    for (const char arm : {pair.first, pair.first == 'A' ? 'B' : 'A'}) add(arm, pair.cell, pair.pair, false);
+  for (int cell = 0; cell < static_cast<int>(scenario.cells.size()); ++cell) add('A', cell, 0, true);
+  plan.hash = hash_of(scenario, plan.samples);
+  return plan;
+}
+
+std::string nonce_of(const Plan& plan, const PlannedSample& sample) {
+  return sha256_text(fmt::format("{} {}", plan.hash, sample.position)).substr(0, 16);
+}
+
+}  // namespace crossover

@@ -1,0 +1,159 @@
+#include "bench/result.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <stdexcept>
+
+#include "bench/build_info.h"
+
+namespace crossover {
+
+namespace {
+
+using nlohmann::json;
+
+json percent_pair(const Interval& interval) { return {percent(interval.low), percent(interval.high)}; }
+
+json metric_json(const MetricAnalysis& metric) {
+  json out{{"n_pairs", metric.pairs}};
+  if (!metric.estimate) return out;
+  const CrossoverEstimate& e = *metric.estimate;
+  out["effect_percent"] = percent(e.effect);
+  if (e.interval) out["interval_percent"] = percent_pair(*e.interval);
+  if (e.equivalence_interval) out["equivalence_interval_percent"] = percent_pair(*e.equivalence_interval);
+  if (e.order_interval) {
+    out["order_effect_percent"] = percent(e.order_effect);
+    out["order_interval_percent"] = percent_pair(*e.order_interval);
+  }
+  if (e.p_value) out["p_value"] = *e.p_value;
+  if (metric.p_adjusted) out["p_adjusted"] = *metric.p_adjusted;
+  if (metric.robust) out["hodges_lehmann_percent"] = percent(metric.robust->estimate);
+  if (metric.robust && metric.robust->interval) out["hodges_lehmann_interval_percent"] = percent_pair(*metric.robust->interval);
+  if (metric.mde) out["mde_percent"] = percent(*metric.mde);
+  if (!metric.word.empty()) out["verdict"] = metric.word;
+  return out;
+}
+
+json outputs_json(const OutputAnalysis& outputs) {
+  json out{{"gate", outputs.gate}};
+  if (outputs.identical) out["identical"] = *outputs.identical;
+  if (outputs.first_divergence) out["first_divergence"] = *outputs.first_divergence;
+  if (outputs.logit_gap) out["logit_gap"] = *outputs.logit_gap;
+  if (outputs.logit_nmse) out["logit_nmse"] = *outputs.logit_nmse;
+  return out;
+}
+
+json cell_json(const CellAnalysis& cell, std::size_t index) {
+  json out{{"cell", index}, {"metrics", json::object()}, {"outputs", outputs_json(cell.outputs)}};
+  if (!cell.name.empty()) out["name"] = cell.name;
+  for (const auto& [name, metric] : cell.metrics) out["metrics"][name] = metric_json(metric);
+  for (const ControlAnalysis& control : cell.controls) {
+    json entry{{"moved", control.moved}};
+    if (control.shift) entry["shift_percent"] = percent(*control.shift);
+    if (control.p_adjusted) entry["p_adjusted"] = *control.p_adjusted;
+    out["controls"][control.metric] = entry;
+  }
+  for (const WaterfallStep& step : cell.waterfall) {
+    json entry{{"phase", step.phase}, {"delta_s", step.delta_s}};
+    if (step.interval_s) entry["interval_s"] = {step.interval_s->low, step.interval_s->high};
+    out["waterfall"].push_back(entry);
+  }
+  if (cell.residual_s) out["residual_s"] = *cell.residual_s;
+  if (!cell.flags.empty()) out["flags"] = cell.flags;
+  out["failed"] = {{"A", cell.failed_a}, {"B", cell.failed_b}};
+  out["verdict"] = {{"word", word_text(cell.word)}, {"reason", cell.reason}};
+  return out;
+}
+
+json plan_json(const Scenario& scenario, const RunOutcome& outcome) {
+  json order = json::array();
+  for (const PlannedSample& sample : outcome.plan.samples)
+    if (!sample.control) order.push_back(std::string(1, sample.arm));
+  return {{"hash", outcome.plan.hash},
+          {"seed", scenario.seed},
+          {"pairs", scenario.pairs},
+          {"looks", {scenario.pairs}},
+          {"order", order},
+          {"primary", scenario.primary},
+          {"threshold_percent", scenario.threshold_percent},
+          {"noise_floor_percent", 0},
+          {"noise_floor_from", "not measured"},
+          {"exploratory", scenario.exploratory}};
+}
+
+// As the processes resolved them; an external program resolves none, so there it is what the scenario sets.
+json knobs_json(const Scenario& scenario, const std::vector<Sample>& samples, char arm) {
+  json out = json::object();
+  for (const auto& [name, value] : scenario.cells[0].arm(arm).knobs) out[name] = {{"value", value}, {"origin", "scenario"}};
+  for (const Sample& sample : samples) {
+    if (sample.arm != arm || sample.knobs.empty()) continue;
+    for (const auto& [name, knob] : sample.knobs) out[name] = {{"value", knob.value}, {"origin", knob.origin}};
+    break;
+  }
+  return out;
+}
+
+json build_json(const Scenario& scenario) {
+  json out = json::parse(build_info_json());
+  for (const char arm : {'A', 'B'})
+    if (const std::string& program = scenario.cells[0].arm(arm).program; !program.empty()) out["programs"][std::string(1, arm)] = program;
+  return out;
+}
+
+}  // namespace
+
+json result_to_json(const Scenario& scenario, const RunOutcome& outcome, const std::string& environment,
+                    const std::vector<std::string>& dropped_variables) {
+  json out{{"schema", "crossover.result/1"},
+           {"tool", "crossover " CROSSOVER_VERSION},
+           {"build", build_json(scenario)},
+           {"scenario", json::parse(scenario.json)},
+           {"environment", json::parse(environment)},
+           {"plan", plan_json(scenario, outcome)},
+           {"samples", json::array()},
+           {"traces", json::array()},
+           {"analysis", json::array()}};
+  out["environment"]["dropped_variables"] = dropped_variables;
+  for (const char arm : {'A', 'B'}) out["knobs"][std::string(1, arm)] = knobs_json(scenario, outcome.samples, arm);
+  for (const Sample& sample : outcome.samples) out["samples"].push_back(sample_to_json(sample));
+  for (std::size_t i = 0; i < outcome.verdict.cells.size(); ++i) out["analysis"].push_back(cell_json(outcome.verdict.cells[i], i));
+  out["verdict"] = {{"word", word_text(outcome.verdict.word)},
+                    {"reason", outcome.verdict.reason},
+                    {"exit_code", word_exit_code(outcome.verdict.word)}};
+  return out;
+}
+
+void write_whole_file(const std::filesystem::path& path, const std::string& text) {
+  const auto fail = [&] { throw std::runtime_error(fmt::format("cannot write {}: {}", path.string(), std::strerror(errno))); };
+  const std::string beside = path.string() + ".part";
+  const int file = open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (file < 0) fail();
+  bool good = true;
+  for (std::size_t done = 0; good && done < text.size();) {
+    const ssize_t n = write(file, text.data() + done, text.size() - done);
+    good = n > 0;
+    done += good ? static_cast<std::size_t>(n) : 0;
+  }
+  good = good && (fsync(file) == 0 || errno == EINVAL);
+  const int why = errno;
+  close(file);
+  if (good && std::rename(beside.c_str(), path.c_str()) == 0) return;
+  if (!good) errno = why;
+  const int reason = errno;
+  unlink(beside.c_str());
+  errno = reason;
+  fail();
+}
+
+void write_result(const Scenario& scenario, const RunOutcome& outcome, const std::string& environment,
+                  const std::vector<std::string>& dropped_variables) {
+  const json result = result_to_json(scenario, outcome, environment, dropped_variables);
+  write_whole_file(outcome.result_file, result.dump(1, ' ', false, json::error_handler_t::replace) + "\n");
+}
+
+}  // namespace crossover

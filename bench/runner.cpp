@@ -1,0 +1,240 @@
+#include "bench/runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <stdexcept>
+#include <thread>
+
+#include "bench/environment.h"
+#include "bench/interrupt.h"
+#include "bench/journal.h"
+#include "bench/page_cache.h"
+#include "bench/process.h"
+#include "bench/progress.h"
+#include "bench/result.h"
+#include "kernels/trace.h"
+
+namespace crossover {
+
+namespace {
+
+using nlohmann::json;
+
+class Run {
+ public:
+  Run(const Scenario& scenario, Target& target, const RunOptions& options)
+      : scenario_(scenario), target_(target), options_(options), plan_(make_plan(scenario)),
+        environments_(sample_environments(scenario, plan_, options.ambient)), environment_before_(environment_json()),
+        progress_(options.quiet) {}
+
+  RunOutcome operator()() {
+    Journal journal(options_.out, plan_.hash, options_.resume);
+    prepare();
+    announce(journal);
+    take_samples(journal);
+    RunOutcome outcome{plan_, in_planned_order(journal), {}, options_.out / "result.json"};
+    outcome.verdict = judge(scenario_, outcome.samples);
+    write_result(scenario_, outcome, environment_before_, options_.ambient.dropped);
+    return outcome;
+  }
+
+ private:
+  void say(const std::string& line) const {
+    if (options_.say) options_.say(line);
+  }
+
+  SampleRequest request_for(const PlannedSample& planned) const {
+    const ArmSettings& arm = scenario_.cells[static_cast<std::size_t>(planned.cell)].arm(planned.arm);
+    const json workload = json::parse(arm.workload);
+    return {planned.arm, planned.cell, planned.pair, planned.position, planned.control, arm.workload, arm.knobs,
+            environments_[static_cast<std::size_t>(planned.position)], planned.prompt_seed, nonce_of(plan_, planned), arm.program,
+            scenario_.sample_timeout_s, parse_cpu_list(workload.value("cpus", "")), workload.value("priority", 0)};
+  }
+
+  // Once for every cell and arm; untimed.
+  void prepare() {
+    std::set<std::pair<int, char>> seen;
+    std::int64_t done = 0;
+    for (const PlannedSample& planned : plan_.samples) {
+      if (!seen.insert({planned.cell, planned.arm}).second) continue;
+      progress_.show("preparing", done++, static_cast<std::int64_t>(2 * scenario_.cells.size()));
+      SampleRequest request = request_for(planned);
+      request.position = -1;
+      target_.prepare(request);
+      stop_if_asked();
+    }
+  }
+
+  void announce(const Journal& journal) const {
+    const std::size_t left = plan_.samples.size() - journal.samples().size();
+    say(fmt::format("{}: plan {} with {} pairs in {} cell{}, {} samples to take", scenario_.name, plan_.hash.substr(0, 12),
+                    scenario_.pairs, scenario_.cells.size(), scenario_.cells.size() == 1 ? "" : "s", left));
+    if (left == 0) return;
+    for (const std::string& name : options_.ambient.dropped) say(name + " of the environment is not passed on to the samples");
+    if (const auto each_s = journal_seconds_per_sample(options_.out))
+      say(fmt::format("about {:.0f} s (mean distance of the samples in the journal)", *each_s * static_cast<double>(left)));
+    else
+      say(fmt::format("at most {:.0f} s (the time limit of every sample); an estimate follows the first pair",
+                      static_cast<double>(left) * scenario_.sample_timeout_s));
+  }
+
+  void take_samples(Journal& journal) {
+    std::set<int> finished;
+    int failed = 0;
+    for (const Sample& sample : journal.samples()) {
+      finished.insert(sample.position);
+      failed += sample.ok() ? 0 : 1;
+    }
+    check_failures(failed, journal);
+    started_s_ = monotonic_s();
+    std::int64_t done = static_cast<std::int64_t>(finished.size());
+    for (const PlannedSample& planned : plan_.samples) {
+      if (finished.contains(planned.position)) continue;
+      stop_if_asked();
+      stop_if_late();
+      progress_.show(fmt::format("{} {}", scenario_.name, planned.arm), done, static_cast<std::int64_t>(plan_.samples.size()));
+      Sample sample = take(planned);
+      stop_if_asked();  // an interrupted sample is not finished and leaves no line
+      if (split_by_a_stop(planned, finished)) sample.flags.push_back("split_pair");
+      journal.append(sample);
+      if (!sample.ok()) check_failures(++failed, journal);
+      else check_primary(sample);
+      ++taken_, ++done;
+      if (taken_ == 2) estimate(static_cast<std::int64_t>(plan_.samples.size()) - done);
+    }
+  }
+
+  Sample take(const PlannedSample& planned) {
+    const SampleRequest request = request_for(planned);
+    const json workload = json::parse(request.workload);
+    const double begin_s = monotonic_s();
+    cool_down(workload.value("cooldown_s", 0.0));
+    target_.before(request);
+    const std::optional<PageCacheState> page_cache = condition(workload, target_.files(request));
+    const std::string started_at = utc_now();
+    Sample sample = target_.take(request);
+    target_.after(request);
+    sample.arm = planned.arm, sample.cell = planned.cell, sample.pair = planned.pair, sample.position = planned.position;
+    sample.control = planned.control, sample.started_at = started_at;
+    sample.page_cache = page_cache;
+    if (sample.clocks.empty()) sample.clocks = clocks_json();
+    if (planned.position == 0) sample.flags.push_back("first");
+    last_s_ = monotonic_s() - begin_s;
+    return sample;
+  }
+
+  static std::optional<PageCacheState> condition(const json& workload, const std::vector<std::filesystem::path>& files) {
+    if (files.empty()) return std::nullopt;
+    const std::string wanted = workload.value("page_cache", "as-is");
+    Residency found;
+    if (wanted == "as-is") {
+      try {
+        found = residency(files);
+      } catch (const std::runtime_error&) {
+        return std::nullopt;  // not asked for, so not known is not an error
+      }
+    } else {
+      found = wanted == "cold" ? make_cold(files) : make_warm(files);
+    }
+    const char* state = found.fraction() <= kColdFraction ? "cold" : found.fraction() >= kWarmFraction ? "warm" : "partial";
+    return PageCacheState{state, found.bytes_resident, found.bytes_total};
+  }
+
+  static void cool_down(double seconds) {
+    const double end_s = monotonic_s() + seconds;
+    while (monotonic_s() < end_s && !interrupted())
+      std::this_thread::sleep_for(std::chrono::duration<double>(std::min(0.05, std::max(0.0, end_s - monotonic_s()))));
+  }
+
+  // A pair whose first sample was taken by an earlier run.
+  bool split_by_a_stop(const PlannedSample& planned, const std::set<int>& finished_before) const {
+    for (const PlannedSample& other : plan_.samples)
+      if (!planned.control && !other.control && other.cell == planned.cell && other.pair == planned.pair && other.arm != planned.arm)
+        return finished_before.contains(other.position);
+    return false;
+  }
+
+  void check_failures(int failed, const Journal& journal) const {
+    if (failed <= scenario_.max_failed) return;
+    const auto& samples = journal.samples();
+    const auto last = std::find_if(samples.rbegin(), samples.rend(), [](const Sample& sample) { return !sample.ok(); });
+    std::string tail = last->stderr_tail.substr(0, last->stderr_tail.find_last_not_of(" \n") + 1);
+    tail = tail.substr(tail.rfind('\n') == std::string::npos ? 0 : tail.rfind('\n') + 1);
+    throw std::runtime_error(fmt::format(
+        "sample {} (arm {}) failed: {}{}{}; {} failed and limits.max_failed is {}; see {}", last->position, last->arm, last->failure,
+        last->last_phase.empty() ? "" : " in phase " + last->last_phase, tail.empty() ? "" : " (stderr: " + tail + ")", failed,
+        scenario_.max_failed, journal.path().string()));
+  }
+
+  void check_primary(const Sample& sample) const {
+    if (sample.metrics.contains(scenario_.primary)) return;
+    std::string there;
+    for (const auto& [name, value] : sample.metrics) there += (there.empty() ? "" : ", ") + name;
+    const std::string remedy = scenario_.primary.starts_with("decode.")
+                                   ? "raise /workload/generate_tokens until decoding takes 0.2 s"
+                                   : "name one of these in /plan/primary: " + there;
+    throw std::runtime_error(fmt::format("sample {} (arm {}) has no metric {}; {}", sample.position, sample.arm, scenario_.primary, remedy));
+  }
+
+  void estimate(std::int64_t left) const {
+    if (left <= 0) return;
+    const double each_s = (monotonic_s() - started_s_) / static_cast<double>(taken_);
+    say(fmt::format("about {:.0f} s for {} more samples ({:.2f} s each in the first two)", each_s * static_cast<double>(left), left, each_s));
+  }
+
+  std::string how_to_resume() const { return fmt::format("continue with the same command and --out {} --resume", options_.out.string()); }
+
+  void stop_if_asked() const {
+    if (interrupted()) throw std::runtime_error(fmt::format("interrupted; every finished sample is kept, {}", how_to_resume()));
+  }
+
+  void stop_if_late() const {
+    const double spent_s = monotonic_s() - started_s_;
+    if (options_.max_time_s && spent_s + last_s_ > *options_.max_time_s)
+      throw std::runtime_error(fmt::format("--max-time {} s is up after {} samples; {}", *options_.max_time_s, taken_, how_to_resume()));
+  }
+
+  static std::vector<Sample> in_planned_order(const Journal& journal) {
+    std::vector<Sample> samples = journal.samples();
+    std::stable_sort(samples.begin(), samples.end(), [](const Sample& x, const Sample& y) { return x.position < y.position; });
+    return samples;
+  }
+
+  const Scenario& scenario_;
+  Target& target_;
+  const RunOptions& options_;
+  const Plan plan_;
+  const std::vector<std::vector<std::string>> environments_;
+  const std::string environment_before_;
+  Progress progress_;
+  double started_s_ = 0, last_s_ = 0;
+  std::int64_t taken_ = 0;
+};
+
+}  // namespace
+
+std::optional<double> journal_seconds_per_sample(const std::filesystem::path& folder) {
+  std::ifstream journal(folder / "journal.jsonl");
+  std::optional<double> first_s, last_s;
+  int count = 0;
+  for (std::string line; std::getline(journal, line);) {
+    const json entry = json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!entry.is_object() || !entry.contains("position") || !entry["started_at"].is_string()) continue;
+    last_s = utc_seconds(entry["started_at"].get<std::string>());
+    if (!first_s) first_s = last_s;
+    ++count;
+  }
+  if (count < 2 || !last_s || *last_s <= *first_s) return std::nullopt;
+  return (*last_s - *first_s) / (count - 1);
+}
+
+RunOutcome run_scenario(const Scenario& scenario, Target& target, const RunOptions& options) {
+  return Run(scenario, target, options)();
+}
+
+}  // namespace crossover

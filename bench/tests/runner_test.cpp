@@ -1,0 +1,216 @@
+#include "bench/runner.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <map>
+#include <set>
+#include <stdexcept>
+
+#include "bench/interrupt.h"
+#include "bench/journal.h"
+#include "bench/json_text.h"
+#include "bench/scenario_schema.h"
+#include "bench/tests/simulation.h"
+
+namespace crossover {
+namespace {
+
+using nlohmann::json;
+
+class Runner : public testing::Test {
+ protected:
+  Runner() {
+    std::string name = (std::filesystem::temp_directory_path() / "crossover-runner-XXXXXX").string();
+    folder_ = mkdtemp(name.data());
+    options_.out = folder_ / "out";
+    options_.quiet = true;
+  }
+  ~Runner() override { std::filesystem::remove_all(folder_); }
+
+  RunOutcome run(SimulatedProgram program = {}) {
+    SimulatedTarget target(std::move(program));
+    return run_scenario(scenario_from(scenario_), target, options_);
+  }
+
+  std::string failure(SimulatedProgram program = {}) {
+    try {
+      run(std::move(program));
+    } catch (const std::exception& error) {
+      return error.what();
+    }
+    return "no failure";
+  }
+
+  // Dies like a killed process when `count` samples are taken.
+  SimulatedProgram dying_after(int count) {
+    SimulatedProgram program;
+    program.alter = [count, taken = 0](const SampleRequest&, Sample&) mutable {
+      if (taken++ == count) throw std::runtime_error("killed");
+    };
+    return program;
+  }
+
+  std::string journal() const { return read_text_file((options_.out / "journal.jsonl").string()); }
+  std::size_t journal_lines() const {
+    const std::string text = journal();
+    return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
+  }
+
+  std::filesystem::path folder_;
+  RunOptions options_;
+  json scenario_ = scenario_json();
+};
+
+TEST_F(Runner, WritesAResultThatKeepsItsSchema) {
+  scenario_["sweep"] = {{"/workload/priority", {0, 1}}};
+  scenario_["expect"]["controls"] = {"control_s"};
+  SimulatedProgram program;
+  program.alter = [](const SampleRequest& request, Sample& sample) {
+    sample.phases = {{"load.read", 0, 0, 0.5, 0.4, -1}};
+    sample.page_cache = PageCacheState{"warm", 10, 10};
+    sample.series["decode.token_s"] = {0.1, 0.2};
+    sample.knobs["CROSSOVER_ISA"] = {request.arm == 'A' ? "avx2" : "auto", "scenario"};
+  };
+  const RunOutcome outcome = run(program);
+  const json result = parse_json(read_text_file(outcome.result_file.string()), "result");
+  EXPECT_EQ(schema_complaint(result, result_schema_text()), "");
+  EXPECT_EQ(result["samples"].size(), 34U);
+  EXPECT_EQ(result["plan"]["order"].size(), 32U);
+  EXPECT_EQ(result["analysis"].size(), 2U);
+  EXPECT_EQ(result["verdict"]["word"], "INCONCLUSIVE");
+  EXPECT_EQ(result["plan"]["noise_floor_from"], "not measured");
+  EXPECT_EQ(result["knobs"]["A"]["CROSSOVER_ISA"]["value"], "avx2");
+  EXPECT_EQ(journal_lines(), 35U);
+  EXPECT_FALSE(std::filesystem::exists(options_.out / "result.json.part"));
+}
+
+TEST_F(Runner, ResumesToTheSameResultAndFlagsASplitPair) {
+  EXPECT_EQ(failure(dying_after(5)), "killed");
+  EXPECT_EQ(journal_lines(), 6U);
+  EXPECT_NE(failure().find("--resume"), std::string::npos) << "a journal is not overwritten";
+  options_.resume = true;
+  const RunOutcome outcome = run();
+  ASSERT_EQ(outcome.samples.size(), 17U);
+  int split = 0;
+  for (std::size_t i = 0; i < outcome.samples.size(); ++i) {
+    EXPECT_EQ(outcome.samples[i].position, static_cast<int>(i));
+    split += std::count(outcome.samples[i].flags.begin(), outcome.samples[i].flags.end(), "split_pair") > 0 ? 1 : 0;
+  }
+  EXPECT_EQ(split, 1);
+  EXPECT_EQ(outcome.samples[5].flags, std::vector<std::string>{"split_pair"});
+}
+
+TEST_F(Runner, DropsATornLastLine) {
+  EXPECT_EQ(failure(dying_after(6)), "killed");
+  std::ofstream(options_.out / "journal.jsonl", std::ios::app) << "{\"schema\": \"crossover.sam";
+  options_.resume = true;
+  EXPECT_EQ(run().samples.size(), 17U);
+  EXPECT_EQ(journal_lines(), 18U);
+}
+
+TEST_F(Runner, RefusesADamagedOrForeignJournal) {
+  EXPECT_EQ(failure(dying_after(6)), "killed");
+  options_.resume = true;
+  scenario_["plan"]["seed"] = 99;
+  EXPECT_NE(failure().find("another plan"), std::string::npos);
+  scenario_["plan"]["seed"] = 1;
+  std::string text = journal();
+  text.replace(text.find('\n') + 1, 5, "!!!!!");
+  std::ofstream(options_.out / "journal.jsonl") << text;
+  EXPECT_NE(failure().find("line 2"), std::string::npos);
+  std::ofstream(options_.out / "journal.jsonl") << std::string(100000, '[') << "\n";
+  EXPECT_NE(failure().find("nests deeper"), std::string::npos);
+}
+
+TEST_F(Runner, LocksItsJournal) {
+  const Journal other(options_.out, "hash", false);
+  options_.resume = true;
+  EXPECT_NE(failure().find("another process"), std::string::npos);
+}
+
+TEST_F(Runner, StopsAtTooManyFailuresAndKeepsThem) {
+  SimulatedProgram program;
+  program.alter = [](const SampleRequest& request, Sample& sample) {
+    if (request.position != 3) return;
+    sample.failure = "ended by signal 11 (Segmentation fault)", sample.last_phase = "load.read", sample.stderr_tail = "first\nlast\n";
+  };
+  const std::string said = failure(program);
+  EXPECT_NE(said.find("sample 3"), std::string::npos);
+  EXPECT_NE(said.find("in phase load.read (stderr: last)"), std::string::npos) << said;
+  EXPECT_EQ(said.find('\n'), std::string::npos);
+  EXPECT_EQ(journal_lines(), 5U);
+  options_.resume = true;
+  EXPECT_NE(failure().find("sample 3"), std::string::npos) << "a failed sample is not replaced unseen";
+}
+
+TEST_F(Runner, JudgesUnequalFailuresWithinTheLimit) {
+  scenario_["limits"]["max_failed"] = 2;
+  SimulatedProgram program;
+  program.alter = [](const SampleRequest& request, Sample& sample) {
+    if (request.position == 3) sample.failure = "crash";
+  };
+  EXPECT_EQ(run(program).verdict.word, Word::kInvalid);
+}
+
+TEST_F(Runner, NamesWhatWouldMakeAnAbsentPrimaryPresent) {
+  SimulatedProgram program;
+  program.alter = [](const SampleRequest&, Sample& sample) { sample.metrics.erase("wall_s"); };
+  EXPECT_NE(failure(program).find("has no metric wall_s; name one of these in /plan/primary: control_s"), std::string::npos);
+}
+
+TEST_F(Runner, SaysWhereItCannotWrite) {
+  std::ofstream(folder_ / "file") << "x";
+  options_.out = folder_ / "file" / "out";
+  EXPECT_NE(failure().find("cannot make the output folder"), std::string::npos);
+  if (std::filesystem::exists("/dev/full")) {
+    options_.out = folder_ / "full";
+    std::filesystem::create_directories(options_.out);
+    std::filesystem::create_symlink("/dev/full", options_.out / "journal.jsonl");
+    EXPECT_NE(failure().find("No space left on device"), std::string::npos);
+  }
+}
+
+TEST_F(Runner, KeepsFinishedSamplesOnInterrupt) {
+  const InterruptGuard guard;
+  SimulatedProgram program;
+  program.alter = [](const SampleRequest& request, Sample&) {
+    if (request.position == 4) raise(SIGINT);
+  };
+  const std::string said = failure(program);
+  EXPECT_NE(said.find("--resume"), std::string::npos) << said;
+  EXPECT_EQ(journal_lines(), 5U) << "four finished samples; the interrupted one leaves no line";
+}
+
+TEST_F(Runner, StopsBeforeTheTimeIsUp) {
+  options_.max_time_s = 1e-9;
+  EXPECT_NE(failure().find("--max-time"), std::string::npos);
+  EXPECT_LT(journal_lines(), 3U);
+}
+
+TEST_F(Runner, HandsOutEqualPromptsEqualEnvironmentsAndUnlikeNonces) {
+  scenario_["arms"]["B"]["workload"] = {{"env", {{"LONG_NAME_OF_A_VARIABLE", "some value"}, {"N", "{sample}{nonce}{arm}"}}}};
+  options_.ambient.kept = {"PATH=/bin", "HOME=/"};
+  std::map<int, std::uint64_t> prompts;
+  std::set<std::size_t> bytes, entries;
+  SimulatedProgram program;
+  program.alter = [&](const SampleRequest& request, Sample&) {
+    const auto [it, fresh] = prompts.emplace(request.pair, request.prompt_seed);
+    EXPECT_EQ(it->second, request.prompt_seed);
+    std::size_t sum = 0;
+    for (const std::string& entry : request.environment) sum += entry.size() + 1;
+    bytes.insert(sum), entries.insert(request.environment.size());
+    const std::string wanted = "N=" + std::to_string(request.position) + request.nonce + "B";
+    EXPECT_EQ(std::count(request.environment.begin(), request.environment.end(), wanted), request.arm == 'B' ? 1 : 0);
+  };
+  run(program);
+  EXPECT_EQ(bytes.size(), 1U);
+  EXPECT_EQ(entries.size(), 1U);
+}
+
+}  // namespace
+}  // namespace crossover

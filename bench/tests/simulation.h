@@ -1,0 +1,44 @@
+// A scenario and its samples without processes, files or waiting.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include "bench/plan.h"
+#include "bench/scenario.h"
+#include "bench/targets/simulated.h"
+#include "bench/verdict.h"
+
+namespace crossover {
+
+inline nlohmann::json scenario_json() {
+  return {{"schema", "crossover.scenario/1"},
+          {"name", "simulated"},
+          {"workload", {{"kind", "external"}, {"command", {"true"}}, {"metrics", {{"wall_s", nlohmann::json::object()}}}}},
+          {"arms", {{"A", nlohmann::json::object()}, {"B", nlohmann::json::object()}}},
+          {"plan", {{"pairs", 8}, {"seed", 1}, {"primary", "wall_s"}, {"threshold_percent", 1}}},
+          {"expect", {{"outputs", "identical"}}}};
+}
+
+inline Scenario scenario_from(const nlohmann::json& json) { return parse_scenario(json.dump(), "test"); }
+
+inline std::vector<Sample> simulate(const Scenario& scenario, const SimulatedProgram& program) {
+  SimulatedTarget target(program);
+  std::vector<Sample> samples;
+  for (const PlannedSample& planned : make_plan(scenario).samples) {
+    SampleRequest request;
+    request.arm = planned.arm, request.cell = planned.cell, request.pair = planned.pair;
+    request.position = planned.position, request.control = planned.control;
+    Sample sample = target.take(request);
+    sample.arm = planned.arm, sample.cell = planned.cell, sample.pair = planned.pair;
+    sample.position = planned.position, sample.control = planned.control;
+    samples.push_back(sample);
+  }
+  return samples;
+}
+
+inline Verdict judge_simulated(const nlohmann::json& json, const SimulatedProgram& program) {
+  const Scenario scenario = scenario_from(json);
+  return judge(scenario, simulate(scenario, program));
+}
+
+}  // namespace crossover
