@@ -27,6 +27,7 @@ InterruptGuard::InterruptGuard() {
 InterruptGuard::~InterruptGuard() {
   sigaction(SIGINT, &old_int_, nullptr);
   sigaction(SIGTERM, &old_term_, nullptr);
+  g_interrupted.store(false);
 }
 
 bool interrupted() { return g_interrupted.load(); }

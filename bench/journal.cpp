@@ -29,7 +29,7 @@ Journal::Journal(const std::filesystem::path& folder, const std::string& plan_ha
   std::error_code failed;
   std::filesystem::create_directories(folder, failed);
   if (failed) throw std::runtime_error(fmt::format("cannot make the output folder {}: {}", folder.string(), failed.message()));
-  const bool there = std::filesystem::exists(path_) && std::filesystem::file_size(path_) > 0;
+  const bool there = std::filesystem::is_regular_file(path_) && std::filesystem::file_size(path_) > 0;
   if (there && !resume)
     throw std::runtime_error(
         fmt::format("{} holds the journal of another run; continue it with --resume or choose another --out", folder.string()));
