@@ -58,8 +58,13 @@ void quantize(const ConvertJob& job, const RowTask& task, const float* values, T
     const Range range(trace, "wait");
     turn = std::unique_lock(*job.quantize_turn);
   }
-  const Range range(trace, is_block_format(task.to) ? "quantize" : "cast");
-  fn(values, task.out, task.rows * task.columns_count);
+  {
+    const Range range(trace, is_block_format(task.to) ? "quantize" : "cast");
+    fn(values, task.out, task.rows * task.columns_count);
+  }
+  if (!turn.owns_lock()) return;
+  const Range range(trace, "wait");  // handing the turn over wakes a thread, which may cost this one its core
+  turn.unlock();
 }
 
 }  // namespace
