@@ -1,6 +1,7 @@
 #include "bench/runner.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -167,12 +168,18 @@ TEST_F(Runner, SaysWhereItCannotWrite) {
   std::ofstream(folder_ / "file") << "x";
   options_.out = folder_ / "file" / "out";
   EXPECT_NE(failure().find("cannot make the output folder"), std::string::npos);
-  if (std::filesystem::exists("/dev/full")) {
-    options_.out = folder_ / "full";
-    std::filesystem::create_directories(options_.out);
-    std::filesystem::create_symlink("/dev/full", options_.out / "journal.jsonl");
-    EXPECT_NE(failure().find("No space left on device"), std::string::npos);
-  }
+  // A limit on file sizes stands for a full disk: both make write fail after the file was opened.
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const rlimit small{512, before.rlim_max};
+  const auto signal_before = std::signal(SIGXFSZ, SIG_IGN);
+  setrlimit(RLIMIT_FSIZE, &small);
+  options_.out = folder_ / "full";
+  const std::string message = failure();
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, signal_before);
+  EXPECT_NE(message.find("File too large"), std::string::npos) << message;
+  EXPECT_NE(message.find("journal.jsonl"), std::string::npos) << message;
 }
 
 TEST_F(Runner, KeepsFinishedSamplesOnInterrupt) {

@@ -40,8 +40,8 @@ TEST(Knobs, EmptyAndUnlistedValuesAreErrors) {
 }
 
 TEST(Knobs, EnvironmentIsReadWholeAndRemembered) {
-  std::string good = "CROSSOVER_READ=pread", other = "PATH=/bin", bad = "CROSSOVER_RAED=pread";
-  char* block[] = {good.data(), other.data(), nullptr};
+  std::string good = "CROSSOVER_READ=pread", other = "PATH=/bin", bad = "CROSSOVER_RAED=pread", test_data = "CROSSOVER_GOLDEN=/data";
+  char* block[] = {good.data(), other.data(), test_data.data(), nullptr};
   Knobs knobs;
   knobs.set_from_environment(block);
   EXPECT_EQ(knobs.get("CROSSOVER_READ"), "pread");
