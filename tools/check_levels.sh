@@ -12,7 +12,7 @@ offence() {
   [ $# -eq 0 ] && return
   local hits
   hits=$(grep -nE "$pattern" "$@" /dev/null) || return
-  sed "s/^/$why: /" <<< "$hits"
+  while IFS= read -r hit; do echo "$why: $hit"; done <<< "$hits"
   offences=$((offences + $(wc -l <<< "$hits")))
 }
 
@@ -23,7 +23,7 @@ mapfile -t kernels < <(find_code kernels)
 mapfile -t engine < <(find_code engine)
 mapfile -t bench < <(find_code bench)
 all=("${kernels[@]}" "${engine[@]}" "${bench[@]}")
-mapfile -t headers < <(printf '%s\n' "${all[@]}" | grep -E '\.(h|cuh|cu)$')
+mapfile -t headers < <(printf '%s\n' "${all[@]}" | grep -E '\.(h|cuh|cu)$' | grep -v '/tests/')
 
 offence "kernels may not include engine or bench" '^ *# *include *"(engine|bench)/' "${kernels[@]}"
 offence "engine may not include bench" '^ *# *include *"bench/' "${engine[@]}"
