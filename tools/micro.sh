@@ -10,3 +10,4 @@ shift
 need_packages "${build_packages[@]}" libbenchmark-dev
 build "$root/build/micro" crossover_micro -DCMAKE_BUILD_TYPE=Release -DCROSSOVER_TESTS=OFF -DCROSSOVER_MICRO=ON
 "$root/build/micro/crossover_micro" --benchmark_out="$out" --benchmark_out_format=json "$@"
+sed -i '/"host_name"\|"executable"/d' "$out"  # for publishing
