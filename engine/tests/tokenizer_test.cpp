@@ -147,6 +147,8 @@ TEST(Normalize, OrdersAndComposes) {
   EXPECT_EQ(normalize_nfc("\u1100\u1161\u11A8"), "\uAC01");
   EXPECT_EQ(normalize_nfc("\u0958"), "\u0915\u093C");
   EXPECT_EQ(normalize_nfc("\uFB01"), "\uFB01");
+  EXPECT_EQ(normalize_nfc("a\u1ABF\u0323\u0301e\u0301"), "a\u1ABF\u0323\u0301\u00E9") << "U+1ABF came with Unicode 13";
+  EXPECT_EQ(normalize_nfc("\U00011935\U00011930\U00011938"), "\U00011935\U00011930\U00011938");
   EXPECT_EQ(normalize_nfc(std::string("a\0e\u0301", 5)), std::string("a\0é", 4));
 }
 

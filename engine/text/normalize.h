@@ -6,7 +6,7 @@
 namespace crossover {
 
 // Normalization form C of valid UTF-8, in time n log n also for long runs of combining marks.
-// Characters newer than the utf8proc library (2.8: Unicode 15.0, as the reference tokenizer's own tables) stay as they
+// By the tables of Unicode 9.0, which the reference tokenizer normalizes with: characters added later stay where they
 // are.
 std::string normalize_nfc(std::string_view text);
 
