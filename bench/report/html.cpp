@@ -48,28 +48,33 @@ string facts(const char* title, const std::vector<Fact>& list) {
   return fmt::format("<h3>{}</h3>\n", title) + table("<th>name</th><th>value</th>", rows);
 }
 
+string metric_row(const MetricRow& row, bool primary) {
+  return string(primary ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + number_cell(number(row.a)) +
+         number_cell(number(row.b)) + number_cell(percent(row.effect_percent)) +
+         number_cell(percent(row.interval_percent)) + number_cell(percent(row.mde_percent)) +
+         number_cell(percent(row.hodges_lehmann_percent)) + number_cell(percent(row.order_effect_percent)) +
+         number_cell(percent(row.order_interval_percent)) + number_cell(number(row.n_pairs)) + cell(row.verdict) +
+         "</tr>\n";
+}
+
 string metric_table(const CellView& view, const string& primary) {
-  string rows;
+  constexpr const char* kHead =
+      "<th>metric</th><th class=\"n\">A median</th><th class=\"n\">B median</th><th class=\"n\">B against A</th>"
+      "<th class=\"n\">95 % interval</th><th class=\"n\">could find</th><th class=\"n\">Hodges-Lehmann</th>"
+      "<th class=\"n\">order effect</th><th class=\"n\">its interval</th><th class=\"n\">pairs</th><th>verdict</th>";
+  string headlines, parts;
   for (const MetricRow& row : view.metrics)
-    rows += string(row.name == primary ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) +
-            number_cell(number(row.a)) + number_cell(number(row.b)) + number_cell(percent(row.effect_percent)) +
-            number_cell(percent(row.interval_percent)) + number_cell(percent(row.mde_percent)) +
-            number_cell(percent(row.hodges_lehmann_percent)) + number_cell(percent(row.order_effect_percent)) +
-            number_cell(percent(row.order_interval_percent)) + number_cell(number(row.n_pairs)) + cell(row.verdict) +
-            "</tr>\n";
-  if (rows.empty()) return "";
-  return "<h3>Metrics</h3>\n" +
-         table(
-             "<th>metric</th><th class=\"n\">A median</th><th class=\"n\">B median</th><th class=\"n\">B against A</th>"
-             "<th class=\"n\">95 % interval</th><th class=\"n\">could find</th><th class=\"n\">Hodges-Lehmann</th>"
-             "<th class=\"n\">order effect</th><th class=\"n\">its interval</th><th "
-             "class=\"n\">pairs</th><th>verdict</th>",
-             rows) +
-         paragraph(
-             "B against A is in time, for rates as well: negative is faster. Medians are of the samples, in the "
-             "metric's own unit; effects come "
-             "from pairs. The primary metric alone decides.",
-             "note");
+    (is_part(row.name) && row.name != primary ? parts : headlines) += metric_row(row, row.name == primary);
+  if (headlines.empty()) return "";
+  string text = "<h3>Metrics</h3>\n" + table(kHead, headlines);
+  text += paragraph(
+      "B against A is in time, for rates as well: negative is faster. Medians are of the samples, in the metric's own "
+      "unit; "
+      "effects come from pairs. The primary metric alone decides.",
+      "note");
+  if (!parts.empty())
+    text += "<details><summary>Metrics of single phases</summary>\n" + table(kHead, parts) + "</details>\n";
+  return text;
 }
 
 string phase_table(const CellView& view) {
@@ -118,6 +123,15 @@ string knobs(const ResultView& result) {
   return "<h3>Knobs</h3>\n" + table("<th>knob</th><th>A</th><th>from</th><th>B</th><th>from</th>", rows);
 }
 
+string paths(const ResultView& result) {
+  string rows;
+  for (const KnobRow& row : result.paths)
+    rows += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) + cell(row.b) +
+            "</tr>\n";
+  if (rows.empty()) return "";
+  return "<h3>Which way the arms went</h3>\n" + table("<th>path</th><th>A</th><th>B</th>", rows);
+}
+
 string reproduce(const ResultView& result) {
   if (result.scenario.empty()) return "";
   const string name = file_stem(result.name) + ".json";
@@ -137,19 +151,22 @@ string section(const Page& page, std::size_t index) {
       result.word == "FASTER" || result.word == "EQUIVALENT" || result.word == "SLOWER" || result.word == "INVALID";
   text += fmt::format("<div class=\"verdict {}\">\n<strong>{}</strong>\n", known ? result.word : "",
                       escape_html(result.word));
-  if (primary && result.cells.size() == 1) text += paragraph(sentence(result, *primary));
-  text += paragraph(result.reason) + "</div>\n";
+  text += paragraph(result.reason);
+  if (primary && result.cells.size() == 1) text += paragraph(sentence(*primary, result.reason));
+  text += "</div>\n";
   for (std::size_t i = 0; i < result.cells.size(); ++i) {
     const CellView& view = result.cells[i];
     if (result.cells.size() > 1) {
       text += fmt::format("<h3>Cell {}: {} {}</h3>\n", i + 1, escape_html(view.name), escape_html(view.word));
-      if (!view.metrics.empty()) text += paragraph(sentence(result, view.metrics.front()));
+      text += paragraph(view.reason);
+      if (!view.metrics.empty()) text += paragraph(sentence(view.metrics.front(), view.reason));
     }
     if (i < page.plots.size()) text += figure(page.plots[i]);
     text += metric_table(view, result.primary) + phase_table(view) + facts("Gates", view.gates);
   }
-  text += flagged(result) + facts("What the arms are", result.difference) + knobs(result) + facts("Plan", result.plan) +
-          facts("Build", result.build) + facts("Environment", result.environment) + reproduce(result);
+  text += flagged(result) + facts("What the arms are", result.difference) + knobs(result) + paths(result) +
+          paths(result) + facts("Plan", result.plan) + facts("Build", result.build) +
+          facts("Environment", result.environment) + reproduce(result);
   return text + paragraph("Source: " + result.file, "note") + "</section>\n";
 }
 

@@ -71,8 +71,8 @@ void flatten(const Json& value, const std::string& name, std::vector<Fact>& fact
       const std::string own = text(value[i], value[i].contains("metric") ? "metric" : "name");
       flatten(value[i], name + "." + (own.empty() ? std::to_string(i) : own), facts);
     }
-  } else if (!value.is_null()) {
-    facts.push_back({name, text_of(value)});
+  } else if (const std::string text = text_of(value); !text.empty()) {
+    facts.push_back({name, text});
   }
 }
 
@@ -204,6 +204,29 @@ std::vector<KnobRow> knobs_of(const Json& knobs) {
   return list;
 }
 
+// What the samples of an arm say under a name, each distinct value once with how often.
+std::vector<KnobRow> paths_of(const Json& samples) {
+  std::map<std::string, std::map<std::string, std::map<std::string, int>>> seen;  // name, arm, value
+  for (const Json& sample : samples) {
+    const std::string arm = text(sample, "arm");
+    if (const Json& path = member(sample, "path"); path.is_object())
+      for (const auto& [name, value] : path.items()) ++seen[name][arm][text_of(value)];
+    if (const std::string state = text(member(sample, "page_cache"), "state"); !state.empty())
+      ++seen["page cache before"][arm][state];
+  }
+  std::vector<KnobRow> rows;
+  for (const auto& [name, arms] : seen) {
+    KnobRow row{name, "", "", "", ""};
+    for (const auto& [arm, values] : arms)
+      for (const auto& [value, count] : values) {
+        std::string& cell = arm == "B" ? row.b : row.a;
+        cell += (cell.empty() ? "" : ", ") + value + (values.size() > 1 ? fmt::format(" ({}x)", count) : "");
+      }
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
 void check_schema(const Json& json) {
   const std::string schema = text(json, "schema");
   if (!schema.starts_with(kSchema)) throw std::runtime_error("it has no \"schema\": \"crossover.result/1\"");
@@ -244,6 +267,7 @@ ResultView view_of(const Json& json) {
     result.build.insert(result.build.begin(), {"tool", tool});
   result.difference = facts_of(member(scenario, "arms"));
   result.knobs = knobs_of(member(json, "knobs"));
+  result.paths = paths_of(member(json, "samples"));
   for (const Json& sample : member(json, "samples")) result.samples.push_back(sample_of(sample));
   std::stable_sort(result.samples.begin(), result.samples.end(),
                    [](const auto& x, const auto& y) { return x.position < y.position; });

@@ -20,10 +20,17 @@ string metrics(const CellView& cell) {
   string text =
       row({"metric", "A median", "B median", "B against A", "95 % interval", "could find", "order effect", "verdict"}) +
       "|---|---|---|---|---|---|---|---|\n";
-  for (const MetricRow& metric : cell.metrics)
+  int parts = 0;
+  for (const MetricRow& metric : cell.metrics) {
+    if (is_part(metric.name) && &metric != &cell.metrics.front()) {
+      ++parts;
+      continue;
+    }
     text += row({"`" + escape_markdown(metric.name) + "`", number(metric.a), number(metric.b),
                  percent(metric.effect_percent), percent(metric.interval_percent), percent(metric.mde_percent),
                  percent(metric.order_effect_percent), escape_markdown(metric.verdict)});
+  }
+  if (parts) text += fmt::format("\n{} metrics of single phases are in report.html.\n", parts);
   return text + "\n";
 }
 
@@ -46,7 +53,8 @@ string section(const Page& page) {
     const CellView& cell = result.cells[i];
     if (result.cells.size() > 1)
       text += fmt::format("### {} {}\n\n", escape_markdown(cell.name), escape_markdown(cell.word));
-    if (!cell.metrics.empty()) text += escape_markdown(sentence(result, cell.metrics.front())) + "\n\n";
+    if (!cell.metrics.empty())
+      text += escape_markdown(sentence(cell.metrics.front(), result.reason + cell.reason)) + "\n\n";
     if (i < page.plots.size()) {
       const Plot& plot = page.plots[i];
       text += plot.trouble.empty() ? fmt::format("![{}](plots/{}.svg)\n\n", escape_markdown(plot.caption), plot.stem)

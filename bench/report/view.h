@@ -70,6 +70,7 @@ struct ResultView {
   std::string primary;
   std::vector<Fact> plan, build, environment, difference;  // difference: what arm B has that A has not
   std::vector<KnobRow> knobs;
+  std::vector<KnobRow> paths;  // which way each arm went, and how its files lay in memory; no origins
   std::vector<CellView> cells;
   std::vector<SampleView> samples;  // in the order they ran
   std::string scenario;             // the file that ran, indented JSON

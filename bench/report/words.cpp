@@ -98,20 +98,24 @@ std::string change(double effect_percent) {
   return fmt::format("{:.2f} % {}", std::abs(effect_percent), effect_percent < 0 ? "faster" : "slower");
 }
 
-std::string sentence(const ResultView& result, const MetricRow& primary) {
+bool is_part(const std::string& metric) {
+  const auto starts = [&](const char* group) { return metric.starts_with(group); };
+  return (starts("load.") || starts("prefill.") || starts("decode.")) && metric.ends_with("_s") &&
+         !metric.ends_with(".total_s") && !metric.ends_with("_per_s");
+}
+
+std::string sentence(const MetricRow& primary, const std::string& reason) {
+  std::string text;
   if (!primary.effect_percent) return fmt::format("No effect could be computed for {}.", primary.name);
-  std::string text = fmt::format("B is {} than A in {}", change(*primary.effect_percent), primary.name);
-  if (primary.interval_percent)
-    text += fmt::format(" (95 % interval: {} to {})", change(primary.interval_percent->low),
-                        change(primary.interval_percent->high));
-  else
-    text += " (too few pairs for an interval)";
-  if (primary.n_pairs) text += fmt::format(", over {:.0f} pairs in both orders", *primary.n_pairs);
-  text += ".";
+  if (reason.find("interval") == std::string::npos) {
+    text = fmt::format("B is {} than A in {}", change(*primary.effect_percent), primary.name);
+    text += primary.interval_percent
+                ? fmt::format(" (95 % interval: {} to {}). ", change(primary.interval_percent->low),
+                              change(primary.interval_percent->high))
+                : " (too few pairs for an interval). ";
+  }
   if (primary.mde_percent)
-    text +=
-        fmt::format(" The smallest effect that this plan could be expected to find: {:.2f} %.", *primary.mde_percent);
-  if (result.word == "INVALID") text += " The run is INVALID, so this number answers nothing.";
+    text += fmt::format("The smallest effect that this run could be expected to find: {:.2f} %.", *primary.mde_percent);
   return text;
 }
 

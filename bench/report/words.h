@@ -20,8 +20,11 @@ std::string seconds(const std::optional<double>& value);       // "12.3 ms"
 std::string seconds(const std::optional<Interval>& interval);
 std::string change(double effect_percent);  // "12.3 % faster", "12.3 % slower"
 
-// The verdict in words, from the row of the primary metric: effect, interval, smallest effect that could have been
-// seen.
-std::string sentence(const ResultView& result, const MetricRow& primary);
+// A share of a load, a prefill or a decode ("load.read_s"), not a headline ("load.total_s", "decode.tokens_per_s").
+bool is_part(const std::string& metric);
+
+// What the verdict's own sentence leaves open, from the row of the primary metric: the effect with its interval where
+// `reason` has none, the smallest effect that could have been seen.
+std::string sentence(const MetricRow& primary, const std::string& reason);
 
 }  // namespace crossover::report
