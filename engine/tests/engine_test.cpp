@@ -6,6 +6,7 @@
 #include <cmath>
 #include <map>
 
+#include "engine/checkpoint/safetensors.h"
 #include "engine/checkpoint/synth.h"
 #include "engine/generate.h"
 #include "engine/tests/checkpoint_files.h"
@@ -176,6 +177,33 @@ TEST(Engine, SchedulesReadersThreadsAndRanksGiveTheSameLogits) {
         options.knobs.set("CROSSOVER_READ", threads % 2 ? "mmap" : "pread", "test");
         EXPECT_EQ(copy(Engine(options).feed(kPrompt)), expected) << preset << ' ' << schedule << ' ' << threads;
       }
+    }
+  }
+}
+
+TEST(Engine, NotFiniteWeightsAreNamed) {
+  const test::TempFolder folder;
+  SynthOptions synth;
+  synth.preset = "tiny-dense";
+  const std::map<std::string, std::string> damaged{{"model.language_model.layers.1.mlp.up_proj.weight", "blk.1.ffn_up.weight"},
+                                                   {"model.language_model.norm.weight", "output_norm.weight"}};
+  for (const auto& [stored, name] : damaged) {
+    const fs::path dir = folder / name;
+    write_synth(synth, dir);
+    const fs::path file = dir / "model.safetensors";
+    for (const StoredTensor& tensor : read_safetensors_header(file)) {
+      if (tensor.name != stored) continue;
+      std::fstream stream(file, std::ios::binary | std::ios::in | std::ios::out);
+      stream.seekp(static_cast<std::streamoff>(tensor.offset) + 2 * 5);  // bf16: column 5 of row 0
+      stream.write("\xc0\x7f", 2);                                       // a quiet NaN
+    }
+    for (const std::optional<DType> weights : {std::optional<DType>(), std::optional(DType::kF32), std::optional(DType::kQ6_K)}) {
+      EngineOptions options;
+      options.model = dir;
+      options.weights = weights;
+      const std::string message = message_of([&] { Engine engine(options); });
+      EXPECT_NE(message.find(name), std::string::npos) << message;
+      EXPECT_NE(message.find("nan at row 0, column 5"), std::string::npos) << message;
     }
   }
 }
