@@ -204,7 +204,7 @@ TEST(TokenizerJson, RefusesWhatIsWrongAndSaysWhere) {
       {"/model/merges", "a b", "model.merges must be an array"},
       {"/model/merges/0", {"a", "b", "c"}, "model.merges[0] must be two tokens"},
       {"/model/merges/0", "ab", "must be two tokens"},
-      {"/model/merges/0", {"a", 1}, "must be a string"},
+      {"/model/merges/0", {"a", 1}, "must be two tokens"},
       {"/model/merges/3", {"zq", "a"}, "is not in model.vocab"},
       {"/model/merges/1", good["model"]["merges"][0], "repeats an earlier merge"},
       {"/model/dropout", 0.1, "model.dropout"},

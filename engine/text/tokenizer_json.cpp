@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <nlohmann/json.hpp>
-#include <set>
 #include <stdexcept>
+#include <unordered_set>
 
 namespace crossover {
 namespace {
@@ -22,7 +22,7 @@ std::string shown(const json& value) {
 
 // Parses with a bound on depth, and refuses keys that are there twice, of which the library would keep the last.
 json parse(std::string_view text) {
-  std::vector<std::set<std::string>> keys(1);
+  std::vector<std::unordered_set<std::string>> keys(1);
   const auto check = [&keys](int depth, json::parse_event_t event, json& value) {
     if (depth > kDeepest) refuse(fmt::format("nested deeper than {} levels", kDeepest));
     if (event == json::parse_event_t::object_start) keys.emplace_back();
@@ -58,10 +58,12 @@ bool flag(const json& object, const std::string& where, const char* key, bool mi
   return object[key].get<bool>();
 }
 
-std::int32_t id_of(const json& value, const std::string& where) {
-  if (!value.is_number_integer()) refuse(fmt::format("{} must be a whole number, found {}", where, shown(value)));
-  const bool fits = value.is_number_unsigned() ? value.get<std::uint64_t>() < kMostIds : false;
-  if (!fits) refuse(fmt::format("{} is {}, ids go from 0 to {}", where, shown(value), kMostIds - 1));
+// `where` is a function, because names of a quarter of a million tokens are only needed when one is wrong.
+template <class Where>
+std::int32_t id_of(const json& value, const Where& where) {
+  if (!value.is_number_integer()) refuse(fmt::format("{} must be a whole number, found {}", where(), shown(value)));
+  const bool fits = value.is_number_unsigned() && value.get<std::uint64_t>() < kMostIds;
+  if (!fits) refuse(fmt::format("{} is {}, ids go from 0 to {}", where(), shown(value), kMostIds - 1));
   return value.get<std::int32_t>();
 }
 
@@ -119,6 +121,16 @@ void check_post_processor(const json& root) {
       refuse(fmt::format("post_processor.single adds {}, which is not supported", shown(part)));
 }
 
+std::pair<std::string, std::string> read_merge(const json& merge, std::size_t rank) {
+  if (merge.is_array() && merge.size() == 2 && merge[0].is_string() && merge[1].is_string())
+    return {merge[0].get<std::string>(), merge[1].get<std::string>()};
+  const std::string text = merge.is_string() ? merge.get<std::string>() : "";
+  const std::size_t space = text.find(' ');
+  if (space == 0 || space == std::string::npos || space + 1 == text.size() || space != text.rfind(' '))
+    refuse(fmt::format("model.merges[{}] must be two tokens, [\"a\",\"b\"] or \"a b\", found {}", rank, shown(merge)));
+  return {text.substr(0, space), text.substr(space + 1)};
+}
+
 void read_model(const json& model, TokenizerData& data) {
   if (!model.is_object()) refuse(fmt::format("model must be an object, found {}", shown(model)));
   if (model.contains("type")) check_type(model, "model", "BPE");
@@ -129,24 +141,12 @@ void read_model(const json& model, TokenizerData& data) {
   if (!vocab.is_object()) refuse(fmt::format("model.vocab must be an object of token: id, found {}", shown(vocab)));
   data.vocab.reserve(vocab.size());
   for (const auto& [token, id] : vocab.items())
-    data.vocab.emplace_back(token, id_of(id, fmt::format("model.vocab[\"{:.60}\"]", token)));
+    data.vocab.emplace_back(token, id_of(id, [&token] { return fmt::format("model.vocab[\"{:.60}\"]", token); }));
 
   const json& merges = member(model, "model", "merges");
   if (!merges.is_array()) refuse(fmt::format("model.merges must be an array, found {}", shown(merges)));
   data.merges.reserve(merges.size());
-  for (const json& merge : merges) {
-    const std::string where = fmt::format("model.merges[{}]", data.merges.size());
-    if (merge.is_array() && merge.size() == 2) {
-      data.merges.emplace_back(string_of(merge[0], where), string_of(merge[1], where));
-      continue;
-    }
-    const std::string text = merge.is_string() ? merge.get<std::string>() : "";
-    const std::size_t space = text.find(' ');
-    if (space == 0 || space == std::string::npos || space + 1 == text.size() ||
-        text.find(' ', space + 1) != std::string::npos)
-      refuse(fmt::format("{} must be two tokens, [\"a\",\"b\"] or \"a b\", found {}", where, shown(merge)));
-    data.merges.emplace_back(text.substr(0, space), text.substr(space + 1));
-  }
+  for (const json& merge : merges) data.merges.push_back(read_merge(merge, data.merges.size()));
 }
 
 void read_added(const json& root, TokenizerData& data) {
@@ -155,7 +155,7 @@ void read_added(const json& root, TokenizerData& data) {
   if (!tokens.is_array()) refuse(fmt::format("added_tokens must be an array, found {}", shown(tokens)));
   for (const json& token : tokens) {
     const std::string where = fmt::format("added_tokens[{}]", data.added.size());
-    AddedToken added{id_of(member(token, where, "id"), where + ".id"),
+    AddedToken added{id_of(member(token, where, "id"), [&where] { return where + ".id"; }),
                      string_of(member(token, where, "content"), where + ".content"),
                      flag(token, where, "special", false), flag(token, where, "normalized", false)};
     if (added.text.empty()) refuse(where + ".content is empty");
