@@ -114,7 +114,7 @@ std::string sentence(const MetricRow& primary, const std::string& reason) {
                               change(primary.interval_percent->high))
                 : " (too few pairs for an interval). ";
   }
-  if (primary.mde_percent)
+  if (primary.mde_percent && reason.find("smallest") == std::string::npos)
     text += fmt::format("The smallest effect that this run could be expected to find: {:.2f} %.", *primary.mde_percent);
   return text;
 }

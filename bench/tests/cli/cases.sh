@@ -72,3 +72,29 @@ expect 2 '"crossover.scenario/1"' ab --a X=1 --b X=2 --pairs 2 --out "$scratch/a
 expect 4 'no NAME=VALUE' ab --a X --b Y=1 -- true
 expect 4 'no command to measure' ab --a X=1 --b X=2
 expect 4 'ended with exit code 3' ab --a X=1 --b X=2 --pairs 2 --quiet --out "$scratch/ab3" -- sh -c 'exit 3'
+
+# The engine's commands: what is not there or cannot be is said in one line.
+expect 4 'qwen3.5-0.8b' synth no-such-preset --out "$scratch/none"
+expect 4 'layers' synth tiny-dense --layers 3 --out "$scratch/none"
+expect 4 'missing' quantize "$scratch/missing" --out "$scratch/x.gguf"
+expect 4 'missing' generate "$scratch/missing" --tokens 1,2
+expect 0 'bytes' synth tiny-dense --out "$scratch/tiny"
+expect 0 '"tokens": *\[' generate "$scratch/tiny" --tokens 1,2,3 --max-tokens 2 --json
+expect 4 'crossover' generate "$scratch/tiny" --tokens 1,2,x
+expect 4 '999999999' generate "$scratch/tiny" --tokens 999999999
+expect 4 'q9_9' generate "$scratch/tiny" --tokens 1 --kv-k q9_9
+
+# A difference that is there is found, and reports are made of several results.
+cat > "$scratch/sleep.json" << 'SCENARIO'
+{
+  "schema": "crossover.scenario/1", "name": "sleep", "question": "Is a sleep of 40 ms longer than one of 1 ms?",
+  "workload": {"kind": "external", "command": ["sleep", "0.001"], "metrics": {"wall_s": {}}},
+  "arms": {"A": {}, "B": {"workload": {"command": ["sleep", "0.04"]}}},
+  "plan": {"pairs": 8, "primary": "wall_s"}
+}
+SCENARIO
+expect 1 'samples to take' run "$scratch/sleep.json" --out "$scratch/run"
+grep -q '^SLOWER  sleep' "$scratch/out" || complain "no verdict on stdout" run sleep
+grep -q '"word": "SLOWER"' "$scratch/run/result.json" || complain "no verdict in the result" run sleep
+expect 0 'SLOWER' run "$scratch/sleep.json" --out "$scratch/again" --quiet --report-only
+expect 0 'report.html' report "$scratch/run/result.json" "$scratch/again/result.json" --out "$scratch/report" --publish
