@@ -23,6 +23,7 @@ mapfile -t kernels < <(find_code kernels)
 mapfile -t engine < <(find_code engine)
 mapfile -t bench < <(find_code bench)
 all=("${kernels[@]}" "${engine[@]}" "${bench[@]}")
+[ ${#all[@]} -gt 0 ] || { echo "no sources were found"; exit 1; }
 mapfile -t headers < <(printf '%s\n' "${all[@]}" | grep -E '\.(h|cuh|cu)$' | grep -v '/tests/')
 
 offence "kernels may not include engine or bench" '^ *# *include *"(engine|bench)/' "${kernels[@]}"
