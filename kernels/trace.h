@@ -1,8 +1,6 @@
-// Named time ranges. Always recorded in process (one Trace per thread that records); a build with NVTX also pushes each range
-// there, so a profiler sees the same names. Names are string literals: "gdn.scan", "load.read".
+// Named time ranges, always recorded in process (one Trace per thread that records). Names are string literals: "gdn.scan".
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
