@@ -13,12 +13,34 @@ std::span<const KnobInfo> all_knobs() {
       {"CROSSOVER_GDN_DECODE", "choice", "recurrent", {"recurrent", "chunked"}, "Gated DeltaNet kernel for passes of one token"},
       {"CROSSOVER_GDN_PREFILL", "choice", "chunked", {"recurrent", "chunked"}, "Gated DeltaNet kernel for passes of several tokens"},
       {"CROSSOVER_ISA", "choice", "auto", {"auto", "portable", "avx2", "avx512"}, "highest instruction set the cpu backend may use"},
+      {"CROSSOVER_LM_HEAD",
+       "choice",
+       "sharded",
+       {"sharded", "rank0", "every-rank-quantized", "every-rank-plain"},
+       "who holds the output head: vocabulary rows dealt over the ranks, all on rank 0, or rank 0 and a whole copy on every other rank "
+       "(in the type of the weights, or as stored)"},
+      {"CROSSOVER_LOAD_BUFFER_MIB", "integer", "64", {"1", "65536"}, "checkpoint bytes of one rank that are read ahead of their conversion"},
+      {"CROSSOVER_LOAD_DELAY", "delay", "none", {}, "test hook: PHASE:MILLISECONDS sleeps once in every thread that enters this load phase"},
+      {"CROSSOVER_LOAD_ORDER", "choice", "together", {"together", "in-turn"}, "ranks load at the same time, or one after the other"},
+      {"CROSSOVER_PIN", "choice", "huge", {"plain", "huge", "mlock"}, "memory of the weights: ordinary pages, huge pages, or huge pages locked in memory"},
+      {"CROSSOVER_QUANT_CACHE",
+       "choice",
+       "off",
+       {"off", "folder", "beside"},
+       "keep what in-situ quantization makes as a GGUF file and load from it next time: in the cache folder, or beside the checkpoint"},
       {"CROSSOVER_QUANT_SCHEDULE",
        "choice",
        "pool",
-       {"serial", "pool"},
-       "in-situ quantization: one thread of the process at a time (ranks take turns), or all workers of every rank"},
-      {"CROSSOVER_READ", "choice", "mmap", {"mmap", "pread"}, "how checkpoint files are read"},
+       {"serial", "expert-spawn", "expert-per-thread", "chunk-queue", "pool"},
+       "in-situ quantization: one thread of the process at a time; threads started for every expert; threads started for every tensor that "
+       "take whole experts; the same taking chunks of rows; or the standing threads of every rank"},
+      {"CROSSOVER_READ",
+       "choice",
+       "mmap",
+       {"mmap", "pread", "direct", "uring"},
+       "how checkpoint files are read: mapped, through the page cache, past it (O_DIRECT), or past it by io_uring"},
+      {"CROSSOVER_READ_AHEAD", "bool", "1", {}, "reader threads fetch what will be converted next; 0: every worker reads for itself"},
+      {"CROSSOVER_READ_THREADS", "integer", "2", {"1", "64"}, "reader threads of a rank; requests in flight with uring are 8 for each"},
   };
   return kKnobs;
 }
@@ -74,6 +96,13 @@ std::string objection(const KnobInfo& knob, std::string_view value) {
     parse_long(knob.values[0], low), parse_long(knob.values[1], high);
     if (!parse_long(value, number) || number < low || number > high)
       return "'" + std::string(value) + "'; use a whole number from " + knob.values[0] + " to " + knob.values[1];
+  }
+  if (type == "delay" && value != "none") {
+    const auto colon = value.find(':');
+    long milliseconds = 0;
+    if (colon == 0 || colon == std::string_view::npos || !parse_long(value.substr(colon + 1), milliseconds) || milliseconds < 0 ||
+        milliseconds > 600'000)
+      return "'" + std::string(value) + "'; use none or PHASE:MILLISECONDS, like quantize:200";
   }
   return "";
 }

@@ -12,7 +12,7 @@ namespace crossover {
 
 struct KnobInfo {
   const char* name;           // "CROSSOVER_GDN_PREFILL"
-  const char* type;           // "choice", "bool" (0 or 1), "integer" or "path"
+  const char* type;           // "choice", "bool" (0 or 1), "integer", "path" or "delay" (PHASE:MILLISECONDS)
   const char* default_value;
   std::vector<std::string> values;  // of a choice; {"MIN", "MAX"} of an integer; empty otherwise
   const char* meaning;

@@ -10,7 +10,13 @@
 
 namespace crossover {
 
-enum class ReadMode : std::uint8_t { kMap, kRead };  // mmap, pread
+enum class ReadMode : std::uint8_t { kMap, kRead, kDirect, kUring };  // mmap, pread, O_DIRECT, O_DIRECT by io_uring
+
+// Contiguous bytes of one file.
+struct Extent {
+  std::int32_t file;  // index into Source::files
+  std::uint64_t offset, bytes;
+};
 
 // All files of a source, open for reading; safe to use from several threads.
 class SourceFiles {
