@@ -36,14 +36,17 @@ Journal::Journal(const std::filesystem::path& folder, const std::string& plan_ha
   open_and_lock();
   try {
     if (there) read(plan_hash);
-    else write_line(nlohmann::json{{"schema", kSchema}, {"plan_hash", plan_hash}, {"started_at", utc_now()}}.dump());
+    else fresh_ = true, write_line(nlohmann::json{{"schema", kSchema}, {"plan_hash", plan_hash}, {"started_at", utc_now()}}.dump());
   } catch (...) {
     close(descriptor_);
     throw;
   }
 }
 
-Journal::~Journal() { close(descriptor_); }
+Journal::~Journal() {
+  if (fresh_ && samples_.empty()) unlink(path_.c_str());  // nothing came of it, so it must not stand in the way of the next try
+  close(descriptor_);
+}
 
 void Journal::open_and_lock() {
   descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);

@@ -15,7 +15,7 @@ class Journal {
   // not asked for, it belongs to another plan, another process writes it, it is damaged before its last line, or the folder cannot
   // be written. A last line cut short by a kill is dropped.
   Journal(const std::filesystem::path& folder, const std::string& plan_hash, bool resume);
-  ~Journal();
+  ~Journal();  // takes a journal without samples away again
   Journal(const Journal&) = delete;
   Journal& operator=(const Journal&) = delete;
 
@@ -30,6 +30,7 @@ class Journal {
 
   std::filesystem::path path_;
   int descriptor_ = -1;
+  bool fresh_ = false;  // started here, not continued
   std::vector<Sample> samples_;
 };
 
