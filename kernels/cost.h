@@ -25,7 +25,7 @@ inline Cost l2_norm(const ConstRows& x) { return {2 * bytes(x), 3 * x.rows * x.d
 // The same with the gate read: silu is exp, add, division, product; one more product applies it.
 inline Cost gated_rms_norm(const ConstRows& x) { return {3 * bytes(x) + 4 * x.dim, 9 * x.rows * x.dim}; }
 
-// 2*T*N*K; the weight dominates the bytes until T is in the hundreds (kernels.md section 0.3).
+// 2*T*N*K; the weight dominates the bytes until T is in the hundreds.
 inline Cost matmul(const ConstRows& x, const Tensor& weight, const Rows& out) {
   return {bytes(x) + weight.bytes() + bytes(out), 2 * x.rows * weight.rows() * weight.cols()};
 }
@@ -35,7 +35,7 @@ inline Cost add_gated(const Rows& x) { return {3 * bytes(x) + 4 * x.rows, 2 * x.
 inline Cost swiglu(const Rows& out) { return {3 * bytes(out), 5 * out.rows * out.dim}; }
 inline Cost sigmoid_gate(const Rows& x) { return {3 * bytes(x), 4 * x.rows * x.dim}; }
 
-// 2*4 per channel and token (model-spec section 7.2) and 4 of silu; the state of three tokens is read and written.
+// Four taps of a product and a sum per channel and token, and 4 of silu; the state of three tokens is read and written.
 inline Cost conv1d_silu(const ConstRows& x, const Tensor& weight) {
   return {2 * bytes(x) + weight.bytes() + 2 * 3 * 4 * x.dim, 12 * x.rows * x.dim};
 }
@@ -48,12 +48,12 @@ inline std::int64_t gdn_bytes(const GdnScan& scan, const Rows& out) {
   return bytes(scan.q) + bytes(scan.k) + bytes(scan.v) + bytes(scan.g) + bytes(scan.beta) + bytes(out) + 2 * state;
 }
 
-// 7*dk*dv per token and value head (model-spec section 4.5).
+// 7*dk*dv per token and value head: the decay is one product per state value, k.S, the outer product and q.S two each.
 inline Cost gdn_recurrent(const GdnScan& scan, const Rows& out) {
   return {gdn_bytes(scan, out), out.rows * scan.value_heads * 7 * scan.head_dim * scan.head_dim};
 }
 
-// 6*dk*dv + 2C(3dk + 2dv) + C^2/3 with C = 64, dk = dv (model-spec section 4.4: 181,589 at 128).
+// 6*dk*dv + 2C(3dk + 2dv) + C^2/3 per token and value head, chunks of C = 64 tokens, dk = dv: 181,589 at 128.
 inline Cost gdn_chunked(const GdnScan& scan, const Rows& out) {
   const std::int64_t dim = scan.head_dim, chunk = 64;
   return {gdn_bytes(scan, out), out.rows * scan.value_heads * (6 * dim * dim + 2 * chunk * 5 * dim + chunk * chunk / 3)};
@@ -66,7 +66,7 @@ inline Cost rope(const Rows& x, std::int64_t rotary_dim) {
 
 inline Cost kv_write(const ConstRows& x, const Tensor& cache) { return {bytes(x) + x.rows * cache.row_stride(), 0}; }
 
-// q.k and p.v are 4*hd per query head and visible key (model-spec section 7.2), the softmax 5; query t sees past + t + 1 keys. K and
+// q.k and p.v are 4*hd per query head and visible key, the softmax 5; query t sees past + t + 1 keys. K and
 // V are read once: a kv head's rows serve all query heads of its group.
 inline Cost attention(const Attention& a, const Rows& out) {
   const std::int64_t tokens = out.rows / a.heads, visible = tokens * a.past + tokens * (tokens + 1) / 2;

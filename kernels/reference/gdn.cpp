@@ -1,4 +1,4 @@
-// The gated delta rule token by token (model-spec section 3.5, steps 5, 6 and 9).
+// The gated delta rule token by token.
 #include <vector>
 
 #include "kernels/reference/loops.h"

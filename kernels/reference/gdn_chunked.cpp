@@ -1,4 +1,4 @@
-// The gated delta rule by chunks of 64 tokens (model-spec section 4.1): one triangular system per chunk and head instead of one
+// The gated delta rule by chunks of 64 tokens: one triangular system per chunk and head instead of one
 // state update per token, so it checks the recurrence with other arithmetic.
 #include <algorithm>
 #include <vector>
