@@ -12,10 +12,12 @@
 
 namespace crossover::cpu {
 
-// Bytes equal to kernels/formats for every finite input. Indexed by DType.
+// Bytes equal to kernels/formats for every finite input; arrays are indexed by DType.
 struct FormatsMicro {
   void (*quantize[kDTypeCount])(const float* from, std::byte* to, std::int64_t values);
   void (*dequantize[kDTypeCount])(const std::byte* from, float* to, std::int64_t values);
+  // As convert_values (kernels/formats/formats.h), through strips of f32 that stay in the first-level cache.
+  std::int64_t (*convert)(DType from, const std::byte* stored, DType to, std::byte* out, std::int64_t values);
 };
 
 inline constexpr std::int64_t kMatvecTokens = 4;  // activation rows that one pass over the weights serves

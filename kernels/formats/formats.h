@@ -24,4 +24,13 @@ std::uint16_t f32_to_bf16(float value);  // round to nearest even; NaN stays NaN
 // Index of the first NaN or infinity, -1 when all are finite.
 std::int64_t first_not_finite(const float* values, std::int64_t count);
 
+// Index of the first value of the first block whose scale or minimum is NaN or infinite, -1 when none is. Block formats only;
+// their codes are finite by construction, so all values of such a block are NaN or infinite and those of the others are not.
+std::int64_t first_bad_scale(DType type, const std::byte* blocks, std::int64_t values);
+
+// Rows of any type to any other, equal to dequantize, check, quantize; whole blocks of both types, no alignment asked of either
+// side. Equal types copy, or with out == stored only check; otherwise the two may not overlap. Returns the index of the first
+// value that is NaN or infinite (`out` is then unspecified from up to 2047 values before it on), or -1. Scalar reference.
+std::int64_t convert_values(DType from, const std::byte* stored, DType to, std::byte* out, std::int64_t values);
+
 }  // namespace crossover

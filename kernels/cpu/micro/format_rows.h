@@ -1,14 +1,18 @@
-// The row conversions of this instruction set, one per type: the entries of FormatsMicro that have a vectorised form.
+// The row conversions of this instruction set: the entries of FormatsMicro, those of one type where they have a vectorised form.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+
+#include "kernels/tensor.h"
 
 #ifndef CROSSOVER_ISA
 #define CROSSOVER_ISA portable
 #endif
 
 namespace crossover::cpu::CROSSOVER_ISA {
+
+std::int64_t convert(DType from, const std::byte* stored, DType to, std::byte* out, std::int64_t values);
 
 void quantize_f16(const float* from, std::byte* to, std::int64_t values);
 void quantize_bf16(const float* from, std::byte* to, std::int64_t values);

@@ -37,6 +37,7 @@ const FormatsMicro formats = {
      quantize_q5_0, quantize_q5_1},
     {dequantize_f32, dequantize_f16, dequantize_bf16, dequantize_q8_0, dequantize_q6_k, dequantize_q4_0,
      dequantize_q4_1, dequantize_q5_0, dequantize_q5_1},
+    convert,
 };
 #else
 const FormatsMicro formats = {
@@ -46,6 +47,7 @@ const FormatsMicro formats = {
     {dequantize_f32, plain_dequantize<DType::kF16>, plain_dequantize<DType::kBF16>, plain_dequantize<DType::kQ8_0>,
      plain_dequantize<DType::kQ6_K>, plain_dequantize<DType::kQ4_0>, plain_dequantize<DType::kQ4_1>,
      plain_dequantize<DType::kQ5_0>, plain_dequantize<DType::kQ5_1>},
+    convert,
 };
 #endif
 
