@@ -49,7 +49,7 @@ void SourceFiles::File::open(const std::filesystem::path& from, std::uint64_t ex
     throw std::runtime_error(
         fmt::format("{} had {} bytes when its header was read, now it has {}; do not write to it while it is loaded",
                     path, expected, bytes));
-  if (mode == ReadMode::kRead || bytes == 0) return;
+  if (mode != ReadMode::kMap || bytes == 0) return;
   void* at = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
   if (at == MAP_FAILED)
     throw std::runtime_error(fmt::format("cannot map {}: {}", path, std::generic_category().message(errno)));
@@ -63,15 +63,14 @@ SourceFiles::SourceFiles(const Source& source, ReadMode mode)
 
 SourceFiles::~SourceFiles() = default;
 
-namespace {
+const std::string& SourceFiles::path(std::int32_t file) const { return files_[static_cast<std::size_t>(file)].path; }
+int SourceFiles::descriptor(std::int32_t file) const { return files_[static_cast<std::size_t>(file)].descriptor; }
+std::uint64_t SourceFiles::bytes(std::int32_t file) const { return files_[static_cast<std::size_t>(file)].bytes; }
 
-[[noreturn]] void fail_read(const SourceTensor& tensor, const std::string& path, std::uint64_t offset,
-                            const std::string& why) {
+void SourceFiles::fail(std::int32_t file, std::uint64_t offset, const std::string& why, const SourceTensor& tensor) const {
   throw std::runtime_error(
-      fmt::format("cannot read tensor {} ({}) at byte {} of {}: {}", tensor.name, tensor.stored_as, offset, path, why));
+      fmt::format("cannot read tensor {} ({}) at byte {} of {}: {}", tensor.name, tensor.stored_as, offset, path(file), why));
 }
-
-}  // namespace
 
 const std::byte* SourceFiles::view(std::int32_t file, std::uint64_t offset, std::uint64_t bytes,
                                    const SourceTensor& tensor) const {
@@ -79,7 +78,7 @@ const std::byte* SourceFiles::view(std::int32_t file, std::uint64_t offset, std:
   if (!from.mapped) return nullptr;
   const std::uint64_t now = from.size_now();
   if (offset > now || bytes > now - offset)
-    fail_read(tensor, from.path, offset, fmt::format("the file shrank to {} bytes", now));
+    fail(file, offset, fmt::format("the file shrank to {} bytes", now), tensor);
   return from.mapped + offset;
 }
 
@@ -94,8 +93,8 @@ void SourceFiles::read(std::int32_t file, std::uint64_t offset, std::byte* to, s
     const ssize_t got = pread(from.descriptor, to + done, std::min<std::uint64_t>(bytes - done, 1u << 30),
                               static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
-    if (got < 0) fail_read(tensor, from.path, offset + done, std::generic_category().message(errno));
-    if (got == 0) fail_read(tensor, from.path, offset + done, "the file ends there");
+    if (got < 0) fail(file, offset + done, std::generic_category().message(errno), tensor);
+    if (got == 0) fail(file, offset + done, "the file ends there", tensor);
     done += static_cast<std::uint64_t>(got);
   }
 }

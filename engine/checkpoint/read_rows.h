@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 
 #include "engine/checkpoint/source.h"
 
@@ -34,8 +35,15 @@ class SourceFiles {
   void read(std::int32_t file, std::uint64_t offset, std::byte* to, std::uint64_t bytes,
             const SourceTensor& tensor) const;
 
-  // The mapping in kMap mode, nullptr in kRead mode. Throws like read when the range is no longer in the file.
+  // The mapping in kMap mode, else nullptr. Throws like read when the range is no longer in the file.
   const std::byte* view(std::int32_t file, std::uint64_t offset, std::uint64_t bytes, const SourceTensor& tensor) const;
+
+  std::size_t count() const { return count_; }
+  const std::string& path(std::int32_t file) const;
+  int descriptor(std::int32_t file) const;
+  std::uint64_t bytes(std::int32_t file) const;  // when it was opened
+  // What read and view throw: names tensor, byte and file.
+  [[noreturn]] void fail(std::int32_t file, std::uint64_t offset, const std::string& why, const SourceTensor& tensor) const;
 
  private:
   struct File;
