@@ -168,8 +168,11 @@ OutputAnalysis check_outputs(const Expectations& expect, const CellSamples& cell
 }
 
 std::string wrong_path(const Expectations& expect, const CellSamples& cell) {
-  for (const auto& [name, wanted] : expect.path)
+  for (const auto& [key, wanted] : expect.path) {
+    const bool of_one_arm = key.starts_with("A.") || key.starts_with("B.");
+    const std::string name = of_one_arm ? key.substr(2) : key;
     for (const Sample* sample : cell.good) {
+      if (of_one_arm && sample->arm != key[0]) continue;
       const auto ran = sample->path.find(name);
       if (ran == sample->path.end())
         return fmt::format("path '{}' should be {} and arm {} reports no such path; paths reported: {}", name, wanted, sample->arm,
@@ -177,6 +180,7 @@ std::string wrong_path(const Expectations& expect, const CellSamples& cell) {
       if (ran->second != wanted)
         return fmt::format("path '{}' should be {} and arm {} took {}; see why it fell back", name, wanted, sample->arm, ran->second);
     }
+  }
   return "";
 }
 
@@ -195,8 +199,9 @@ std::string not_different(const Expectations& expect, const CellSamples& cell) {
 std::string unlike_conditions(const CellSamples& cell) {
   for (const SamplePair& pair : cell.pairs)
     if (pair.a->page_cache && pair.b->page_cache && pair.a->page_cache->state != pair.b->page_cache->state)
-      return fmt::format("in pair {} the page cache was {} for A and {} for B; set page_cache to cold or warm", pair.a->pair,
-                         pair.a->page_cache->state, pair.b->page_cache->state);
+      return fmt::format("in pair {} the page cache was {} for A and {} for B, so they are not compared; give both arms the same page_cache, "
+                         "cold or warm",
+                         pair.a->pair, pair.a->page_cache->state, pair.b->page_cache->state);
   for (const Sample* sample : cell.good) {
     for (const std::string& flag : sample->flags) {
       if (flag.starts_with("throttled"))

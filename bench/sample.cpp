@@ -130,6 +130,7 @@ void read_measurements(const json& from, Sample& sample) {
   with(from, "path", [&](const json& v) {
     for (const auto& [name, value] : object(v, "path").items()) sample.path[name] = text(value, "path." + name);
   });
+  with(from, "quantized_file", [&](const json& v) { sample.quantized_file = text(v, "quantized_file"); });
   with(from, "knobs", [&](const json& v) {
     for (const auto& [name, value] : object(v, "knobs").items()) {
       const json& entry = object(value, "knobs." + name);
@@ -170,6 +171,7 @@ void put_outcome(const Sample& sample, json& out) {
   if (!sample.series.empty()) out["series"] = sample.series;
   if (!sample.counters.empty()) out["counters"] = sample.counters;
   if (!sample.path.empty()) out["path"] = sample.path;
+  if (!sample.quantized_file.empty()) out["quantized_file"] = sample.quantized_file;
   if (!sample.output_hash.empty()) out["output_hash"] = sample.output_hash;
   if (!sample.output_tokens.empty()) out["output_tokens"] = sample.output_tokens;
 }

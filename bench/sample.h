@@ -53,6 +53,7 @@ struct Sample {
   std::map<std::string, double> counters;  // launches, bytes, reused_tokens, ...
   std::map<std::string, std::string> path; // which way the engine went: "gdn" -> "chunked"
   std::map<std::string, KnobValue> knobs;  // as the process resolved them
+  std::string quantized_file;              // that CROSSOVER_QUANT_CACHE kept or loaded from; empty without one
   std::optional<PageCacheState> page_cache;
   std::string clocks;                      // a JSON object, empty when not read
 

@@ -191,18 +191,29 @@ struct CellDocument {
   json document;
 };
 
+// The places that a sweep changes: `*` as the arm stands for both.
+std::vector<std::string> swept_places(const std::string& where) {
+  constexpr std::string_view kBoth = "/arms/*/";
+  if (!where.starts_with(kBoth)) return {where};
+  const std::string rest = where.substr(kBoth.size());
+  return {"/arms/A/" + rest, "/arms/B/" + rest};
+}
+
 std::vector<CellDocument> expand(const json& document, const std::string& source) {
   std::vector<CellDocument> cells{{"", document}};
   const json sweep = document.value("sweep", json::object());
   for (const auto& [where, values] : sweep.items()) {
-    if (!where.starts_with("/workload/") && !where.starts_with("/arms/A/") && !where.starts_with("/arms/B/"))
-      throw std::invalid_argument(
-          fmt::format("{}: sweep over '{}' is not possible; a sweep changes /workload/... or /arms/B/...", source, where));
+    const std::vector<std::string> places = swept_places(where);
+    for (const std::string& place : places)
+      if (!place.starts_with("/workload/") && !place.starts_with("/arms/A/") && !place.starts_with("/arms/B/"))
+        throw std::invalid_argument(
+            fmt::format("{}: sweep over '{}' is not possible; a sweep changes /workload/..., /arms/B/... or both arms as /arms/*/...",
+                        source, where));
     std::vector<CellDocument> more;
     for (const CellDocument& cell : cells)
       for (const json& value : values) {
         CellDocument next = cell;
-        put(next.document, where, value, source + ": sweep");
+        for (const std::string& place : places) put(next.document, place, value, source + ": sweep");
         const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
         next.name += (next.name.empty() ? "" : " ") + where.substr(where.rfind('/') + 1) + "=" + text;
         more.push_back(std::move(next));

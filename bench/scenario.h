@@ -28,7 +28,7 @@ struct Expectations {
   double logit_nmse = 0;               // with kTolerance
   std::vector<std::string> controls;   // metrics that must not move
   std::vector<std::string> differs;    // "path.gdn", "counters.launches": must be unlike in the arms
-  std::map<std::string, std::string> path;  // what must have run in every sample
+  std::map<std::string, std::string> path;  // what must have run in every sample, "B.cache" in those of that arm
 };
 
 struct Scenario {

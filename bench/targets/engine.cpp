@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
 #include "bench/cache_folder.h"
 #include "bench/sha256.h"
@@ -62,27 +64,47 @@ DType gguf_type(const json& workload) {
   return *type;
 }
 
+bool keeps_quantized(const SampleRequest& request, const json& workload) {
+  const auto knob = request.knobs.find("CROSSOVER_QUANT_CACHE");
+  return workload.at("kind") != "quantize" && knob != request.knobs.end() && knob->second != "off";
+}
+
 }  // namespace
 
 void EngineTarget::prepare(const SampleRequest& request) {
   const json workload = json::parse(request.workload);
   if (workload.at("model").contains("path")) {
     open_checkpoint(workload.at("model").at("path").get<std::string>());  // a wrong one is refused before the first sample
-    return;
+  } else {
+    make_cache_folder(cache_);
+    const fs::path checkpoint = checkpoint_path(workload, cache_);
+    if (!fs::exists(checkpoint)) write_synth(synth_options(workload.at("model")), checkpoint);
+    if (const fs::path model = model_path(workload, cache_); !fs::exists(model)) {
+      QuantizeOptions options;
+      options.type = gguf_type(workload);
+      options.threads = usable_cores();
+      quantize_checkpoint(checkpoint, model, options);
+    }
   }
-  make_cache_folder(cache_);
-  const fs::path checkpoint = checkpoint_path(workload, cache_);
-  if (!fs::exists(checkpoint)) write_synth(synth_options(workload.at("model")), checkpoint);
-  const fs::path model = model_path(workload, cache_);
-  if (fs::exists(model)) return;
-  QuantizeOptions options;
-  options.type = gguf_type(workload);
-  options.threads = usable_cores();
-  quantize_checkpoint(checkpoint, model, options);
+  if (keeps_quantized(request, workload)) fill_quantized_cache(request);
+}
+
+void EngineTarget::fill_quantized_cache(const SampleRequest& request) {
+  const Sample first = take(request);
+  if (!first.ok()) throw std::runtime_error(fmt::format("the load that fills the quantized cache failed: {} {}", first.failure, first.stderr_tail));
+  if (first.quantized_file.empty()) {
+    const auto path = first.path.find("cache");
+    throw std::runtime_error(fmt::format("arm {} is to load with CROSSOVER_QUANT_CACHE={}, but no file was kept ({})", request.arm,
+                                         request.knobs.at("CROSSOVER_QUANT_CACHE"), path == first.path.end() ? "no reason given" : path->second));
+  }
+  quantized_[{request.cell, request.arm}] = first.quantized_file;
 }
 
 std::vector<fs::path> EngineTarget::files(const SampleRequest& request) {
-  return open_checkpoint(model_path(json::parse(request.workload), cache_)).files;
+  std::vector<fs::path> files = open_checkpoint(model_path(json::parse(request.workload), cache_)).files;
+  // A load from the kept file still reads the checkpoint's headers, to see that it is the same.
+  if (const auto kept = quantized_.find({request.cell, request.arm}); kept != quantized_.end()) files.push_back(kept->second);
+  return files;
 }
 
 Sample EngineTarget::take(const SampleRequest& request) {
@@ -92,7 +114,11 @@ Sample EngineTarget::take(const SampleRequest& request) {
   job["out"] = (cache_ / fmt::format("quantize-{}.gguf", request.nonce)).string();
   job["token_seed"] = request.prompt_seed;
   job["knobs"] = request.knobs;
-  return take_child_sample(request, job.dump());
+  job["knobs"].emplace("CROSSOVER_CACHE_DIR", cache_.string());
+  Sample sample = take_child_sample(request, job.dump());
+  const std::size_t cores = request.cpus.empty() ? static_cast<std::size_t>(usable_cores()) : request.cpus.size();
+  if (std::max(job["threads"].get<std::size_t>(), job["ranks"].get<std::size_t>()) > cores) sample.flags.push_back("oversubscribed");
+  return sample;
 }
 
 }  // namespace crossover

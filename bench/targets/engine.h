@@ -2,7 +2,9 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/targets/target.h"
@@ -11,15 +13,21 @@ namespace crossover {
 
 class EngineTarget : public Target {
  public:
-  // Synthetic checkpoints and the GGUF files made of them are kept below `cache` (bench/cache_folder.h).
+  // Synthetic checkpoints, the GGUF files made of them and what CROSSOVER_QUANT_CACHE=folder keeps lie below `cache`
+  // (bench/cache_folder.h).
   explicit EngineTarget(std::filesystem::path cache) : cache_(std::move(cache)) {}
 
+  // Where the arm loads with CROSSOVER_QUANT_CACHE, one load is run too, so that the samples find the file that it keeps.
+  // std::runtime_error when it did not keep one.
   void prepare(const SampleRequest& request) override;
   std::vector<std::filesystem::path> files(const SampleRequest& request) override;
   Sample take(const SampleRequest& request) override;
 
  private:
+  void fill_quantized_cache(const SampleRequest& request);
+
   std::filesystem::path cache_;
+  std::map<std::pair<int, char>, std::filesystem::path> quantized_;  // by cell and arm: the file that a load of it kept
 };
 
 }  // namespace crossover

@@ -107,6 +107,17 @@ TEST(Path, ThatFellBackIsInvalid) {
                  "fell back");
 }
 
+TEST(Path, CanBeExpectedOfOneArm) {
+  json scenario = scenario_json();
+  scenario["expect"]["path"] = {{"B.cache", "hit"}};
+  const auto cached = [](const char* in_b) {
+    return altered([=](const SampleRequest& request, Sample& sample) { sample.path["cache"] = request.arm == 'A' ? "off" : in_b; });
+  };
+  EXPECT_EQ(judge_simulated(scenario, cached("hit")).word, Word::kEquivalent);
+  expect_invalid(judge_simulated(scenario, cached("rebuilt")), "path 'cache' should be hit and arm B took rebuilt");
+  expect_invalid(judge_simulated(scenario, altered(nullptr)), "arm B reports no such path");
+}
+
 TEST(Controls, ThatMovedMakeARunInvalid) {
   json scenario = scenario_json();
   scenario["expect"]["controls"] = {"control_s"};

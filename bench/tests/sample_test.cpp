@@ -23,6 +23,7 @@ TEST(SampleRecord, SurvivesTheJournal) {
   sample.page_cache = PageCacheState{"cold", 1, 1000};
   sample.clocks = R"({"mhz":[1.0]})";
   sample.output_hash = "abc", sample.output_tokens = {1, 2}, sample.top_logits = {{{1, 5}, {0.5, 0.25}}};
+  sample.quantized_file = "kept-q6_k.gguf";
   sample.flags = {"first"};
   const nlohmann::json json = sample_to_json(sample);
   EXPECT_EQ(sample_to_json(sample_from_json(nlohmann::json::parse(json.dump()))), json);

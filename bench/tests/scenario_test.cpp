@@ -57,6 +57,16 @@ TEST(Scenario, FillsDefaults) {
   EXPECT_EQ(json::parse(scenario.json)["plan"]["looks"], json::array({8}));
 }
 
+TEST(Scenario, SweepsBothArmsAtOnce) {
+  json scenario = engine_scenario();
+  scenario["sweep"] = {{"/arms/*/knobs/CROSSOVER_ISA", {"avx2", "portable"}}};
+  const Scenario parsed = scenario_from(scenario);
+  ASSERT_EQ(parsed.cells.size(), 2U);
+  EXPECT_EQ(parsed.cells[1].name, "CROSSOVER_ISA=portable");
+  EXPECT_EQ(parsed.cells[1].a.knobs, (std::map<std::string, std::string>{{"CROSSOVER_GDN_PREFILL", "recurrent"}, {"CROSSOVER_ISA", "portable"}}));
+  EXPECT_EQ(parsed.cells[1].b.knobs, (std::map<std::string, std::string>{{"CROSSOVER_ISA", "portable"}}));
+}
+
 TEST(Scenario, IgnoresOutputsOfAnExternalProgramThatNamesNone) {
   json scenario = scenario_json();
   scenario.erase("expect");
@@ -146,6 +156,8 @@ TEST(Scenario, ExpandsSweepsToCells) {
   EXPECT_EQ(cells.pairs, 8);
   EXPECT_FALSE(cells.exploratory);
   expect_refusal(with(engine_scenario(), "/sweep", {{"/plan/pairs", {2, 4}}}), "a sweep changes /workload");
+  expect_refusal(with(engine_scenario(), "/sweep", {{"/arms/C/knobs/CROSSOVER_ISA", {"avx2"}}}), "a sweep changes /workload");
+  expect_refusal(with(engine_scenario(), "/sweep", {{"/arms/*/knobs/CROSSOVER_ISA", {"avx1"}}}), "CROSSOVER_ISA");
   expect_refusal(with(engine_scenario(), "/sweep", {{"/workload/prompt_tokens", {1, "x"}}}), "integer");
   expect_refusal(with(engine_scenario(), "/sweep", {{"/workload/prompt_tokens", json::array()}}), "/sweep");
   json large = engine_scenario();
