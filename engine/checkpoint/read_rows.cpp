@@ -65,6 +65,7 @@ SourceFiles::~SourceFiles() = default;
 
 const std::string& SourceFiles::path(std::int32_t file) const { return files_[static_cast<std::size_t>(file)].path; }
 int SourceFiles::descriptor(std::int32_t file) const { return files_[static_cast<std::size_t>(file)].descriptor; }
+const std::byte* SourceFiles::mapped(std::int32_t file) const { return files_[static_cast<std::size_t>(file)].mapped; }
 std::uint64_t SourceFiles::bytes(std::int32_t file) const { return files_[static_cast<std::size_t>(file)].bytes; }
 
 void SourceFiles::fail(std::int32_t file, std::uint64_t offset, const std::string& why, const SourceTensor& tensor) const {

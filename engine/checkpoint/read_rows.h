@@ -41,6 +41,7 @@ class SourceFiles {
   std::size_t count() const { return count_; }
   const std::string& path(std::int32_t file) const;
   int descriptor(std::int32_t file) const;
+  const std::byte* mapped(std::int32_t file) const;  // nullptr but in kMap mode
   std::uint64_t bytes(std::int32_t file) const;  // when it was opened
   // What read and view throw: names tensor, byte and file.
   [[noreturn]] void fail(std::int32_t file, std::uint64_t offset, const std::string& why, const SourceTensor& tensor) const;

@@ -1,0 +1,512 @@
+// Every way of fetching brings the bytes of the files, within its buffer, or says by name why it cannot.
+#include "engine/load/fetch.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <array>
+#include <chrono>
+#include <future>
+#include <limits>
+#include <mutex>
+#include <thread>
+
+#include "engine/load/fetch_plan.h"
+#include "engine/load/staging.h"
+#include "engine/tests/checkpoint_files.h"
+
+namespace crossover::test {
+namespace {
+
+using Bytes = std::vector<std::byte>;
+
+constexpr std::int64_t kKiB = 1024, kMiB = 1024 * kKiB;
+
+// Files of random bytes, as a source.
+struct RandomFiles {
+  explicit RandomFiles(const std::vector<std::size_t>& sizes, std::uint64_t seed = 1) {
+    std::mt19937_64 random(seed);
+    for (const std::size_t size : sizes) {
+      Bytes& content = contents.emplace_back(size);
+      for (std::byte& byte : content) byte = static_cast<std::byte>(random());
+      source.files.push_back(folder / ("file" + std::to_string(contents.size())));
+      source.file_bytes.push_back(size);
+      write_bytes(source.files.back(), std::string(reinterpret_cast<const char*>(content.data()), size));
+    }
+    tensor.name = "blk.7.ffn_up.weight";
+    tensor.stored_as = "model.layers.7.up";
+  }
+
+  Bytes bytes(const Extent& extent) const {
+    const auto begin = contents[static_cast<std::size_t>(extent.file)].begin() + static_cast<std::ptrdiff_t>(extent.offset);
+    return {begin, begin + static_cast<std::ptrdiff_t>(extent.bytes)};
+  }
+  // Items of `bytes` bytes that cover file 0.
+  std::vector<FetchItem> in_pieces(std::uint64_t bytes) const {
+    std::vector<FetchItem> items;
+    for (std::uint64_t at = 0; at < source.file_bytes[0]; at += bytes)
+      items.push_back({&tensor, {{0, at, std::min(bytes, source.file_bytes[0] - at)}}});
+    return items;
+  }
+
+  TempFolder folder;
+  Source source;
+  SourceTensor tensor{};
+  std::vector<Bytes> contents;
+};
+
+std::vector<FetchItem> random_items(const RandomFiles& files, std::size_t count, std::uint64_t most_bytes, std::mt19937_64& random) {
+  std::vector<FetchItem> items;
+  for (std::size_t i = 0; i < count; ++i) {
+    FetchItem& item = items.emplace_back(FetchItem{&files.tensor, {}});
+    const auto file = static_cast<std::int32_t>(random() % files.contents.size());
+    const std::uint64_t size = files.contents[static_cast<std::size_t>(file)].size();
+    std::uint64_t at = random() % (size + 1);
+    switch (random() % 4) {
+      case 0:  // one stretch
+        item.extents.push_back({file, at, std::min(size - at, random() % most_bytes)});
+        break;
+      case 1:  // rows with a stride, as a column shard has them
+        for (std::uint64_t rows = random() % 50, bytes = 1 + random() % 3000, stride = bytes + random() % 20000; rows-- > 0; at += stride)
+          if (at <= size) item.extents.push_back({file, at, std::min(size - at, bytes)});
+        break;
+      case 2:  // anywhere, in no order, perhaps overlapping or empty
+        for (std::uint64_t pieces = random() % 8; pieces-- > 0; at = random() % (size + 1))
+          item.extents.push_back({file, at, std::min(size - at, random() % 2 ? random() % 70000 : 0)});
+        break;
+      default:  // the last byte
+        if (size > 0) item.extents.push_back({file, size - 1, 1});
+    }
+  }
+  return items;
+}
+
+std::int64_t largest_need(const std::vector<FetchItem>& items) {
+  std::uint64_t largest = 0;
+  for (const FetchItem& item : items) largest = std::max(largest, plan_reads(item.extents, {4096, 64 * kKiB, kMiB}).staging_bytes);
+  return static_cast<std::int64_t>(largest);
+}
+
+std::string name_of(ReadMode mode) {
+  constexpr std::array kNames{"map", "read", "direct", "uring"};
+  return kNames[static_cast<std::size_t>(mode)];
+}
+
+// Null, with the reason in `refusal`, where the machine does not have the mode.
+std::unique_ptr<Fetcher> make_fetcher(const SourceFiles& files, std::vector<FetchItem> items, const FetchOptions& options,
+                                      std::string& refusal) {
+  try {
+    return std::make_unique<Fetcher>(files, std::move(items), options);
+  } catch (const std::runtime_error& error) {
+    refusal = error.what();
+    const bool past_the_cache = options.mode == ReadMode::kDirect || options.mode == ReadMode::kUring;
+    if (!past_the_cache || refusal.find("pread") == std::string::npos) throw;
+    return nullptr;
+  }
+}
+
+#define FETCHER_OR_SKIP(name, ...)                          \
+  std::string refusal_of_##name;                            \
+  const auto name = make_fetcher(__VA_ARGS__, refusal_of_##name); \
+  if (!name) GTEST_SKIP() << refusal_of_##name
+
+// Workers that claim items in ascending order, compare them with the files and let go of them. Returns the first error.
+std::string consume(Fetcher& fetcher, const RandomFiles& files, const std::vector<FetchItem>& items, std::size_t workers,
+                    std::vector<Trace>* traces = nullptr) {
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  std::string failure;
+  std::vector<Trace> own(workers);
+  const auto work = [&](std::size_t worker) {
+    for (std::size_t i; (i = next.fetch_add(1)) < items.size();) try {
+        const std::span<const std::byte* const> at = fetcher.acquire(i, &own[worker]);
+        const std::vector<Extent>& extents = items[i].extents;
+        std::string wrong = at.size() == extents.size() ? "" : "another number of extents";
+        for (std::size_t e = 0; wrong.empty() && e < extents.size(); ++e)
+          if (Bytes(at[e], at[e] + extents[e].bytes) != files.bytes(extents[e]))
+            wrong = "item " + std::to_string(i) + " extent " + std::to_string(e) + " has other bytes";
+        fetcher.release(i);
+        if (!wrong.empty()) throw std::logic_error(wrong);
+      } catch (const std::exception& error) {
+        const std::scoped_lock lock(mutex);
+        if (failure.empty()) failure = error.what();
+        fetcher.cancel("another worker failed");
+        return;
+      }
+  };
+  std::vector<std::thread> threads;
+  for (std::size_t w = 1; w < workers; ++w) threads.emplace_back(work, w);
+  work(0);
+  for (std::thread& thread : threads) thread.join();
+  if (traces) *traces = own;
+  return failure;
+}
+
+bool has_span(const Trace& trace, const std::string& name) {
+  return std::any_of(trace.spans().begin(), trace.spans().end(), [&](const Span& span) { return span.name == name; });
+}
+
+using Param = std::tuple<ReadMode, bool>;
+
+class Fetch : public testing::TestWithParam<Param> {
+ protected:
+  ReadMode mode() const { return std::get<0>(GetParam()); }
+  FetchOptions options(std::int64_t buffer_bytes, int threads = 2) const {
+    return {mode(), std::get<1>(GetParam()), buffer_bytes, threads};
+  }
+};
+
+class FetchByDescriptor : public Fetch {};  // through a file descriptor
+class FetchDirectly : public Fetch {};       // through descriptors of the fetcher's own
+
+std::string title(const testing::TestParamInfo<Param>& info) {
+  return name_of(std::get<0>(info.param)) + (std::get<1>(info.param) ? "_ahead" : "_here");
+}
+
+INSTANTIATE_TEST_SUITE_P(All, Fetch,
+                         testing::Combine(testing::Values(ReadMode::kMap, ReadMode::kRead, ReadMode::kDirect, ReadMode::kUring), testing::Bool()),
+                         title);
+INSTANTIATE_TEST_SUITE_P(All, FetchByDescriptor,
+                         testing::Combine(testing::Values(ReadMode::kRead, ReadMode::kDirect, ReadMode::kUring), testing::Bool()), title);
+INSTANTIATE_TEST_SUITE_P(All, FetchDirectly, testing::Combine(testing::Values(ReadMode::kDirect, ReadMode::kUring), testing::Bool()), title);
+
+TEST_P(Fetch, BringsTheBytesOfTheFilesWithinItsBuffer) {
+  const RandomFiles random_files({3 * kMiB + 17, 1, 0, 700 * kKiB, 4096});
+  const SourceFiles files(random_files.source, mode());
+  std::mt19937_64 random(7);
+  for (const std::int64_t buffer : {std::int64_t{1}, 64 * kKiB, kMiB, 64 * kMiB})
+    for (const int readers : {1, 8})
+      for (const std::size_t workers : {1, 2, 13}) {
+        const std::vector<FetchItem> items = random_items(random_files, 60, 400 * kKiB, random);
+        FETCHER_OR_SKIP(fetcher, files, items, options(buffer, readers));
+        ASSERT_EQ(consume(*fetcher, random_files, items, workers), "");
+        EXPECT_LE(fetcher->peak_buffer_bytes(), std::max(buffer, largest_need(items)));
+        EXPECT_GT(fetcher->bytes_read(), 0);
+      }
+}
+
+TEST_P(Fetch, CutsALargeItemIntoRequestsAndReadsTheLastByte) {
+  const RandomFiles random_files({5 * kMiB + 4097});
+  const SourceFiles files(random_files.source, mode());
+  const std::vector<FetchItem> items{{&random_files.tensor, {{0, 3, 5 * kMiB + 4094}}}};
+  FETCHER_OR_SKIP(fetcher, files, items, options(kMiB, 4));
+  ASSERT_EQ(consume(*fetcher, random_files, items, 1), "");
+  EXPECT_GE(fetcher->bytes_read(), 5 * kMiB + 4094);
+  EXPECT_EQ(fetcher->peak_buffer_bytes(), largest_need(items));
+}
+
+TEST_P(Fetch, FetchesNothing) {
+  const RandomFiles random_files({100, 0});
+  const SourceFiles files(random_files.source, mode());
+  FETCHER_OR_SKIP(empty, files, std::vector<FetchItem>{}, options(kMiB));
+  EXPECT_EQ(empty->bytes_read(), 0);
+  const std::vector<FetchItem> items{{&random_files.tensor, {}}, {&random_files.tensor, {{0, 100, 0}, {1, 0, 0}}}};
+  FETCHER_OR_SKIP(fetcher, files, items, options(1));
+  EXPECT_EQ(consume(*fetcher, random_files, items, 2), "");
+  EXPECT_EQ(fetcher->bytes_read(), 0);
+  EXPECT_EQ(fetcher->peak_buffer_bytes(), 0);
+}
+
+TEST_P(Fetch, NamesItsTime) {
+  const RandomFiles random_files({kMiB});
+  const SourceFiles files(random_files.source, mode());
+  const std::vector<FetchItem> items = random_files.in_pieces(64 * kKiB);
+  FETCHER_OR_SKIP(fetcher, files, items, options(64 * kKiB, 1));
+  std::vector<Trace> workers;
+  ASSERT_EQ(consume(*fetcher, random_files, items, 1, &workers), "");
+  const std::vector<const Trace*> readers = fetcher->reader_traces();
+  if (!options(1).ahead) {
+    EXPECT_TRUE(has_span(workers[0], "read"));
+    EXPECT_TRUE(readers.empty());
+    return;
+  }
+  EXPECT_FALSE(has_span(workers[0], "read"));
+  ASSERT_EQ(readers.size(), 1u);
+  EXPECT_TRUE(has_span(*readers[0], "read"));
+  for (const Span& span : readers[0]->spans()) EXPECT_GE(span.end_s, span.start_s);
+}
+
+TEST_P(Fetch, StopsWhenAbandoned) {
+  const RandomFiles random_files({2 * kMiB});
+  const SourceFiles files(random_files.source, mode());
+  const std::vector<FetchItem> items = random_files.in_pieces(64 * kKiB);
+  for (const std::int64_t buffer : {64 * kKiB, 256 * kKiB, 64 * kMiB})
+    for (const std::size_t taken : {0, 1, 3}) {
+      FETCHER_OR_SKIP(fetcher, files, items, options(buffer));
+      for (std::size_t i = 0; i < taken; ++i) {
+        fetcher->acquire(i, nullptr);
+        if (i + 1 < taken) fetcher->release(i);
+      }
+    }
+}
+
+TEST_P(Fetch, WakesWhoWaitsWhenAnotherFails) {
+  const RandomFiles random_files({2 * kMiB});
+  const SourceFiles files(random_files.source, mode());
+  const std::vector<FetchItem> items = random_files.in_pieces(512 * kKiB);
+  FETCHER_OR_SKIP(fetcher, files, items, options(512 * kKiB));
+  fetcher->acquire(0, nullptr);
+  std::thread failing([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    fetcher->cancel("the quantizer found a NaN");
+  });
+  try {
+    fetcher->acquire(1, nullptr);  // no room until item 0 is released
+    ADD_FAILURE() << "there was room for two";
+  } catch (const std::runtime_error& error) {
+    EXPECT_STREQ(error.what(), "the quantizer found a NaN");
+  }
+  failing.join();
+}
+
+TEST_P(Fetch, RefusesMisuse) {
+  const RandomFiles random_files({kMiB});
+  const SourceFiles files(random_files.source, mode());
+  const std::vector<FetchItem> items = random_files.in_pieces(512 * kKiB);
+  FETCHER_OR_SKIP(fetcher, files, items, options(kMiB));
+  EXPECT_THROW(fetcher->acquire(2, nullptr), std::invalid_argument);
+  EXPECT_THROW(fetcher->release(0), std::invalid_argument);
+  fetcher->acquire(0, nullptr);
+  EXPECT_THROW(fetcher->acquire(0, nullptr), std::invalid_argument);
+  fetcher->release(0);
+  EXPECT_THROW(fetcher->release(0), std::invalid_argument);
+  for (const Extent& wrong : {Extent{1, 0, 1}, Extent{-1, 0, 1}, Extent{0, kMiB, 1}, Extent{0, 1, std::numeric_limits<std::uint64_t>::max()}})
+    EXPECT_THROW(Fetcher(files, {{&random_files.tensor, {wrong}}}, options(kMiB)), std::invalid_argument);
+  EXPECT_THROW(Fetcher(files, items, options(0)), std::invalid_argument);
+  EXPECT_THROW(Fetcher(files, items, options(kMiB, 0)), std::invalid_argument);
+}
+
+// Items before the damage arrive; the first damaged one and all later ones fail by name.
+void expect_failure_from(Fetcher& fetcher, std::size_t first_damaged, std::size_t count, const std::string& why) {
+  for (std::size_t i = 0; i < count; ++i) {
+    std::string message;
+    try {
+      fetcher.acquire(i, nullptr);
+      fetcher.release(i);
+    } catch (const std::runtime_error& error) {
+      message = error.what();
+    }
+    if (i < first_damaged) {
+      EXPECT_EQ(message, "") << "item " << i;
+      continue;
+    }
+    EXPECT_NE(message.find("blk.7.ffn_up.weight (model.layers.7.up) at byte "), std::string::npos) << i << ": " << message;
+    EXPECT_NE(message.find("file1"), std::string::npos) << message;
+    EXPECT_NE(message.find(why), std::string::npos) << message;
+  }
+}
+
+TEST_P(Fetch, NamesTheByteWhereAFileWasCutOff) {
+  const RandomFiles random_files({2 * kMiB});
+  const std::vector<FetchItem> items = random_files.in_pieces(256 * kKiB);
+  for (const std::uint64_t left : {std::uint64_t{0}, std::uint64_t{kMiB}, std::uint64_t{kMiB + 5000}}) {
+    write_bytes(random_files.source.files[0], std::string(2 * kMiB, 'x'));
+    const SourceFiles files(random_files.source, mode());
+    FETCHER_OR_SKIP(fetcher, files, items, options(1));  // the reader cannot be beyond the first item
+    fs::resize_file(random_files.source.files[0], left);
+    const std::size_t damaged = left / (256 * kKiB);
+    std::vector<std::string> messages;
+    if (left == 0) {  // the first item may be there already
+      for (std::size_t i = 0; i < items.size(); ++i) try {
+          fetcher->acquire(i, nullptr);
+          fetcher->release(i);
+          messages.push_back("");
+        } catch (const std::runtime_error& error) {
+          messages.push_back(error.what());
+        }
+      for (std::size_t i = 1; i < items.size(); ++i) EXPECT_NE(messages[i].find("blk.7.ffn_up.weight"), std::string::npos) << messages[i];
+      continue;
+    }
+    expect_failure_from(*fetcher, damaged, items.size(), mode() == ReadMode::kMap ? "the file shrank to" : "the file ends there");
+  }
+}
+
+// Every descriptor of this process that has the file open now leads to a folder instead, which cannot be read.
+void break_descriptors(const fs::path& path) {
+  struct stat wanted {};
+  ASSERT_EQ(stat(path.c_str(), &wanted), 0);
+  const int folder = open(path.parent_path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_GE(folder, 0);
+  int broken = 0;
+  for (int descriptor = 0; descriptor < 1024; ++descriptor) {
+    struct stat found {};
+    if (fstat(descriptor, &found) != 0 || found.st_ino != wanted.st_ino || found.st_dev != wanted.st_dev) continue;
+    ASSERT_EQ(dup2(folder, descriptor), descriptor);
+    ++broken;
+  }
+  close(folder);
+  ASSERT_GT(broken, 0);
+}
+
+TEST_P(FetchByDescriptor, NamesAReadErrorInTheMiddle) {
+  const RandomFiles random_files({2 * kMiB});
+  const std::vector<FetchItem> items = random_files.in_pieces(256 * kKiB);
+  for (const int readers : {1, 8}) {
+    const SourceFiles files(random_files.source, mode());
+    FETCHER_OR_SKIP(fetcher, files, items, options(256 * kKiB, readers));
+    for (std::size_t i = 0; i < 3; ++i) {
+      fetcher->acquire(i, nullptr);
+      if (i < 2) fetcher->release(i);
+    }
+    break_descriptors(random_files.source.files[0]);
+    fetcher->release(2);
+    for (std::size_t i = 3; i < items.size(); ++i) try {
+        fetcher->acquire(i, nullptr);
+        ADD_FAILURE() << "item " << i << " was read from a folder";
+      } catch (const std::runtime_error& error) {
+        EXPECT_NE(std::string(error.what()).find("blk.7.ffn_up.weight (model.layers.7.up) at byte 786432 of"), std::string::npos) << error.what();
+        EXPECT_NE(std::string(error.what()).find("Is a directory"), std::string::npos) << error.what();
+      }
+  }
+}
+
+TEST_P(FetchDirectly, RefusesAFileThatWasReplacedMeanwhile) {
+  const RandomFiles random_files({4096});
+  const SourceFiles files(random_files.source, mode());
+  const std::vector<FetchItem> items = random_files.in_pieces(4096);
+  { FETCHER_OR_SKIP(fetcher, files, items, options(kMiB)); }
+  fs::rename(random_files.source.files[0], random_files.folder / "old");
+  write_bytes(random_files.source.files[0], std::string(4096, 'x'));
+  try {
+    const Fetcher fetcher(files, items, options(kMiB));
+    ADD_FAILURE() << "read another file than the one that was opened";
+  } catch (const std::runtime_error& error) {
+    EXPECT_NE(std::string(error.what()).find("was replaced while it was opened"), std::string::npos) << error.what();
+  }
+}
+
+// Plans, buffers, readers and workers at random: bytes are right, and nobody waits for ever.
+TEST_P(Fetch, NeverLocksUp) {
+  const RandomFiles random_files({kMiB + 3, 300 * kKiB, 5000}, 5);
+  const SourceFiles files(random_files.source, mode());
+  std::mt19937_64 random(11);
+  const auto end = std::chrono::steady_clock::now() + std::chrono::milliseconds(500);
+  std::promise<void> done;
+  std::thread guard([finished = done.get_future()] {
+    if (finished.wait_for(std::chrono::seconds(120)) == std::future_status::ready) return;
+    std::fputs("a fetcher locked up\n", stderr);
+    std::abort();
+  });
+  std::string failure, refusal;
+  for (int rounds = 0; failure.empty() && refusal.empty() && (rounds < 5 || std::chrono::steady_clock::now() < end); ++rounds) {
+    const std::vector<FetchItem> items = random_items(random_files, random() % 100, 1 + random() % (200 * kKiB), random);
+    const std::int64_t buffer = std::int64_t{1} << random() % 24;
+    const auto fetcher = make_fetcher(files, items, options(buffer, 1 + static_cast<int>(random() % 8)), refusal);
+    if (fetcher) failure = consume(*fetcher, random_files, items, 1 + random() % 12);
+    if (fetcher && fetcher->peak_buffer_bytes() > std::max(buffer, largest_need(items))) failure = "more than its buffer";
+  }
+  done.set_value();
+  guard.join();
+  if (!refusal.empty()) GTEST_SKIP() << refusal;
+  EXPECT_EQ(failure, "");
+}
+
+// A holder may wait for whoever has an earlier item, as a loader does that finishes in order.
+TEST(FetchAhead, AHolderMayWaitForEarlierItems) {
+  const RandomFiles random_files({2 * kMiB});
+  const SourceFiles files(random_files.source, ReadMode::kRead);
+  const std::vector<FetchItem> items = random_files.in_pieces(128 * kKiB);
+  Fetcher fetcher(files, items, {ReadMode::kRead, true, 256 * kKiB, 2});
+  std::atomic<std::size_t> released{0};
+  const auto work = [&](std::size_t first) {
+    for (std::size_t i = first; i < items.size(); i += 2) {
+      fetcher.acquire(i, nullptr);
+      while (released.load() < i) std::this_thread::yield();
+      fetcher.release(i);
+      released.store(i + 1);
+    }
+  };
+  std::thread odd(work, 1);
+  work(0);
+  odd.join();
+  EXPECT_EQ(released.load(), items.size());
+}
+
+TEST(FetchMap, LeavesNoPagesBehind) {
+  const RandomFiles random_files({32 * kMiB});
+  const SourceFiles files(random_files.source, ReadMode::kMap);
+  const std::vector<FetchItem> items = random_files.in_pieces(kMiB);
+  const auto file_pages_bytes = [] {
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);)
+      if (line.starts_with("RssFile:") || line.starts_with("RssShmem:")) return std::stoll(line.substr(line.find(':') + 1)) * kKiB;
+    return 0LL;
+  };
+  const long long before = file_pages_bytes();
+  Fetcher fetcher(files, items, {ReadMode::kMap, true, 4 * kMiB, 2});
+  ASSERT_EQ(consume(fetcher, random_files, items, 2), "");
+  EXPECT_LT(file_pages_bytes() - before, 8 * kMiB);
+}
+
+TEST(FetchMap, NeedsMappedFiles) {
+  const RandomFiles random_files({4096});
+  const SourceFiles files(random_files.source, ReadMode::kRead);
+  EXPECT_THROW(Fetcher(files, random_files.in_pieces(4096), {ReadMode::kMap, true, kMiB, 1}), std::invalid_argument);
+}
+
+TEST(FetchDirect, IsRefusedInMemoryFileSystems) {
+  struct statfs system {};
+  if (statfs("/dev/shm", &system) != 0 || system.f_type != 0x01021994) GTEST_SKIP() << "/dev/shm is no tmpfs here";
+  const RandomFiles random_files({4096});
+  const fs::path path = "/dev/shm/crossover-fetch-" + std::to_string(getpid());
+  fs::copy_file(random_files.source.files[0], path);
+  Source source = random_files.source;
+  source.files[0] = path;
+  const SourceFiles files(source, ReadMode::kDirect);
+  for (const ReadMode mode : {ReadMode::kDirect, ReadMode::kUring}) try {
+      const Fetcher fetcher(files, random_files.in_pieces(4096), {mode, true, kMiB, 1});
+      ADD_FAILURE() << "read past a page cache that is the file itself";
+    } catch (const std::runtime_error& error) {
+      EXPECT_NE(std::string(error.what()).find(path.string()), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("tmpfs"), std::string::npos) << error.what();
+      EXPECT_NE(std::string(error.what()).find("pread"), std::string::npos) << error.what();
+    }
+  fs::remove(path);
+}
+
+TEST(ReadPlans, JoinNeighboursAndAlignOutward) {
+  const std::vector<Extent> rows{{0, 10000, 100}, {0, 20000, 100}, {0, 90000, 100}, {1, 90100, 1}};
+  const ReadPlan plan = plan_reads(rows, {4096, 10000, 1 << 20});
+  ASSERT_EQ(plan.requests.size(), 3u);
+  EXPECT_EQ(plan.requests[0].offset, 8192u);
+  EXPECT_EQ(plan.requests[0].bytes, 12288u);
+  EXPECT_EQ(plan.requests[0].needed_bytes, 20100u - 8192u);
+  EXPECT_EQ(plan.requests[1].offset, 86016u);
+  EXPECT_EQ(plan.requests[2].file, 1);
+  EXPECT_EQ(plan.extent_at[1] - plan.extent_at[0], 10000u);
+  EXPECT_EQ(plan.requests[1].bytes, 4096u);
+  EXPECT_EQ(plan.staging_bytes, 12288u + 4096u + 4096u);
+}
+
+TEST(ReadPlans, KeepTheOffsetModulo64) {
+  const std::vector<Extent> extents{{0, 7, 1}, {0, 1000003, 2}, {1, 63, 2}};
+  const ReadPlan plan = plan_reads(extents, {1, 0, 1 << 20});
+  for (std::size_t i = 0; i < extents.size(); ++i) EXPECT_EQ(plan.extent_at[i] % 64, extents[i].offset % 64);
+}
+
+TEST(Staging, LendsEveryByteOnceAndComesBackWhole) {
+  constexpr std::uint64_t kUnits = 64, kUnit = 4096;
+  Staging staging(kUnits * kUnit);
+  std::mt19937_64 random(3);
+  std::vector<std::pair<std::byte*, std::uint64_t>> lent;
+  for (int i = 0; i < 2000; ++i) {
+    if (random() % 2 && !lent.empty()) {
+      std::swap(lent[random() % lent.size()], lent.back());
+      staging.give_back(lent.back().first);
+      lent.pop_back();
+      continue;
+    }
+    const std::uint64_t bytes = (1 + random() % 20) * kUnit;
+    std::byte* at = staging.take(bytes);
+    if (!at) continue;
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(at) % kUnit, 0u);
+    for (const auto& [other, other_bytes] : lent) ASSERT_TRUE(at + bytes <= other || other + other_bytes <= at);
+    lent.emplace_back(at, bytes);
+  }
+  for (const auto& [at, bytes] : lent) staging.give_back(at);
+  EXPECT_NE(staging.take(kUnits * kUnit), nullptr);
+}
+
+}  // namespace
+}  // namespace crossover::test
