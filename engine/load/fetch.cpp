@@ -123,13 +123,13 @@ void Fetcher::State::read_by_ring(std::size_t i) {
   if (!ring) ring = std::make_unique<ReadRing>(reader, depth());
   const Item& item = items[i];
   std::string failure;
-  auto next = item.plan.requests.begin();
-  while (next != item.plan.requests.end() || !ring->idle()) {
-    for (; next != item.plan.requests.end() && !ring->full(); ++next) ring->start({&*next, item.staging + next->to, wanted[i].tensor, 0}, 0);
+  auto next = item.plan.requests.begin(), end = item.plan.requests.end();
+  while (next != end || !ring->idle()) {
+    for (; next != end && !ring->full(); ++next) ring->start({&*next, item.staging + next->to, wanted[i].tensor, 0}, 0);
     ring->wait([&](std::uint64_t, const std::string& error) {
       if (failure.empty()) failure = error;
     });
-    if (!failure.empty()) next = item.plan.requests.end();
+    if (!failure.empty()) next = end;
   }
   {
     const std::scoped_lock lock(mutex);

@@ -32,6 +32,8 @@ struct ReadPlan {
 ReadPlan plan_reads(std::span<const Extent> extents, const ReadRules& rules);
 
 inline std::uint64_t round_down(std::uint64_t value, std::uint64_t power_of_two) { return value & ~(power_of_two - 1); }
-inline std::uint64_t round_up(std::uint64_t value, std::uint64_t power_of_two) { return round_down(value + power_of_two - 1, power_of_two); }
+inline std::uint64_t round_up(std::uint64_t value, std::uint64_t power_of_two) {
+  return round_down(value + power_of_two - 1, power_of_two);
+}
 
 }  // namespace crossover

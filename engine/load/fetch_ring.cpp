@@ -23,7 +23,7 @@ struct ReadRing::State {
   State(const RequestReader& from, unsigned depth) : reader(from), slots(depth) {
     const int error = io_uring_queue_init(depth, &ring, 0);
     if (error != 0)
-      throw std::runtime_error(fmt::format("io_uring cannot be used here: {}; read with O_DIRECT (direct) or through the page cache (pread)",
+      throw std::runtime_error(fmt::format("io_uring cannot be used here: {}; use O_DIRECT (direct) or the page cache (pread)",
                                            std::generic_category().message(-error)));
     for (std::size_t i = depth; i-- > 0;) free.push_back(i);
   }
