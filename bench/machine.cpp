@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <random>
 #include <vector>
 
 #include "kernels/cpu/probe.h"
@@ -127,6 +128,21 @@ Steadiness measure_steadiness() {
   const double median_s = times_s[kChunks / 2];
   return {kChunks, 100 * (times_s[kChunks * 9 / 10] - median_s) / median_s,
           100 * (times_s.back() - median_s) / median_s};
+}
+
+double measure_conversion(const cpu::Micro& micro, DType from, DType to) {
+  constexpr std::int64_t kValues = 1 << 17;  // some hundred KiB: in the second-level cache, as the rows of a load are
+  constexpr double kTarget_s = 0.25;
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal(0.0f, 0.02f);  // as large as the weights of a trained matrix
+  std::vector<float> values(kValues);
+  for (float& value : values) value = normal(random);
+  std::vector<std::byte> stored(static_cast<std::size_t>(row_bytes(from, kValues))), out(static_cast<std::size_t>(row_bytes(to, kValues)));
+  micro.formats->quantize[static_cast<std::size_t>(from)](values.data(), stored.data(), kValues);
+  const auto once = [&] { micro.formats->convert(from, stored.data(), to, out.data(), kValues); };
+  once();  // wakes the clock and the wide units
+  const double trial_s = time_s(once);
+  return static_cast<double>(kValues) / best_s(std::clamp(static_cast<int>(kTarget_s / trial_s), 1, 2000), once);
 }
 
 }  // namespace crossover

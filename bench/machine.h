@@ -5,6 +5,9 @@
 #include <cstdint>
 #include <string>
 
+#include "kernels/cpu/micro.h"
+#include "kernels/tensor.h"
+
 namespace crossover {
 
 struct Ceilings {
@@ -29,5 +32,8 @@ struct Steadiness {
 Ceilings measure_ceilings(int threads);  // a few seconds
 Clock measure_clock();
 Steadiness measure_steadiness();  // about half a second
+
+// Values per second that one core converts from one element type to another, operands in its cache: the best of a quarter second.
+double measure_conversion(const cpu::Micro& micro, DType from, DType to);
 
 }  // namespace crossover

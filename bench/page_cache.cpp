@@ -11,8 +11,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <numeric>
 #include <stdexcept>
 #include <string>
+#include <thread>
 
 #include "kernels/trace.h"
 
@@ -137,6 +139,59 @@ Residency make_warm(const std::vector<fs::path>& files) {
     throw std::runtime_error(fmt::format("asked for a warm page cache, but only {} of {} bytes are resident after reading them; free some memory",
                                          found.bytes_resident, found.bytes_total));
   return found;
+}
+
+namespace {
+
+struct PartsRead {
+  std::int64_t bytes = 0, least_of_a_part = 0;
+  double seconds = 0;
+};
+
+// Every thread reads its part from the start until the time or its share of the bytes is used up.
+PartsRead read_parts(const File& file, int threads, double limit_s, std::int64_t limit_of_a_part) {
+  constexpr std::int64_t kBlockBytes = std::int64_t{1} << 20;
+  const std::int64_t part = (file.bytes() + threads - 1) / threads;
+  std::vector<std::int64_t> done(static_cast<std::size_t>(threads));
+  const double begin_s = monotonic_s();
+  std::vector<std::thread> readers;
+  for (int t = 0; t < threads; ++t)
+    readers.emplace_back([&, t] {
+      std::vector<char> buffer(static_cast<std::size_t>(kBlockBytes));
+      const std::int64_t first = t * part, end = std::min({file.bytes(), first + part, first + limit_of_a_part});
+      std::int64_t at = first;
+      while (at < end && monotonic_s() - begin_s < limit_s) {
+        const ssize_t n = pread(file.descriptor(), buffer.data(), static_cast<std::size_t>(std::min(kBlockBytes, end - at)), at);
+        if (n < 0 && errno == EINTR) continue;
+        if (n <= 0) break;
+        at += n;
+      }
+      done[static_cast<std::size_t>(t)] = std::max<std::int64_t>(0, at - first);
+    });
+  for (std::thread& reader : readers) reader.join();
+  const double seconds = monotonic_s() - begin_s;
+  return {std::accumulate(done.begin(), done.end(), std::int64_t{0}), *std::min_element(done.begin(), done.end()), seconds};
+}
+
+}  // namespace
+
+ReadRates measure_reads(const fs::path& path, int threads) {
+  constexpr double kColdLimit_s = 0.4, kWarmLimit_s = 0.1;
+  ReadRates rates;
+  bool evicted = true;
+  try {
+    make_cold({path});
+  } catch (const std::runtime_error&) {
+    evicted = false;
+  }
+  const File file(path);
+  const auto rate = [](const PartsRead& read) { return static_cast<double>(read.bytes) / read.seconds; };
+  const PartsRead first = read_parts(file, threads, kColdLimit_s, file.bytes());
+  if (first.bytes == 0) return rates;
+  if (evicted) rates.cold_bytes_per_s = rate(first);
+  const PartsRead again = read_parts(file, threads, kWarmLimit_s, first.least_of_a_part);
+  if (again.bytes > 0) rates.warm_bytes_per_s = rate(again);
+  return rates;
 }
 
 double uncached_read_bytes_per_s(const fs::path& path) {

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 namespace crossover {
@@ -24,6 +25,14 @@ Residency make_cold(const std::vector<std::filesystem::path>& files);
 
 // Reads each file, verifies >= kWarmFraction; std::runtime_error otherwise (too little memory).
 Residency make_warm(const std::vector<std::filesystem::path>& files);
+
+struct ReadRates {
+  std::optional<double> cold_bytes_per_s, warm_bytes_per_s;
+};
+
+// Plain sequential reads by `threads` threads, each in its own part of the file, for at most about half a second: out of an evicted
+// page cache (absent where the file system cannot evict), then the same bytes again. Absent for an empty file.
+ReadRates measure_reads(const std::filesystem::path& file, int threads);
 
 // Bytes per second of a read that found nothing in the page cache: what "cold" means on this machine (a guest's host may cache).
 double uncached_read_bytes_per_s(const std::filesystem::path& file);

@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "bench/build_info.h"
+#include "bench/load_floors.h"
 
 namespace crossover {
 
@@ -70,6 +71,21 @@ json cell_json(const CellAnalysis& cell, std::size_t index) {
   return out;
 }
 
+// Both arms' loads beside what bounds them; null where nothing was loaded.
+json floors_json(const Scenario& scenario, const RunOutcome& outcome, std::size_t cell) {
+  json out;
+  for (const char arm : {'A', 'B'}) {
+    const auto rates = outcome.rates.find({static_cast<int>(cell), arm});
+    if (rates == outcome.rates.end()) continue;
+    std::vector<const Sample*> samples;
+    for (const Sample& sample : outcome.samples)
+      if (sample.ok() && !sample.control && sample.arm == arm && sample.cell == static_cast<int>(cell)) samples.push_back(&sample);
+    if (const auto floors = load_floors(samples, scenario.cells[cell].arm(arm).workload, rates->second))
+      out[std::string(1, arm)] = floors_to_json(*floors);
+  }
+  return out;
+}
+
 json plan_json(const Scenario& scenario, const RunOutcome& outcome) {
   json order = json::array();
   for (const PlannedSample& sample : outcome.plan.samples)
@@ -121,7 +137,10 @@ json result_to_json(const Scenario& scenario, const RunOutcome& outcome, const s
   out["environment"]["dropped_variables"] = dropped_variables;
   for (const char arm : {'A', 'B'}) out["knobs"][std::string(1, arm)] = knobs_json(scenario, outcome.samples, arm);
   for (const Sample& sample : outcome.samples) out["samples"].push_back(sample_to_json(sample));
-  for (std::size_t i = 0; i < outcome.verdict.cells.size(); ++i) out["analysis"].push_back(cell_json(outcome.verdict.cells[i], i));
+  for (std::size_t i = 0; i < outcome.verdict.cells.size(); ++i) {
+    out["analysis"].push_back(cell_json(outcome.verdict.cells[i], i));
+    if (json floors = floors_json(scenario, outcome, i); !floors.is_null()) out["analysis"].back()["floors"] = std::move(floors);
+  }
   out["verdict"] = {{"word", word_text(outcome.verdict.word)},
                     {"reason", outcome.verdict.reason},
                     {"exit_code", word_exit_code(outcome.verdict.word)}};

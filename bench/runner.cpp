@@ -37,7 +37,7 @@ class Run {
     prepare();
     announce(journal);
     take_samples(journal);
-    RunOutcome outcome{plan_, in_planned_order(journal), {}, options_.out / "result.json"};
+    RunOutcome outcome{plan_, in_planned_order(journal), {}, rates_, options_.out / "result.json"};
     outcome.verdict = judge(scenario_, outcome.samples);
     write_result(scenario_, outcome, environment_before_, options_.ambient.dropped);
     return outcome;
@@ -67,6 +67,7 @@ class Run {
       request.position = -1;
       target_.prepare(request);
       stop_if_asked();
+      if (const auto rates = target_.rates(request)) rates_[{planned.cell, planned.arm}] = *rates;
     }
   }
 
@@ -212,6 +213,7 @@ class Run {
   const std::vector<std::vector<std::string>> environments_;
   const std::string environment_before_;
   Progress progress_;
+  std::map<std::pair<int, char>, LoadRates> rates_;
   double started_s_ = 0, last_s_ = 0;
   std::int64_t taken_ = 0;
 };

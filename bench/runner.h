@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bench/child_environment.h"
@@ -28,6 +29,7 @@ struct RunOutcome {
   Plan plan;
   std::vector<Sample> samples;  // in planned order
   Verdict verdict;
+  std::map<std::pair<int, char>, LoadRates> rates;  // by cell and arm, where the target has them
   std::filesystem::path result_file;
 };
 

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "bench/report/floors.h"
 #include "bench/report/page.h"
 #include "bench/report/words.h"
 
@@ -94,6 +95,15 @@ string phase_table(const CellView& view) {
          paragraph("The differences and the residual add up to the difference of the whole.", "note");
 }
 
+string floor_table(const CellView& view) {
+  string rows;
+  for (const FloorLine& line : floor_lines(view))
+    rows += string(line.derived ? "<tr class=\"note\">" : "<tr>") + cell(line.what) + number_cell(line.a) + number_cell(line.b) + "</tr>\n";
+  if (rows.empty()) return "";
+  return "<h3>The load against its floors</h3>\n" + table("<th></th><th class=\"n\">A</th><th class=\"n\">B</th>", rows) +
+         paragraph(kFloorsNote, "note");
+}
+
 string figure(const Plot& plot) {
   if (plot.svg.empty()) return paragraph("No picture: " + plot.trouble + ".", "note");
   return "<figure>\n" + plot.svg + "\n<figcaption>" + escape_html(plot.caption) + "</figcaption>\n</figure>\n";
@@ -162,10 +172,9 @@ string section(const Page& page, std::size_t index) {
       if (!view.metrics.empty()) text += paragraph(sentence(view.metrics.front(), view.reason));
     }
     if (i < page.plots.size()) text += figure(page.plots[i]);
-    text += metric_table(view, result.primary) + phase_table(view) + facts("Gates", view.gates);
+    text += metric_table(view, result.primary) + phase_table(view) + floor_table(view) + facts("Gates", view.gates);
   }
-  text += flagged(result) + facts("What the arms are", result.difference) + knobs(result) + paths(result) +
-          paths(result) + facts("Plan", result.plan) + facts("Build", result.build) +
+  text += flagged(result) + facts("What the arms are", result.difference) + knobs(result) + paths(result) + facts("Plan", result.plan) + facts("Build", result.build) +
           facts("Environment", result.environment) + reproduce(result);
   return text + paragraph("Source: " + result.file, "note") + "</section>\n";
 }

@@ -158,6 +158,25 @@ std::optional<double> mean_phase(const std::vector<SampleView>& samples, long ce
   return count ? std::optional(sum / count) : std::nullopt;
 }
 
+std::optional<FloorView> floors_of(const Json& floors, const char* arm) {
+  const Json& json = member(floors, arm);
+  if (!json.is_object()) return std::nullopt;
+  FloorView view;
+  view.total_s = number(json, "total_s"), view.ratio = number(json, "total_over_floor");
+  view.bytes_read = number(json, "bytes_read"), view.read_bytes_per_s = number(json, "read_bytes_per_s");
+  view.read_floor_s = number(json, "read_floor_s");
+  view.quantized_values = number(json, "quantized_values"), view.quantize_values_per_s = number(json, "quantize_values_per_s");
+  view.quantize_floor_s = number(json, "quantize_floor_s");
+  view.busy_share = number(json, "busy_share"), view.peak_memory_bytes = number(json, "peak_memory_bytes");
+  view.held_bytes = number(json, "held_bytes");
+  const Json& derived = member(json, "derived");
+  if (!derived.is_object()) return view;
+  view.whole = fmt::format("{}, {} layers, vocabulary {}", text(derived, "model"), text(derived, "layers"), text(derived, "vocab"));
+  view.whole_total_s = number(derived, "total_s"), view.whole_read_floor_s = number(derived, "read_floor_s");
+  view.whole_quantize_floor_s = number(derived, "quantize_floor_s");
+  return view;
+}
+
 CellView cell_of(const Json& json, long index, const ResultView& result) {
   CellView cell;
   for (const char* key : {"name", "label", "settings", "cell"})
@@ -182,6 +201,7 @@ CellView cell_of(const Json& json, long index, const ResultView& result) {
                              interval(step, "interval_s")});
     }
   cell.residual_s = number(json, "residual_s");
+  cell.floors_a = floors_of(member(json, "floors"), "A"), cell.floors_b = floors_of(member(json, "floors"), "B");
   for (const char* gate : {"outputs", "controls", "determinism", "path", "paths", "page_cache", "failed", "flags"})
     if (const Json& value = member(json, gate); !value.is_null()) flatten(value, gate, cell.gates);
   return cell;

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "bench/report/floors.h"
 #include "bench/report/page.h"
 #include "bench/report/words.h"
 
@@ -44,6 +45,14 @@ string phases(const CellView& cell) {
   return text + "\n";
 }
 
+string floors(const CellView& cell) {
+  const std::vector<FloorLine> lines = floor_lines(cell);
+  if (lines.empty()) return "";
+  string text = row({"load against its floors", "A", "B"}) + "|---|---|---|\n";
+  for (const FloorLine& line : lines) text += row({escape_markdown(line.what), escape_markdown(line.a), escape_markdown(line.b)});
+  return text + "\n" + kFloorsNote + "\n\n";
+}
+
 string section(const Page& page) {
   const ResultView& result = page.result;
   string text = fmt::format("## {}: {}\n\n{}\n\n", escape_markdown(result.name), escape_markdown(result.word),
@@ -60,7 +69,7 @@ string section(const Page& page) {
       text += plot.trouble.empty() ? fmt::format("![{}](plots/{}.svg)\n\n", escape_markdown(plot.caption), plot.stem)
                                    : fmt::format("No picture: {}.\n\n", escape_markdown(plot.trouble));
     }
-    text += metrics(cell) + phases(cell);
+    text += metrics(cell) + phases(cell) + floors(cell);
   }
   return text;
 }

@@ -7,11 +7,13 @@
 #include <stdexcept>
 
 #include "bench/cache_folder.h"
+#include "bench/machine.h"
 #include "bench/sha256.h"
 #include "bench/targets/child.h"
 #include "bench/usable_cores.h"
 #include "engine/checkpoint/source.h"
 #include "engine/checkpoint/synth.h"
+#include "engine/load/load_knobs.h"
 #include "engine/load/quantize_file.h"
 
 namespace crossover {
@@ -98,6 +100,28 @@ void EngineTarget::fill_quantized_cache(const SampleRequest& request) {
                                          request.knobs.at("CROSSOVER_QUANT_CACHE"), path == first.path.end() ? "no reason given" : path->second));
   }
   quantized_[{request.cell, request.arm}] = first.quantized_file;
+}
+
+std::optional<LoadRates> EngineTarget::rates(const SampleRequest& request) {
+  const json workload = json::parse(request.workload);
+  if (!reads_checkpoint(workload)) return std::nullopt;
+  const Source source = open_checkpoint(model_path(workload, cache_));
+  const int cores = request.cpus.empty() ? usable_cores() : static_cast<int>(request.cpus.size());
+  if (!reads_) {
+    const auto largest = std::max_element(source.file_bytes.begin(), source.file_bytes.end());
+    reads_ = measure_reads(source.files.at(static_cast<std::size_t>(largest - source.file_bytes.begin())), cores);
+  }
+  LoadRates rates{reads_->cold_bytes_per_s, reads_->warm_bytes_per_s, std::nullopt, cores};
+  const std::optional<DType> to = parse_dtype(workload.at("weights").get<std::string>());
+  if (!to || !is_block_format(*to) || workload.at("backend") != "cpu") return rates;
+  Knobs knobs;
+  for (const auto& [name, value] : request.knobs) knobs.set(name, value, "scenario");
+  const cpu::Micro& micro = *load_micro(knobs);
+  const DType from = source.tensors.front().dtype;  // the token embedding, stored as the matrices are
+  const auto [known, fresh] = conversions_per_s_.try_emplace(fmt::format("{} {} {}", cpu::name(micro.isa), name(from), name(*to)));
+  if (fresh) known->second = measure_conversion(micro, from, *to);
+  rates.quantize_values_per_s = known->second;
+  return rates;
 }
 
 std::vector<fs::path> EngineTarget::files(const SampleRequest& request) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "bench/page_cache.h"
 #include "bench/targets/target.h"
 
 namespace crossover {
@@ -20,6 +21,7 @@ class EngineTarget : public Target {
   // Where the arm loads with CROSSOVER_QUANT_CACHE, one load is run too, so that the samples find the file that it keeps.
   // std::runtime_error when it did not keep one.
   void prepare(const SampleRequest& request) override;
+  std::optional<LoadRates> rates(const SampleRequest& request) override;
   std::vector<std::filesystem::path> files(const SampleRequest& request) override;
   Sample take(const SampleRequest& request) override;
 
@@ -28,6 +30,8 @@ class EngineTarget : public Target {
 
   std::filesystem::path cache_;
   std::map<std::pair<int, char>, std::filesystem::path> quantized_;  // by cell and arm: the file that a load of it kept
+  std::optional<ReadRates> reads_;                 // of the first arm's checkpoint
+  std::map<std::string, double> conversions_per_s_;  // by instruction set and types
 };
 
 }  // namespace crossover

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "bench/load_floors.h"
 #include "bench/sample.h"
 
 namespace crossover {
@@ -32,6 +34,9 @@ class Target {
 
   // Before the plan, untimed, once for every distinct pair of cell and arm (position -1 in the request).
   virtual void prepare(const SampleRequest& request) = 0;
+
+  // What bounds a load on this machine, measured after `prepare` and untimed; absent for what loads nothing of ours.
+  virtual std::optional<LoadRates> rates(const SampleRequest&) { return std::nullopt; }
 
   // Files whose page-cache state the runner sets before the sample.
   virtual std::vector<std::filesystem::path> files(const SampleRequest& request) = 0;

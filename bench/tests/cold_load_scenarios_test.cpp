@@ -11,6 +11,7 @@
 
 #include "bench/page_cache.h"
 #include "bench/runner.h"
+#include "bench/scenario_schema.h"
 #include "bench/shipped_scenarios.h"
 #include "bench/targets/engine.h"
 
@@ -80,6 +81,12 @@ TEST_F(ColdLoadScenario, IsqTakesTheScheduleOfEachArm) {
       if (phase.name.starts_with("load.") && phase.rank == 0) sum_s += phase.duration_s;
     EXPECT_NEAR(sum_s, sample.metrics.at("load.total_s"), 1e-6);
   }
+  const auto result = nlohmann::json::parse(std::ifstream(outcome.result_file));
+  EXPECT_EQ(schema_complaint(result, result_schema_text()), "");
+  EXPECT_EQ(result["analysis"][0]["floors"]["B"]["derived"]["model"], "tiny-dense");
+  ASSERT_EQ(outcome.rates.size(), 2U);
+  EXPECT_TRUE(outcome.rates.at({0, 'A'}).quantize_values_per_s);
+  EXPECT_EQ(outcome.rates.at({0, 'B'}).cold_read_bytes_per_s.has_value(), evicts_);
 }
 
 // The table of rules: cold against warm is refused even for one and the same arm.

@@ -34,5 +34,11 @@ TEST(Machine, SteadinessIsOrdered) {
   EXPECT_GE(found.worst_percent, found.spread_percent);
 }
 
+TEST(Machine, ConversionHasTheRateOfACore) {
+  const double rate = measure_conversion(cpu::micro(cpu::best_isa()), DType::kBF16, DType::kQ6_K);
+  EXPECT_GT(rate, 1e5);
+  EXPECT_LT(rate, 1e11);
+}
+
 }  // namespace
 }  // namespace crossover

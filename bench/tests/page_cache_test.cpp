@@ -43,6 +43,18 @@ TEST_F(PageCache, EvictsPagesThatWereJustWritten) {
 
 TEST_F(PageCache, MeasuresTheUncachedRate) { EXPECT_GT(uncached_read_bytes_per_s(path_), 1e6); }
 
+TEST_F(PageCache, MeasuresReadsColdAndWarm) {
+  for (const int threads : {1, 2, 7}) {
+    const ReadRates rates = measure_reads(path_, threads);
+    ASSERT_TRUE(rates.cold_bytes_per_s && rates.warm_bytes_per_s) << threads;
+    EXPECT_GT(*rates.cold_bytes_per_s, 1e6);
+    EXPECT_LT(*rates.warm_bytes_per_s, 1e13);
+  }
+  EXPECT_GE(residency({path_}).fraction(), kWarmFraction);  // it read all of so small a file
+  std::ofstream(path_, std::ios::trunc).close();
+  EXPECT_FALSE(measure_reads(path_, 2).warm_bytes_per_s);
+}
+
 TEST_F(PageCache, EmptyFilesAreBothColdAndWarm) {
   std::ofstream(path_, std::ios::trunc).close();
   EXPECT_EQ(make_cold({path_}).bytes_total, 0);
