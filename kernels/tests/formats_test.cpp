@@ -180,6 +180,20 @@ const Adversary kAdversaries[] = {
     {"inverse_overflows",
      [](std::mt19937& r, int block, int) { return sign(r) * std::ldexp(uniform(r), -120 - block % 10); }},
     {"outlier", [](std::mt19937& r, int block, int i) { return i == 37 * block % 256 ? 1e6f : normal(r); }},
+    {"near_extreme",
+     [](std::mt19937& r, int block, int i) {
+       const float extreme = (block % 2 ? -0.3f : 7.0f) * std::ldexp(1.0f, block % 60 - 30);
+       return i % 16 == block % 16 ? extreme : extreme * sign(r) * (0.94f + 0.06f * uniform(r));
+     }},
+    {"code_limits",  // a code of 30, 31, 32 or 33 and a half for one of the candidates, give or take some last places
+     [](std::mt19937& r, int block, int i) {
+       const float extreme = (block % 2 ? -1.0f : 1.0f) * (0.5f + static_cast<float>(block) / 400.0f);
+       if (i % 16 == 0) return extreme;
+       const float candidate = 32.0f + 0.1f * static_cast<float>(random_below(r, 19) - 9);
+       const float code = 30.5f + static_cast<float>(random_below(r, 4));
+       const float weight = extreme * sign(r) * code / candidate * (1.0f + 0x1p-23f * static_cast<float>(random_below(r, 9) - 4));
+       return std::fabs(weight) < std::fabs(extreme) ? weight : 0.5f * weight;
+     }},
     {"zero_scales",
      [](std::mt19937& r, int block, int i) {
        return normal(r) * (i / 16 == block % 16 ? 1.0f : i / 16 % 3 ? 1e-3f : 4e-3f);

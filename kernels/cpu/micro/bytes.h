@@ -9,6 +9,10 @@ namespace crossover::cpu::CROSSOVER_ISA {
 
 CROSSOVER_INLINE __m128i load_16_bytes(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
 CROSSOVER_INLINE __m256i load_32_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+CROSSOVER_INLINE float half_to_float(std::uint16_t bits) { return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits))); }
+CROSSOVER_INLINE std::uint16_t float_to_half(float x) {
+  return static_cast<std::uint16_t>(_mm_cvtsi128_si32(_mm_cvtps_ph(_mm_set_ss(x), _MM_FROUND_TO_NEAREST_INT)));
+}
 
 #if defined(__AVX512F__)
 

@@ -1,6 +1,7 @@
 // Few tokens times f32, f16 or bf16 weights: f32 products, sixteen partial sums per output.
 #pragma once
 
+#include "kernels/cpu/micro/bytes.h"
 #include "kernels/cpu/micro/prefetch.h"
 #include "kernels/cpu/micro/simd.h"
 #include "kernels/formats/formats.h"
@@ -13,13 +14,9 @@ CROSSOVER_INLINE std::uint16_t read_u16(const std::byte* p) {
   return bits;
 }
 
-CROSSOVER_INLINE float half_to_float(std::uint16_t bits) {
-#if defined(__AVX2__)
-  return _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(bits)));
-#else
-  return f16_to_f32(bits);
+#if !defined(__AVX2__)
+CROSSOVER_INLINE float half_to_float(std::uint16_t bits) { return f16_to_f32(bits); }
 #endif
-}
 CROSSOVER_INLINE float read_f16(const std::byte* p) { return half_to_float(read_u16(p)); }
 
 struct F32Weight {

@@ -4,7 +4,6 @@
 #include "kernels/cpu/micro/bytes.h"
 #include "kernels/cpu/micro/format_rows.h"
 #include "kernels/formats/blocks.h"
-#include "kernels/formats/formats.h"
 
 #if defined(__AVX2__)
 
@@ -13,8 +12,19 @@ namespace {
 
 constexpr int kN = kQ6KGroupValues;
 
+// A code q = round(inverse * x) is held to -32..31, which costs two operations per candidate and weight. Clipping x once instead
+// gives the same codes: candidate `step` scales the extreme weight to -(32 + step / 10), so a weight beyond the limits below
+// rounds to -32 (on the side of the extreme one) or 31 (on the other) both as it is, once held, and as it is clipped. The limits
+// are fractions of the extreme weight, each at least 0.03 of a code from where a code would change.
+struct Limits {
+  float same, other;
+};
+constexpr Limits kLow{1.0f, -0.978f};     // steps -5 .. -1; below -5 no code leaves -31..31
+constexpr Limits kHigh{0.986f, -0.9565f};  // steps 0 .. 9
+
 struct Block {
-  F16 x[kN], w[kN], wx[kN];  // lane g: weight i of group g, its square, its cube
+  F16 x[kN], low[kN], high[kN];  // lane g: weight i of group g, as it is and clipped
+  F16 w[kN], wx[kN];             // its square, its cube
 };
 
 struct Fit {
@@ -26,28 +36,24 @@ struct Search {
   F16 inverse, scale, best;  // of the best candidate so far
 };
 
-// Which bounds of -32..31 a rounded code can pass. A candidate scales the extreme weight to -(32 + step / 10): up to
-// step -6 no code leaves -31..31; up to step 4 none falls below -32.
-enum class Clamp { kNone, kUpper, kBoth };
-
-template <Clamp clamp>
-CROSSOVER_INLINE F16 code_of(F16 scaled) {
-  F16 q = nearest(scaled);
-  if constexpr (clamp != Clamp::kNone) q = min(q, broadcast(31.0f));
-  if constexpr (clamp == Clamp::kBoth) q = max(q, broadcast(-32.0f));
-  return q;
+template <int step>
+CROSSOVER_INLINE const F16* weights(const Block& block) {
+  return step < -5 ? block.x : step < 0 ? block.low : block.high;
 }
 
-// Two candidates at once hide the latency of the sums; three or four gained nothing with AVX-512 and spilled with AVX2.
-template <Clamp clamp, int count>
+// Two candidates at once hide the latency of the sums; three or four gained under 1 % with AVX-512 and lost with AVX2. Unrolled,
+// GCC 12 moves the multiplications of all i to the front and spills: a third slower with AVX2.
+template <int... steps>
 CROSSOVER_INLINE void fit(const Block& block, const F16* inverse, Fit* fits) {
+  constexpr int kCount = sizeof...(steps);
+  const F16* const x[kCount] = {weights<steps>(block)...};
 #pragma GCC unroll 2
-  for (int c = 0; c < count; ++c) fits[c] = {zero(), zero()};
-#pragma GCC unroll 16
+  for (int c = 0; c < kCount; ++c) fits[c] = {zero(), zero()};
+#pragma GCC unroll 1
   for (int i = 0; i < kN; ++i) {
 #pragma GCC unroll 2
-    for (int c = 0; c < count; ++c) {
-      const F16 q = code_of<clamp>(inverse[c] * block.x[i]);
+    for (int c = 0; c < kCount; ++c) {
+      const F16 q = nearest(inverse[c] * x[c][i]);
       fits[c].sum_xq = fits[c].sum_xq + block.wx[i] * q;
       fits[c].sum_qq = fits[c].sum_qq + block.w[i] * q * q;
     }
@@ -62,12 +68,12 @@ CROSSOVER_INLINE void accept(Search& search, F16 inverse, const Fit& fit) {
   search.best = select(better, scale * fit.sum_xq, search.best);
 }
 
-template <Clamp clamp, int... steps>
+template <int... steps>
 CROSSOVER_INLINE void try_steps(const Block& block, Search& search) {
   constexpr int kCount = sizeof...(steps);
   const F16 inverse[kCount] = {broadcast(-(32.0f + 0.1f * static_cast<float>(steps))) / search.extreme...};
   Fit fits[kCount];
-  fit<clamp, kCount>(block, inverse, fits);
+  fit<steps...>(block, inverse, fits);
 #pragma GCC unroll 2
   for (int c = 0; c < kCount; ++c) accept(search, inverse[c], fits[c]);
 }
@@ -76,18 +82,18 @@ CROSSOVER_INLINE void try_steps(const Block& block, Search& search) {
 CROSSOVER_INLINE void search_scales(const Block& block, Search& search) {
   const F16 inverse = broadcast(-32.0f) / search.extreme;
   Fit first;
-  fit<Clamp::kUpper, 1>(block, &inverse, &first);
+  fit<0>(block, &inverse, &first);
   const F16 scale = first.sum_xq / first.sum_qq;  // the extreme weight alone keeps the divisor from zero
   search = {search.extreme, inverse, scale, scale * first.sum_xq};
-  try_steps<Clamp::kNone, -9, -8>(block, search);
-  try_steps<Clamp::kNone, -7, -6>(block, search);
-  try_steps<Clamp::kUpper, -5, -4>(block, search);
-  try_steps<Clamp::kUpper, -3, -2>(block, search);
-  try_steps<Clamp::kUpper, -1, 1>(block, search);
-  try_steps<Clamp::kUpper, 2, 3>(block, search);
-  try_steps<Clamp::kBoth, 4, 5>(block, search);
-  try_steps<Clamp::kBoth, 6, 7>(block, search);
-  try_steps<Clamp::kBoth, 8, 9>(block, search);
+  try_steps<-9, -8>(block, search);
+  try_steps<-7, -6>(block, search);
+  try_steps<-5, -4>(block, search);
+  try_steps<-3, -2>(block, search);
+  try_steps<-1, 1>(block, search);
+  try_steps<2, 3>(block, search);
+  try_steps<4, 5>(block, search);
+  try_steps<6, 7>(block, search);
+  try_steps<8, 9>(block, search);
 }
 
 // Half to even, and past 2^22 the same bits as the plain loop.
@@ -110,6 +116,12 @@ CROSSOVER_INLINE void pack(const std::uint8_t* codes, BlockQ6_K& out) {
   }
 }
 
+CROSSOVER_INLINE void clip(const F16* x, F16 extreme, Limits limits, F16* clipped) {
+  const F16 same = broadcast(limits.same) * extreme, other = broadcast(limits.other) * extreme;
+  const F16 low = min(same, other), high = max(same, other);
+  for (int i = 0; i < kN; ++i) clipped[i] = min(max(x[i], low), high);
+}
+
 CROSSOVER_INLINE void load_block(const float* from, Block& block, Search& search, M16& is_zero) {
   transpose(from, block.x);
   F16 largest = zero();
@@ -122,17 +134,29 @@ CROSSOVER_INLINE void load_block(const float* from, Block& block, Search& search
     block.w[i] = x * x;
     block.wx[i] = block.w[i] * x;
   }
+  clip(block.x, search.extreme, kLow, block.low);
+  clip(block.x, search.extreme, kHigh, block.high);
   is_zero = greater(broadcast(kQ6KZero), largest);
 }
 
-// Largest magnitude with its sign, the first of equals.
-CROSSOVER_INLINE float extreme_scale(const float* scales) {
-  float largest = 0.0f, extreme = 0.0f;
+// Largest magnitude with its sign, the first of equals. A group of huge weights may have NaN for a scale; it does not count.
+CROSSOVER_INLINE float extreme_scale(F16 scales) {
+  const F16 counted = select(equal(scales, scales), scales, zero());
+  alignas(64) float lanes[kQ6KGroups];
+  store(lanes, counted);
+  return lanes[__builtin_ctz(lane_bits(equal(abs(counted), broadcast(max_lane(abs(counted))))))];
+}
+
+// A group whose scale became zero keeps the codes of the search: -32 (stored as 0) where the group itself is zero.
+CROSSOVER_INLINE void keep_codes(const float* from, const float* steps, const Search& search, M16 is_zero, std::uint8_t* codes) {
+  const unsigned zeros = lane_bits(is_zero);
+  alignas(64) float inverses[kQ6KGroups];
+  store(inverses, search.inverse);
   for (int g = 0; g < kQ6KGroups; ++g) {
-    const float magnitude = __builtin_fabsf(scales[g]);
-    if (magnitude > largest) largest = magnitude, extreme = scales[g];
+    if (steps[g] != 0.0f) continue;
+    const F16 scaled = load(from + kN * g) * broadcast(inverses[g]);
+    store_low_bytes(codes + kN * g, zeros >> g & 1 ? broadcast_i(0) : code_0_to_63(scaled));
   }
-  return extreme;
 }
 
 CROSSOVER_INLINE void quantize_block(const float* from, BlockQ6_K& out) {
@@ -142,32 +166,23 @@ CROSSOVER_INLINE void quantize_block(const float* from, BlockQ6_K& out) {
   load_block(from, block, search, is_zero);
   search_scales(block, search);
   const F16 scales = select(is_zero, zero(), search.scale);
-  alignas(64) float lanes[kQ6KGroups], inverses[kQ6KGroups];
-  store(lanes, scales);
-  const float extreme = extreme_scale(lanes);
+  const float extreme = extreme_scale(scales);
   if (__builtin_fabsf(extreme) < kQ6KZero) {
     __builtin_memset(&out, 0, sizeof out);
     return;
   }
   const float inverse = -128.0f / extreme;
-  out.d = f32_to_f16(1.0f / inverse);
-  const float d = f16_to_f32(out.d);
+  out.d = float_to_half(1.0f / inverse);
   store_low_bytes(out.scales, min(nearest_int(broadcast(inverse) * scales), broadcast_i(127)));
 
-  // A group whose scale became zero keeps the codes of the search: -32 (stored as 0) where the group itself is zero.
-  store(inverses, search.inverse);
-  const unsigned zeros = lane_bits(is_zero);
+  const F16 step = broadcast(half_to_float(out.d)) * to_float(widen_i8(out.scales));
+  alignas(64) float steps[kQ6KGroups];
+  store(steps, step);
   alignas(64) std::uint8_t codes[256];
-  for (int g = 0; g < kQ6KGroups; ++g) {
-    const float step = d * static_cast<float>(out.scales[g]);
-    const F16 x = load(from + kN * g);
-    I16 code;
-    if (step != 0.0f) [[likely]]
-      code = code_0_to_63(x / broadcast(step));
-    else
-      code = zeros >> g & 1 ? broadcast_i(0) : code_0_to_63(x * broadcast(inverses[g]));
-    store_low_bytes(codes + kN * g, code);
-  }
+  for (int g = 0; g < kQ6KGroups; ++g)
+    store_low_bytes(codes + kN * g, code_0_to_63(load(from + kN * g) / broadcast(steps[g])));
+  if (any(equal(step, zero()))) [[unlikely]]
+    keep_codes(from, steps, search, is_zero, codes);
   pack(codes, out);
 }
 

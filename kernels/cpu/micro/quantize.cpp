@@ -49,7 +49,7 @@ CROSSOVER_INLINE bool symmetric_codes(const float* x, Block& block, std::uint8_t
   const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
   if (!(__builtin_fabsf(inverse) <= kLargestFinite)) return false;
   const F16 factor = broadcast(inverse), offset = broadcast(static_cast<float>(kHalf) + 0.5f);
-  block.d = f32_to_f16(d);
+  block.d = float_to_half(d);
   store_codes(codes, first * factor + offset, second * factor + offset, 2 * kHalf - 1);
   return true;
 }
@@ -64,8 +64,8 @@ CROSSOVER_INLINE bool offset_codes(const float* x, Block& block, std::uint8_t* c
   const float inverse = d != 0.0f ? 1.0f / d : 0.0f;
   if (!(d <= kLargestFinite && inverse <= kLargestFinite)) return false;
   const F16 factor = broadcast(inverse), base = broadcast(low), half = broadcast(0.5f);
-  block.d = f32_to_f16(d);
-  block.m = f32_to_f16(low);
+  block.d = float_to_half(d);
+  block.m = float_to_half(low);
   store_codes(codes, (first - base) * factor + half, (second - base) * factor + half, kLast);
   return true;
 }
@@ -123,7 +123,7 @@ void quantize_q8_0(const float* from, std::byte* to, std::int64_t values) {
       quantize_fn(DType::kQ8_0)(from + start, reinterpret_cast<std::byte*>(block), 32);
       continue;
     }
-    block->d = f32_to_f16(d);
+    block->d = float_to_half(d);
     store_low_bytes(block->q, round_away(first * broadcast(inverse)));
     store_low_bytes(block->q + 16, round_away(second * broadcast(inverse)));
   }
