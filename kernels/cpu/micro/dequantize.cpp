@@ -28,10 +28,20 @@ CROSSOVER_INLINE void unpack_half(const BlockQ6_K& block, int half, std::int8_t*
   }
 }
 
+// Byte j is 16 where bit j is set.
+CROSSOVER_INLINE __m256i fifth_bits(std::uint32_t qh) {
+  const __m256i byte_of = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i bit_of = _mm256_set1_epi64x(static_cast<long long>(0x8040201008040201));
+  const __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32(static_cast<int>(qh)), byte_of);
+  return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit_of), bit_of), _mm256_set1_epi8(16));
+}
+
 template <class Block>
-CROSSOVER_INLINE int fifth_bit(const Block& block, int weight) {
-  if constexpr (requires { block.qh; }) return static_cast<int>(block.qh >> weight & 1u) << 4;
-  return 0;
+CROSSOVER_INLINE __m256i small_codes(const Block& block) {
+  const __m128i q = load_16_bytes(block.q);
+  const __m256i nibbles = _mm256_and_si256(_mm256_set_m128i(_mm_srli_epi16(q, 4), q), _mm256_set1_epi8(15));
+  if constexpr (requires { block.qh; }) return _mm256_or_si256(nibbles, fifth_bits(block.qh));
+  return nibbles;
 }
 
 // zero_code is subtracted (Q4_0, Q5_0); a block with a minimum (Q4_1, Q5_1) adds it instead.
@@ -39,15 +49,12 @@ template <class Block, int zero_code>
 CROSSOVER_INLINE void dequantize_small(const std::byte* from, float* to, std::int64_t values) {
   const auto* block = reinterpret_cast<const Block*>(from);
   for (std::int64_t start = 0; start < values; start += 32, ++block) {
-    alignas(64) std::int32_t codes[32];
-    for (int j = 0; j < 16; ++j) {
-      codes[j] = ((block->q[j] & 15) | fifth_bit(*block, j)) - zero_code;
-      codes[j + 16] = (block->q[j] >> 4 | fifth_bit(*block, j + 16)) - zero_code;
-    }
-    const F16 d = broadcast(f16_to_f32(block->d));
-    F16 first = to_float(load_i(codes)) * d, second = to_float(load_i(codes + 16)) * d;
+    alignas(32) std::int8_t codes[32];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(codes), _mm256_sub_epi8(small_codes(*block), _mm256_set1_epi8(zero_code)));
+    const F16 d = broadcast(half_to_float(block->d));
+    F16 first = to_float(widen_i8(codes)) * d, second = to_float(widen_i8(codes + 16)) * d;
     if constexpr (requires { block->m; }) {
-      const F16 m = broadcast(f16_to_f32(block->m));
+      const F16 m = broadcast(half_to_float(block->m));
       first = first + m;
       second = second + m;
     }
@@ -72,7 +79,7 @@ void dequantize_bf16(const std::byte* from, float* to, std::int64_t values) {
 void dequantize_q8_0(const std::byte* from, float* to, std::int64_t values) {
   const auto* block = reinterpret_cast<const BlockQ8_0*>(from);
   for (std::int64_t start = 0; start < values; start += 32, ++block) {
-    const F16 d = broadcast(f16_to_f32(block->d));
+    const F16 d = broadcast(half_to_float(block->d));
     store(to + start, to_float(widen_i8(block->q)) * d);
     store(to + start + 16, to_float(widen_i8(block->q + 16)) * d);
   }
@@ -85,7 +92,7 @@ void dequantize_q6_k(const std::byte* from, float* to, std::int64_t values) {
     unpack_half(*block, 0, codes);
     unpack_half(*block, 1, codes + 128);
     alignas(64) float scales[kQ6KGroups];
-    store(scales, broadcast(f16_to_f32(block->d)) * to_float(widen_i8(block->scales)));
+    store(scales, broadcast(half_to_float(block->d)) * to_float(widen_i8(block->scales)));
     for (int g = 0; g < kQ6KGroups; ++g)
       store(to + start + 16 * g, broadcast(scales[g]) * to_float(widen_i8(codes + 16 * g)));
   }
