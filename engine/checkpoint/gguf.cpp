@@ -219,7 +219,8 @@ StoredTensor read_tensor(HeaderReader& in) {
 }
 
 // Offsets become positions in the file; tensors lie inside it, aligned and apart.
-void place_tensors(const HeaderReader& in, GgufHeader& header, std::uint64_t data_start) {
+void place_tensors(const HeaderReader& in, GgufHeader& header) {
+  const std::uint64_t data_start = header.data_start;
   std::vector<StoredTensor*> order;
   for (auto& [name, tensor] : header.stored.tensors) {
     if (tensor.offset % header.alignment != 0)
@@ -320,7 +321,8 @@ GgufHeader read_gguf_header(const fs::path& path) {
     if (!header.stored.tensors.try_emplace(tensor_name, std::move(tensor)).second)
       in.fail(fmt::format("tensor {} appears twice", tensor_name));
   }
-  place_tensors(in, header, (in.position() + header.alignment - 1) / header.alignment * header.alignment);
+  header.data_start = (in.position() + header.alignment - 1) / header.alignment * header.alignment;
+  place_tensors(in, header);
   return header;
 }
 

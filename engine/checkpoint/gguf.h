@@ -50,6 +50,7 @@ struct GgufHeader {
   std::map<std::string, GgufValue, std::less<>> metadata;
   std::map<std::string, Range, std::less<>> entries;  // where key, type and value of an entry lie in the file
   std::uint64_t alignment = 32;
+  std::uint64_t data_start = 0;  // where the data begin in the file, behind the padding of the tensor table
   StoredTensors stored;  // shapes row-major, without leading ones that the file leaves out
 
   // nullptr when there is none.

@@ -162,6 +162,19 @@ void GgufMetadata::add_strings(std::string_view key, std::span<const std::string
   for (const std::string& value : values) text(value);
 }
 
+std::size_t GgufMetadata::add_i64(std::string_view key, std::int64_t value) {
+  start(key, GgufType::kI64);
+  raw(value);
+  return bytes_.size() - sizeof value;
+}
+
+std::size_t GgufMetadata::add_i64s(std::string_view key, std::span<const std::int64_t> values) {
+  start_array(key, GgufType::kI64, values.size());
+  const std::size_t at = bytes_.size();
+  for (std::int64_t value : values) raw(value);
+  return at;
+}
+
 void GgufMetadata::add_entry(std::string_view bytes) {
   bytes_.append(bytes);
   ++count_;

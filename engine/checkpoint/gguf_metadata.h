@@ -2,6 +2,7 @@
 // it.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -24,6 +25,9 @@ class GgufMetadata {
   void add_bools(std::string_view key, const std::vector<bool>& values);
   void add_strings(std::string_view key, std::span<const std::string> values);
   void add_entry(std::string_view bytes);  // a whole entry as another file holds it
+  // Both return where the value begins in bytes().
+  std::size_t add_i64(std::string_view key, std::int64_t value);
+  std::size_t add_i64s(std::string_view key, std::span<const std::int64_t> values);
 
   std::uint64_t count() const { return count_; }
   const std::string& bytes() const { return bytes_; }

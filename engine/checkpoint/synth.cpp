@@ -179,17 +179,6 @@ class ShardFiles {
   std::vector<std::uint64_t> data_start_;
 };
 
-// A folder that is removed with its content unless it was published.
-struct TemporaryFolder {
-  fs::path path;
-  bool published = false;
-  explicit TemporaryFolder(const fs::path& beside) : path(temporary_beside(beside)) { fs::create_directories(path); }
-  ~TemporaryFolder() {
-    std::error_code ignored;
-    if (!published) fs::remove_all(path, ignored);
-  }
-};
-
 void check_target(const fs::path& directory, std::uint64_t bytes) {
   if (fs::exists(directory) && !(fs::is_directory(directory) && fs::is_empty(directory)))
     throw std::invalid_argument(fmt::format("{} exists; name a new folder or remove it first", directory.string()));
@@ -223,7 +212,7 @@ void write_synth(const SynthOptions& options, const fs::path& directory,
   check_target(directory, total);
 
   TemporaryFolder folder(directory);
-  ShardFiles files(folder.path, tensors, shard_bytes);
+  ShardFiles files(folder.path(), tensors, shard_bytes);
   ThreadPool pool(options.threads > 0 ? options.threads
                                       : std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
   const std::vector<Piece> pieces = pieces_of(tensors);
@@ -238,12 +227,12 @@ void write_synth(const SynthOptions& options, const fs::path& directory,
     }
   });
   files.finish();
-  write_text(folder.path / "config.json", synth_config_json(options, config));
-  write_text(folder.path / "generation_config.json", synth_generation_config_json(config));
-  if (config.vocab >= 256) write_text(folder.path / "tokenizer.json", synth_tokenizer_json(config.vocab));
-  if (shard_bytes.size() > 1) write_index(folder.path, tensors, shard_bytes);
-  publish(folder.path, directory);
-  folder.published = true;
+  write_text(folder.path() / "config.json", synth_config_json(options, config));
+  write_text(folder.path() / "generation_config.json", synth_generation_config_json(config));
+  if (config.vocab >= 256) write_text(folder.path() / "tokenizer.json", synth_tokenizer_json(config.vocab));
+  if (shard_bytes.size() > 1) write_index(folder.path(), tensors, shard_bytes);
+  publish(folder.path(), directory);
+  folder.keep();
 }
 
 }  // namespace crossover

@@ -2,26 +2,15 @@
 // any thread.
 #pragma once
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
-#include <string>
 #include <vector>
 
-#include "engine/checkpoint/source.h"
+#include "engine/checkpoint/gguf_layout.h"
 
 namespace crossover {
-
-struct GgufTensorPlan {
-  std::string name;  // as in Source::tensors
-  DType dtype;
-  std::array<std::int64_t, 3> shape;  // experts, rows, cols
-};
-
-// The tensors of `source` in their order, each with target_type(tensor, weights).
-std::vector<GgufTensorPlan> plan_gguf(const Source& source, DType weights);
 
 class GgufWriter {
  public:
