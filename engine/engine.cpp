@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <optional>
 #include <stdexcept>
 
 #include "engine/forward.h"
@@ -33,8 +34,10 @@ void check(const EngineOptions& options) {
 
 // One rank: its workers, memory and sequence. Touched by its own thread only while the group runs.
 struct Rank {
-  Rank(const Ops& ops, int threads, const cpu::Micro* micro)
-      : pool(threads), traces(static_cast<std::size_t>(threads)), weights(ops), ctx{ops, pool, workspace, counters, &traces[0], micro} {}
+  Rank(const Ops& ops, int threads, const cpu::Micro* micro, const Knobs& knobs)
+      : pool(threads), traces(static_cast<std::size_t>(threads)), weights(ops, pin_of(knobs)), ctx{ops, pool, workspace, counters, &traces[0], micro} {
+    for (Trace& trace : traces) trace.delay_once(delay_of(knobs));
+  }
   ThreadPool pool;
   Workspace workspace;
   Counters counters;
@@ -62,54 +65,81 @@ struct Engine::Impl {
   bool broken = false;
 
   void load();
+  void finish_report(const std::vector<RankLoad>& loads);
   void check_room(std::span<const std::int32_t> tokens) const;
   void pass(std::span<const std::int32_t> tokens, Rows out);
 };
+
+constexpr double kTimelineGap_s = 2e-3;
+
+// Rank 0 loads, then rank 1, ...: or all at once. Every rank leaves together.
+template <class Load>
+void in_order(LocalComm& comm, int rank, bool in_turn, Trace* trace, const Load& load) {
+  if (!in_turn) load();
+  for (int turn = 0; turn < (in_turn ? comm.ranks() : 1); ++turn) {
+    if (in_turn && turn == rank) load();
+    const Range range(trace, "wait");
+    comm.barrier();
+  }
+}
 
 void Engine::Impl::load() {
   check(options);
   report.begin_s = monotonic_s();
   const cpu::Micro* micro = options.backend == "cpu" ? load_micro(options.knobs) : nullptr;
-  for (int r = 0; r < options.ranks; ++r) ranks.push_back(std::make_unique<Rank>(ops, rank_threads(options, r), micro));
-  auto on_every_rank = [&](const char* phase, auto&& body) {
-    std::vector<std::unique_ptr<Range>> ranges;
-    for (auto& rank : ranks) ranges.push_back(std::make_unique<Range>(&rank->traces[0], phase));
-    body();
-  };
+  for (int r = 0; r < options.ranks; ++r) ranks.push_back(std::make_unique<Rank>(ops, rank_threads(options, r), micro, options.knobs));
+  const Schedule schedule = schedule_of(options.knobs);
+  const bool in_turn = options.knobs.get("CROSSOVER_LOAD_ORDER") == "in-turn";
   ShardPlan plan;
-  std::unique_ptr<SourceFiles> files;
-  on_every_rank("open", [&] {
-    source = open_checkpoint(options.model);
-    plan = make_shard_plan(source, options.weights, options.ranks);
-    files = std::make_unique<SourceFiles>(source, read_mode(options.knobs));
-  });
+  std::optional<SourceFiles> files;
+  std::optional<ConvertOptions> how;
   std::mutex turn;
+  std::vector<RankLoad> loads(ranks.size());
   group.run([&](int r) {
-    Rank& rank = *ranks[static_cast<std::size_t>(r)];
-    const RankPlan& part = plan.ranks[static_cast<std::size_t>(r)];
+    const auto index = static_cast<std::size_t>(r);
+    Rank& rank = *ranks[index];
+    {
+      const Range range(rank.ctx.trace, "open");
+      if (r == 0) {
+        source = open_checkpoint(options.model);
+        plan = make_shard_plan(source, options.weights, options.ranks, head_policy(options.knobs));
+        files.emplace(source, read_mode(options.knobs));
+        how.emplace(ConvertOptions{*files, fetch_options(options.knobs), micro, schedule == Schedule::kSerial ? &turn : nullptr, options.loaded_bytes, {}});
+      }
+      group.comm().barrier();
+    }
+    const RankPlan& part = plan.ranks[index];
     {
       // First, so that a cache type or capacity that cannot be is refused before the weights are read.
       const Range range(rank.ctx.trace, "state");
       rank.state = std::make_unique<State>(source.config, part.shape, StateOptions{options.keys, options.values, options.capacity_tokens});
     }
-    load_rank({source, part, {*files, micro, is_serial(options.knobs) ? &turn : nullptr}, options.knobs.get("CROSSOVER_QUANT_SCHEDULE"), options.loaded_bytes},
-              rank.ctx, rank.traces, rank.weights);
+    in_order(group.comm(), r, in_turn, rank.ctx.trace,
+             [&] { loads[index] = load_rank({source, part, schedule, *how}, rank.ctx, rank.traces, rank.weights); });
     rank.model = std::make_unique<RankModel>(RankModel{source.config, part.shape, rank.weights.weights});
-    const Range range(rank.ctx.trace, "wait");
-    group.comm().barrier();
   });
-  const double end_s = monotonic_s();
-  report.total_s = end_s - report.begin_s;
-  for (int r = 0; r < options.ranks; ++r) {
-    Rank& rank = *ranks[static_cast<std::size_t>(r)];
-    std::vector<const Trace*> threads;
-    for (const Trace& trace : rank.traces) threads.push_back(&trace);
-    report.ranks.push_back({r, wall_shares(threads, report.begin_s, end_s)});
-    report.weight_bytes.push_back(rank.weights.bytes());
-    for (Trace& trace : rank.traces) trace.clear();
-  }
+  finish_report(loads);
   auto kernel = [&](const char* knob) { return options.knobs.get(knob) == "chunked" ? GdnKernel::kChunked : GdnKernel::kRecurrent; };
   prefill_gdn = kernel("CROSSOVER_GDN_PREFILL"), decode_gdn = kernel("CROSSOVER_GDN_DECODE");
+}
+
+void Engine::Impl::finish_report(const std::vector<RankLoad>& loads) {
+  const double end_s = monotonic_s();
+  report.total_s = end_s - report.begin_s;
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    Rank& rank = *ranks[r];
+    const RankLoad& load = loads[r];
+    report.ranks.push_back({static_cast<int>(r), load_shares(rank.traces, load.convert.readers, report.begin_s, end_s)});
+    report.details.push_back({rank.weights.bytes(), load.convert.bytes_read, load.convert.peak_buffer_bytes, load.quantized_values,
+                              busy_seconds(rank.traces, report.begin_s, end_s)});
+    auto show = [&](const Trace& trace, int thread) {
+      for (const TimelineSpan& span : timeline(trace, kTimelineGap_s))
+        report.timeline.push_back({static_cast<int>(r), thread, span.name, span.start_s - report.begin_s, span.end_s - report.begin_s});
+    };
+    for (std::size_t t = 0; t < rank.traces.size(); ++t) show(rank.traces[t], static_cast<int>(t));
+    for (std::size_t t = 0; t < load.convert.readers.size(); ++t) show(load.convert.readers[t], -1 - static_cast<int>(t));
+    for (Trace& trace : rank.traces) trace.clear();
+  }
 }
 
 void Engine::Impl::check_room(std::span<const std::int32_t> tokens) const {
@@ -150,7 +180,7 @@ std::int64_t Engine::state_bytes() const {
 
 std::int64_t Engine::total_weight_bytes() const {
   std::int64_t bytes = 0;
-  for (std::int64_t part : impl_->report.weight_bytes) bytes += part;
+  for (const RankLoadDetails& rank : impl_->report.details) bytes += rank.weight_bytes;
   return bytes;
 }
 

@@ -40,10 +40,27 @@ struct RankPhases {
   std::vector<PhaseShare> phases;
 };
 
+// What the load of one rank moved and how busy its workers were.
+struct RankLoadDetails {
+  std::int64_t weight_bytes;             // held
+  std::int64_t bytes_read;               // asked of the system, not what it read from the disk for that
+  std::int64_t peak_buffer_bytes;        // read ahead of their conversion
+  std::int64_t quantized_values;
+  std::vector<double> thread_busy_s;     // of each worker: not waiting
+};
+
+// What a thread of a rank was in, from the begin of the load. Workers count from 0, reader threads from -1 down.
+struct LoadSpan {
+  int rank, thread;
+  std::string phase;
+  double start_s, end_s;
+};
+
 struct LoadReport {
   double begin_s = 0, total_s = 0;    // monotonic clock; open called .. all ranks ready
   std::vector<RankPhases> ranks;
-  std::vector<std::int64_t> weight_bytes;  // per rank
+  std::vector<RankLoadDetails> details;  // per rank
+  std::vector<LoadSpan> timeline;        // neighbours of one phase within 2 ms joined
 };
 
 // Logits of prompt rows first_row .. first_row + rows.rows - 1 of one feed, [n, V].

@@ -57,9 +57,10 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
   const Rows last = normed.slice(first, count - first);
   op::rms_norm(ctx, x.slice(first, count - first), model.weights.output_norm.f32(), config.rms_eps, last);
   pass.show("final", last);
-  if (logits.rows > 0 && model.shape.vocab_rows > 0)
-    op::matmul(ctx, normed.slice(count - logits.rows, logits.rows), model.weights.head,
-               logits.columns(model.shape.first_vocab_row, model.shape.vocab_rows));
+  if (logits.rows == 0 || model.shape.head_rows == 0) return;
+  Rows out = logits.columns(model.shape.first_head_row, model.shape.head_rows);
+  if (model.shape.head_copy) out = Rows(ctx.workspace.floats("logits", static_cast<std::size_t>(logits.rows * config.vocab)), logits.rows, config.vocab);
+  op::matmul(ctx, normed.slice(count - logits.rows, logits.rows), model.weights.head, out);
 }
 
 }  // namespace crossover

@@ -79,9 +79,9 @@ struct LayerWeights {
 
 struct Weights {
   Tensor embedding;               // [V part, H]
-  std::int64_t first_vocab_row = 0;  // of this rank's part of embedding and head
+  std::int64_t first_vocab_row = 0;  // of this rank's part of the embedding
   Tensor output_norm;             // f32 [H]
-  Tensor head;                    // [V part, H]; the embedding itself when tied
+  Tensor head;                    // [V part, H], see RankShape; the embedding itself when tied and dealt like it
   std::vector<LayerWeights> layers;
 };
 

@@ -3,8 +3,11 @@
 #include <time.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <string_view>
+#include <thread>
+#include <utility>
 
 namespace crossover {
 
@@ -18,6 +21,7 @@ std::size_t Trace::open(const char* name) {
   const double now = monotonic_s();
   spans_.push_back({name, now, now, top_});
   top_ = static_cast<std::int32_t>(spans_.size()) - 1;
+  if (delay_.seconds > 0 && delay_.phase == name) std::this_thread::sleep_for(std::chrono::duration<double>(std::exchange(delay_.seconds, 0)));
   return spans_.size() - 1;
 }
 
@@ -56,6 +60,20 @@ void add_events(const Trace& trace, std::size_t thread, std::vector<Event>& even
 bool waits(const char* name) { return std::string_view(name) == "wait"; }
 
 }  // namespace
+
+std::vector<TimelineSpan> timeline(const Trace& trace, double gap_s) {
+  std::vector<Event> events;
+  add_events(trace, 0, events);
+  std::vector<TimelineSpan> spans;
+  for (std::size_t i = 0; i + 1 < events.size(); ++i) {
+    const Event& event = events[i];
+    const double end_s = events[i + 1].at_s;
+    if (!event.name || end_s <= event.at_s) continue;
+    if (!spans.empty() && std::string_view(spans.back().name) == event.name && event.at_s - spans.back().end_s < gap_s) spans.back().end_s = end_s;
+    else spans.push_back({event.name, event.at_s, end_s});
+  }
+  return spans;
+}
 
 std::vector<PhaseShare> wall_shares(const std::vector<const Trace*>& threads, double begin_s, double end_s) {
   std::vector<Event> events;

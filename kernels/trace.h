@@ -15,9 +15,16 @@ struct Span {
   std::int32_t parent;  // index into the same Trace, -1 at the top
 };
 
+// Test hook: the first range of this name that a thread opens takes this much longer.
+struct PhaseDelay {
+  std::string phase;
+  double seconds = 0;
+};
+
 // Not shared between threads: every thread that records has its own.
 class Trace {
  public:
+  void delay_once(const PhaseDelay& delay) { delay_ = delay; }
   std::size_t open(const char* name);
   void close(std::size_t index);
   void clear() { spans_.clear(), top_ = -1; }
@@ -27,6 +34,7 @@ class Trace {
  private:
   std::vector<Span> spans_;
   std::int32_t top_ = -1;
+  PhaseDelay delay_;
 };
 
 // `Range range(trace, "gdn.scan");` A null trace records nothing.
@@ -41,6 +49,14 @@ class Range {
   Trace* trace_;
   std::size_t index_;
 };
+
+struct TimelineSpan {
+  const char* name;
+  double start_s, end_s;
+};
+
+// What a thread was in, one after another: its innermost ranges, neighbours of one name less than gap_s apart joined.
+std::vector<TimelineSpan> timeline(const Trace& trace, double gap_s);
 
 struct PhaseShare {
   std::string name;

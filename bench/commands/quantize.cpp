@@ -42,7 +42,7 @@ void add_quantize(CLI::App& app, int&) {
   quantize->add_option("--out", arguments->out, "the GGUF file to write")->required();
   quantize->add_option("--type", arguments->type, "q6_k, q8_0, bf16, f16, f32, q4_0, q4_1, q5_0 or q5_1")->capture_default_str();
   quantize->add_option("--threads", arguments->threads, "default: all allowed cores")->check(CLI::PositiveNumber);
-  quantize->add_option("--schedule", arguments->schedule, "serial or pool; sets CROSSOVER_QUANT_SCHEDULE");
+  quantize->add_option("--schedule", arguments->schedule, "serial, expert-spawn, expert-per-thread, chunk-queue or pool; sets CROSSOVER_QUANT_SCHEDULE");
   quantize->callback([arguments] { run(*arguments); });
 }
 

@@ -1,10 +1,9 @@
-// Bytes of a tensor's rows out of its files: follows the row and column recipe of a SourceTensor.
+// The files of a checkpoint, open for reading.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
 
 #include "engine/checkpoint/source.h"
@@ -52,13 +51,5 @@ class SourceFiles {
   std::size_t count_ = 0;
   ReadMode mode_;
 };
-
-// Rows first_row .. first_row+row_count-1 (expert-major) of the engine's tensor, in the stored type, contiguous: each
-// holds the logical columns of `columns` one after another (empty: all). Columns of block formats are whole blocks.
-void read_rows(const SourceFiles& files, const SourceTensor& tensor, std::int64_t first_row, std::int64_t row_count,
-               std::span<const IndexRange> columns, std::byte* out);
-
-// Stored values as f32, with the tensor's transform applied.
-void widen(const SourceTensor& tensor, const std::byte* stored, std::int64_t values, float* out);
 
 }  // namespace crossover

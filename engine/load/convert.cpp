@@ -3,9 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstring>
+#include <numeric>
 #include <stdexcept>
+#include <tuple>
 
+#include "kernels/buffer.h"
 #include "kernels/formats/formats.h"
 
 namespace crossover {
@@ -16,55 +18,20 @@ std::byte* grown(HostBuffer& buffer, std::int64_t bytes) {
   return buffer.data();
 }
 
-[[noreturn]] void refuse_value(const SourceTensor& tensor, std::int64_t row, std::int64_t column, const std::string& what) {
+// One worker's buffers.
+struct Scratch {
+  HostBuffer stored, widened, out;
+};
+
+[[noreturn]] void refuse_value(const ConvertTask& task, const SourceTensor& tensor, const std::byte* stored, std::int64_t value) {
+  std::string found = "a block scale that is not finite";
+  if (!is_block_format(tensor.dtype)) {
+    float widened = 0;
+    dequantize_fn(tensor.dtype)(stored + row_bytes(tensor.dtype, value), &widened, 1);
+    found = fmt::format("{}", widened);
+  }
   throw std::runtime_error(fmt::format("tensor {} ({}) holds {} at row {}, column {}; the checkpoint is damaged or was saved from a diverged model",
-                                       tensor.name, tensor.stored_as, what, row, column));
-}
-
-void check_finite(const RowTask& task, const float* values) {
-  const std::int64_t at = first_not_finite(values, task.rows * task.columns_count);
-  if (at < 0) return;
-  refuse_value(*task.tensor, task.first_row + at / task.columns_count, at % task.columns_count, fmt::format("{}", values[at]));
-}
-
-// Codes of block formats are finite by construction; their f16 scales (and minima) may not be.
-void check_block_scales(const RowTask& task, const std::byte* stored) {
-  const DTypeInfo& format = info(task.to);
-  const std::int64_t blocks = task.rows * task.columns_count / format.block_values;
-  const std::int64_t offset = task.to == DType::kQ6_K ? format.block_bytes - 2 : 0;
-  const int scales = task.to == DType::kQ4_1 || task.to == DType::kQ5_1 ? 2 : 1;
-  for (std::int64_t b = 0; b < blocks; ++b) {
-    for (int s = 0; s < scales; ++s) {
-      std::uint16_t bits;
-      std::memcpy(&bits, stored + b * format.block_bytes + offset + 2 * s, sizeof bits);
-      if ((bits & 0x7c00) != 0x7c00) continue;
-      const std::int64_t value = b * format.block_values;
-      refuse_value(*task.tensor, task.first_row + value / task.columns_count, value % task.columns_count, "a block scale that is not finite");
-    }
-  }
-}
-
-void read(const ConvertJob& job, const RowTask& task, std::byte* out, Trace* trace) {
-  const SourceTensor& tensor = *task.tensor;
-  const bool gathers = !tensor.columns.empty() || tensor.segments.size() > 1 || task.columns_count != tensor.shape[2];
-  const Range range(trace, gathers ? "gather" : "read");
-  read_rows(job.files, tensor, task.first_row, task.rows, task.columns, out);
-}
-
-void quantize(const ConvertJob& job, const RowTask& task, const float* values, Trace* trace) {
-  const QuantizeFn fn = job.micro ? job.micro->formats->quantize[static_cast<std::size_t>(task.to)] : quantize_fn(task.to);
-  std::unique_lock<std::mutex> turn;
-  if (job.quantize_turn && is_block_format(task.to)) {
-    const Range range(trace, "wait");
-    turn = std::unique_lock(*job.quantize_turn);
-  }
-  {
-    const Range range(trace, is_block_format(task.to) ? "quantize" : "cast");
-    fn(values, task.out, task.rows * task.columns_count);
-  }
-  if (!turn.owns_lock()) return;
-  const Range range(trace, "wait");  // handing the turn over wakes a thread, which may cost this one its core
-  turn.unlock();
+                                       tensor.name, tensor.stored_as, found, task.first_row + value / task.columns_count, value % task.columns_count));
 }
 
 }  // namespace
@@ -73,34 +40,202 @@ bool needs_quantizing(const SourceTensor& tensor, DType to) {
   return is_block_format(to) && (tensor.dtype != to || tensor.transform != Transform::kNone);
 }
 
-std::int64_t rows_per_task(std::int64_t columns) {
-  constexpr std::int64_t kValues = 256 * 1024;
-  return std::max<std::int64_t>(1, kValues / std::max<std::int64_t>(1, columns));
+void ConvertPlan::add(std::size_t tensor, DType to, std::span<const IndexRange> rows, std::span<const IndexRange> columns, std::byte* out,
+                      const char* phase) {
+  const SourceTensor& from = source_.tensors[tensor];
+  const IndexRange all_rows{0, from.shape[1]};
+  if (rows.empty()) rows = {&all_rows, 1};
+  const RowGather& gather = gathers_.emplace_back(from, columns);
+  const std::int64_t columns_count = columns.empty() ? from.shape[2]
+      : std::accumulate(columns.begin(), columns.end(), std::int64_t{0}, [](std::int64_t sum, IndexRange r) { return sum + r.count; });
+  if (columns_count == 0) return;
+  TensorTasks added{needs_quantizing(from, to), {}, {}};
+  const std::int64_t piece = chunk_rows(added.quantizes ? schedule_ : Schedule::kPool, columns_count);
+  for (std::int64_t expert = 0; expert < from.shape[0]; ++expert) {
+    added.expert_first.push_back(added.tasks.size());
+    for (IndexRange run : rows) {
+      for (std::int64_t done = 0; done < run.count; done += piece) {
+        const ConvertTask& task = added.tasks.emplace_back(ConvertTask{
+            tensor, &gather, columns, columns_count, to, expert * from.shape[1] + run.first + done, std::min(piece, run.count - done), out, phase,
+            static_cast<std::size_t>(expert)});
+        if (out) out += task.bytes();
+        out_bytes_ += task.bytes();
+        if (added.quantizes) quantized_values_ += task.values();
+      }
+    }
+  }
+  added.expert_first.push_back(added.tasks.size());
+  if (!added.tasks.empty()) tensors_.push_back(std::move(added));
 }
 
-void convert_rows(const ConvertJob& job, const RowTask& task, ConvertScratch& scratch, Trace* trace) {
-  const SourceTensor& tensor = *task.tensor;
-  const std::int64_t values = task.rows * task.columns_count;
-  if (values == 0) return;
-  if (tensor.dtype == task.to && tensor.transform == Transform::kNone) {
-    read(job, task, task.out, trace);
-    const Range range(trace, "verify");
-    if (is_block_format(task.to)) return check_block_scales(task, task.out);
-    if (task.to == DType::kF32) return check_finite(task, reinterpret_cast<const float*>(task.out));
-    auto* widened = reinterpret_cast<float*>(grown(scratch.widened, values * static_cast<std::int64_t>(sizeof(float))));
-    widen(tensor, task.out, values, widened);
-    return check_finite(task, widened);
+// The tasks of a plan in the order they are fetched.
+class Conversion {
+ public:
+  Conversion(const ConvertPlan& plan, const ConvertOptions& options, ThreadPool& pool, std::vector<Trace>& traces)
+      : plan_(plan), options_(options), pool_(pool), traces_(traces), scratch_(traces.size()) {
+    order();
+    std::vector<FetchItem> items;
+    items.reserve(tasks_.size());
+    for (const ConvertTask* task : tasks_)
+      items.push_back({&plan.source_.tensors[task->tensor], task->rows_of->extents(task->first_row, task->rows)});
+    fetcher_.emplace(options.files, std::move(items), options.fetch);
   }
-  std::byte* stored = grown(scratch.stored, task.rows * row_bytes(tensor.dtype, task.columns_count));
-  read(job, task, stored, trace);
-  auto* widened = task.to == DType::kF32 ? reinterpret_cast<float*>(task.out)
-                                         : reinterpret_cast<float*>(grown(scratch.widened, values * static_cast<std::int64_t>(sizeof(float))));
-  {
-    const Range range(trace, "cast");
-    widen(tensor, stored, values, widened);
-    check_finite(task, widened);
+
+  ConvertReport run() {
+    ConvertReport report;
+    run_standing(pool_, standing_, [&](std::size_t task, std::size_t worker) { convert_task(task, worker); });
+    if (standing_quantizes_) used(report, plan_.schedule_);
+    for (const Group& group : groups_) {
+      const auto experts = static_cast<std::int64_t>(group.tensor->expert_first.size()) - 1;
+      used(report, schedule_for(plan_.schedule_, experts, pool_.threads()));
+      report.launches += run_spawning(plan_.schedule_, group.tensor->expert_first, pool_.threads(),
+                                      [&](std::size_t task, std::size_t worker) { convert_task(group.first + task, worker); });
+    }
+    for (const Trace* reader : fetcher_->reader_traces()) report.readers.push_back(*reader);
+    report.bytes_read = fetcher_->bytes_read();
+    report.peak_buffer_bytes = fetcher_->peak_buffer_bytes();
+    return report;
   }
-  if (task.to != DType::kF32) quantize(job, task, widened, trace);
+
+ private:
+  struct Group {
+    const ConvertPlan::TensorTasks* tensor;
+    std::size_t first;  // of its tasks
+  };
+
+  bool standing(const ConvertPlan::TensorTasks& tensor) const {
+    return !tensor.quantizes || plan_.schedule_ == Schedule::kSerial || plan_.schedule_ == Schedule::kPool;
+  }
+
+  std::tuple<std::int32_t, std::uint64_t> place(const ConvertTask& task) const {
+    const std::vector<Extent> extents = task.rows_of->extents(task.first_row, 1);
+    return extents.empty() ? std::tuple(-1, std::uint64_t{0}) : std::tuple(extents[0].file, extents[0].offset);
+  }
+
+  // What standing threads do comes first, all of it in file order; then tensor by tensor, those in file order.
+  void order() {
+    std::vector<std::pair<std::tuple<std::int32_t, std::uint64_t>, const ConvertTask*>> placed;
+    std::vector<std::pair<std::tuple<std::int32_t, std::uint64_t>, const ConvertPlan::TensorTasks*>> spawning;
+    for (const ConvertPlan::TensorTasks& tensor : plan_.tensors_) {
+      if (!standing(tensor)) {
+        spawning.emplace_back(place(tensor.tasks.front()), &tensor);
+        continue;
+      }
+      standing_quantizes_ = standing_quantizes_ || tensor.quantizes;
+      for (const ConvertTask& task : tensor.tasks) placed.emplace_back(place(task), &task);
+    }
+    std::sort(placed.begin(), placed.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    std::sort(spawning.begin(), spawning.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+    for (const auto& [at, task] : placed) tasks_.push_back(task);
+    standing_ = tasks_.size();
+    for (const auto& [at, tensor] : spawning) {
+      groups_.push_back({tensor, tasks_.size()});
+      for (const ConvertTask& task : tensor->tasks) tasks_.push_back(&task);
+    }
+  }
+
+  static void used(ConvertReport& report, Schedule schedule) {
+    if (std::find(report.schedules.begin(), report.schedules.end(), schedule) == report.schedules.end()) report.schedules.push_back(schedule);
+  }
+
+  void convert_task(std::size_t index, std::size_t worker) {
+    try {
+      convert_one(index, worker);
+    } catch (const std::exception& error) {
+      fetcher_->cancel(error.what());  // or workers would wait for room that this one no longer gives back
+      throw;
+    }
+  }
+
+  void convert_one(std::size_t index, std::size_t worker) {
+    const ConvertTask& task = *tasks_[index];
+    const SourceTensor& tensor = plan_.source_.tensors[task.tensor];
+    Trace* trace = &traces_[worker];
+    Scratch& scratch = scratch_[worker];
+    std::byte* out = task.out ? task.out : grown(scratch.out, task.bytes());
+    const std::span<const std::byte* const> data = fetcher_->acquire(index, trace);
+    const std::byte* stored = nullptr;
+    if (task.rows_of->in_place(data, task.first_row, task.rows)) {
+      stored = data.front();
+    } else {
+      const Range range(trace, task.phase ? task.phase : "gather");
+      std::byte* gathered = grown(scratch.stored, task.rows * task.rows_of->row_bytes());
+      task.rows_of->gather(task.first_row, task.rows, data, gathered);
+      stored = gathered;
+    }
+    if (needs_quantizing(tensor, task.to)) quantize(task, tensor, stored, out, scratch, trace);
+    else {
+      const Range range(trace, task.phase ? task.phase : tensor.dtype == task.to ? "gather" : "cast");
+      transform(task, tensor, stored, out, scratch);
+    }
+    fetcher_->release(index);
+    if (options_.sink) options_.sink(task, out, trace);
+    if (options_.done_bytes) options_.done_bytes->fetch_add(task.bytes(), std::memory_order_relaxed);
+  }
+
+  void quantize(const ConvertTask& task, const SourceTensor& tensor, const std::byte* stored, std::byte* out, Scratch& scratch, Trace* trace) {
+    std::unique_lock<std::mutex> turn;
+    if (options_.quantize_turn) {
+      const Range range(trace, "wait");
+      turn = std::unique_lock(*options_.quantize_turn);
+    }
+    {
+      const Range range(trace, task.phase ? task.phase : "quantize");
+      transform(task, tensor, stored, out, scratch);
+    }
+    if (!turn.owns_lock()) return;
+    const Range range(trace, "wait");  // handing the turn over wakes a thread, which may cost this one its core
+    turn.unlock();
+  }
+
+  void transform(const ConvertTask& task, const SourceTensor& tensor, const std::byte* stored, std::byte* out, Scratch& scratch) const {
+    const auto convert = options_.micro ? options_.micro->formats->convert : convert_values;
+    const std::int64_t values = task.values();
+    DType from = tensor.dtype;
+    const std::byte* as_stored = stored;
+    if (tensor.transform != Transform::kNone) {
+      auto* widened = reinterpret_cast<float*>(grown(scratch.widened, values * static_cast<std::int64_t>(sizeof(float))));
+      widen(tensor, stored, values, widened);
+      stored = reinterpret_cast<const std::byte*>(widened), from = DType::kF32;
+    }
+    if (const std::int64_t bad = convert(from, stored, task.to, out, values); bad >= 0) refuse_value(task, tensor, as_stored, bad);
+  }
+
+  const ConvertPlan& plan_;
+  const ConvertOptions& options_;
+  ThreadPool& pool_;
+  std::vector<Trace>& traces_;
+  std::vector<Scratch> scratch_;
+  std::vector<const ConvertTask*> tasks_;
+  std::size_t standing_ = 0;
+  bool standing_quantizes_ = false;
+  std::vector<Group> groups_;
+  std::optional<Fetcher> fetcher_;
+};
+
+std::string quantize_path(Schedule schedule, const cpu::Micro* micro) {
+  return fmt::format("{}-{}", name(schedule), micro ? cpu::name(micro->isa) : "scalar");
+}
+
+std::vector<PhaseShare> load_shares(const std::vector<Trace>& workers, const std::vector<Trace>& readers, double begin_s, double end_s) {
+  std::vector<const Trace*> threads;
+  for (const std::vector<Trace>* part : {&workers, &readers})
+    for (const Trace& trace : *part) threads.push_back(&trace);
+  return wall_shares(threads, begin_s, end_s);
+}
+
+std::vector<double> busy_seconds(const std::vector<Trace>& traces, double begin_s, double end_s) {
+  std::vector<double> busy_s;
+  for (const Trace& trace : traces) {
+    double& sum_s = busy_s.emplace_back(0);
+    for (const PhaseShare& phase : wall_shares({&trace}, begin_s, end_s))
+      if (phase.name != "wait" && phase.name != "other") sum_s += phase.busy_s;
+  }
+  return busy_s;
+}
+
+ConvertReport convert(const ConvertPlan& plan, const ConvertOptions& options, ThreadPool& pool, std::vector<Trace>& traces) {
+  return Conversion(plan, options, pool, traces).run();
 }
 
 }  // namespace crossover

@@ -1,48 +1,104 @@
-// Rows of a source tensor become rows of the type they are held in: read or gather -> cast -> quantize, through bounded buffers of
-// the calling worker. The same function serves a rank's shard and a GGUF file, so both hold the same bytes.
+// Rows of a checkpoint become rows of the type they are held in: fetched, gathered, cast or quantized by the workers of a rank
+// under a schedule. A rank's shard, a quantized GGUF file and the post-quantization cache all come from here, so they hold the same
+// bytes.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <deque>
+#include <functional>
 #include <mutex>
+#include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
-#include "engine/checkpoint/read_rows.h"
+#include "engine/checkpoint/row_gather.h"
 #include "engine/checkpoint/source.h"
-#include "kernels/buffer.h"
+#include "engine/load/fetch.h"
+#include "engine/load/schedule.h"
 #include "kernels/cpu/micro.h"
+#include "kernels/thread_pool.h"
 #include "kernels/trace.h"
 
 namespace crossover {
 
-// What all workers of a load share.
-struct ConvertJob {
-  const SourceFiles& files;
-  const cpu::Micro* micro = nullptr;     // null: the scalar reference formats
-  std::mutex* quantize_turn = nullptr;   // serial schedule: one thread of the process quantizes at a time
-};
-
-// Rows [first_row, first_row + rows) (expert-major) of one source tensor, restricted to `columns`.
-struct RowTask {
-  const SourceTensor* tensor;
+// Some consecutive rows of one source tensor, restricted to some columns.
+struct ConvertTask {
+  std::size_t tensor;                      // index into Source::tensors
+  const RowGather* rows_of;
+  std::span<const IndexRange> columns;     // empty: all
+  std::int64_t columns_count;
   DType to;
-  std::int64_t first_row, rows;
-  std::span<const IndexRange> columns;  // empty: all
-  std::int64_t columns_count;            // sum of the ranges
-  std::byte* out;              // rows * row_bytes(to, columns_count)
+  std::int64_t first_row, rows;            // expert-major
+  std::byte* out;                          // rows * row_bytes(to, columns_count); null: the worker's buffer, for the sink alone
+  const char* phase;                       // what all work on these rows is called; null: by its kind
+  std::size_t expert;
+
+  std::int64_t values() const { return rows * columns_count; }
+  std::int64_t bytes() const { return rows * row_bytes(to, columns_count); }
 };
 
-// One worker's buffers.
-struct ConvertScratch {
-  HostBuffer stored, widened;
+// What is to be converted, cut into tasks.
+class ConvertPlan {
+ public:
+  ConvertPlan(const Source& source, Schedule schedule) : source_(source), schedule_(schedule) {}
+
+  // Rows `rows` of every expert, columns `columns` (both must outlive the plan; empty: all), to consecutive rows from `out` on (null:
+  // they only pass by).
+  void add(std::size_t tensor, DType to, std::span<const IndexRange> rows, std::span<const IndexRange> columns, std::byte* out,
+           const char* phase = nullptr);
+
+  std::int64_t quantized_values() const { return quantized_values_; }
+  std::int64_t out_bytes() const { return out_bytes_; }
+
+ private:
+  friend class Conversion;
+  struct TensorTasks {
+    bool quantizes;
+    std::vector<ConvertTask> tasks;  // in order of expert, then of row
+    std::vector<std::size_t> expert_first;
+  };
+
+  const Source& source_;
+  Schedule schedule_;
+  std::deque<RowGather> gathers_;
+  std::vector<TensorTasks> tensors_;
+  std::int64_t quantized_values_ = 0, out_bytes_ = 0;
 };
 
-// std::runtime_error names the tensor and row of a NaN or infinity, or what could not be read.
-void convert_rows(const ConvertJob& job, const RowTask& task, ConvertScratch& scratch, Trace* trace);
+// Sees every converted task, from the thread that converted it.
+using ConvertSink = std::function<void(const ConvertTask& task, const std::byte* bytes, Trace* trace)>;
 
-// Rows that make a task of about 256 Ki values: small enough to balance, large enough to hide its bookkeeping.
-std::int64_t rows_per_task(std::int64_t columns);
+struct ConvertOptions {
+  const SourceFiles& files;
+  FetchOptions fetch;
+  const cpu::Micro* micro = nullptr;                  // null: the scalar reference formats
+  std::mutex* quantize_turn = nullptr;                // Schedule::kSerial: one thread of the process quantizes at a time
+  std::atomic<std::int64_t>* done_bytes = nullptr;    // counts up by finished output; may be null
+  ConvertSink sink;                                   // may be empty
+};
+
+struct ConvertReport {
+  std::int64_t launches = 0;            // threads started
+  std::vector<Schedule> schedules;      // that quantized something, in the order first used
+  std::int64_t bytes_read = 0, peak_buffer_bytes = 0;
+  std::vector<Trace> readers;           // what the reader threads did
+};
+
+// traces: one for each worker of the pool. std::runtime_error names the tensor and row of a NaN or infinity, or what could not be
+// read; a failed conversion leaves its outputs half written.
+ConvertReport convert(const ConvertPlan& plan, const ConvertOptions& options, ThreadPool& pool, std::vector<Trace>& traces);
 
 bool needs_quantizing(const SourceTensor& tensor, DType to);
+
+// What a result calls the way tensors were quantized: "pool-avx512".
+std::string quantize_path(Schedule schedule, const cpu::Micro* micro);
+
+// Shares of wall time over workers and readers.
+std::vector<PhaseShare> load_shares(const std::vector<Trace>& workers, const std::vector<Trace>& readers, double begin_s, double end_s);
+
+// Of each trace: seconds in any range but "wait".
+std::vector<double> busy_seconds(const std::vector<Trace>& traces, double begin_s, double end_s);
 
 }  // namespace crossover

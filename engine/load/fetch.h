@@ -26,6 +26,7 @@ struct FetchOptions {
   bool ahead = true;                                   // false: acquire() reads, in the calling thread
   std::int64_t buffer_bytes = std::int64_t{64} << 20;  // read and not yet released; a larger item is admitted alone
   int threads = 2;                                     // readers; with kUring one submits and 8 * threads requests are in flight
+  PhaseDelay delay = {};                               // of the readers' traces
 };
 
 // Items are fetched in ascending order. Safe to use from several threads, under one condition that keeps a bounded buffer from

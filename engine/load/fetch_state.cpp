@@ -43,6 +43,7 @@ void Fetcher::State::start() {
   const bool ring = options.mode == ReadMode::kUring;
   const std::size_t count = ring ? 1 : static_cast<std::size_t>(options.threads);
   traces.resize(count);
+  for (Trace& trace : traces) trace.delay_once(options.delay);
   for (Trace& trace : traces) readers.emplace_back([this, ring, &trace] { ring ? run_ring(trace) : run_reader(trace); });
 }
 

@@ -1,10 +1,14 @@
 // What the load knobs resolve to.
 #pragma once
 
+#include <algorithm>
 #include <string>
 
-#include "engine/checkpoint/read_rows.h"
 #include "engine/knobs.h"
+#include "engine/load/fetch.h"
+#include "engine/load/loader.h"
+#include "engine/load/schedule.h"
+#include "engine/load/shard_plan.h"
 #include "kernels/cpu/isa.h"
 #include "kernels/cpu/micro.h"
 
@@ -15,10 +19,27 @@ inline cpu::Isa isa_of(const Knobs& knobs) {
   return wanted == "auto" ? cpu::best_isa() : cpu::parse_isa(wanted).value();
 }
 inline const cpu::Micro* load_micro(const Knobs& knobs) { return &cpu::micro(isa_of(knobs)); }
-inline bool is_serial(const Knobs& knobs) { return knobs.get("CROSSOVER_QUANT_SCHEDULE") == "serial"; }
-inline ReadMode read_mode(const Knobs& knobs) { return knobs.get("CROSSOVER_READ") == "mmap" ? ReadMode::kMap : ReadMode::kRead; }
-inline std::string quantize_path(const Knobs& knobs, const cpu::Micro* micro) {
-  return knobs.get("CROSSOVER_QUANT_SCHEDULE") + "-" + (micro ? cpu::name(micro->isa) : "scalar");
+inline Schedule schedule_of(const Knobs& knobs) { return parse_schedule(knobs.get("CROSSOVER_QUANT_SCHEDULE")); }
+
+// Where a choice stands in the list of its values.
+inline std::size_t choice(const Knobs& knobs, std::string_view name) {
+  const std::vector<std::string>& values = find_knob(name)->values;
+  return static_cast<std::size_t>(std::find(values.begin(), values.end(), knobs.get(name)) - values.begin());
+}
+inline ReadMode read_mode(const Knobs& knobs) { return static_cast<ReadMode>(choice(knobs, "CROSSOVER_READ")); }
+inline HeadPolicy head_policy(const Knobs& knobs) { return static_cast<HeadPolicy>(choice(knobs, "CROSSOVER_LM_HEAD")); }
+inline Pin pin_of(const Knobs& knobs) { return static_cast<Pin>(choice(knobs, "CROSSOVER_PIN")); }
+
+inline PhaseDelay delay_of(const Knobs& knobs) {
+  const std::string& value = knobs.get("CROSSOVER_LOAD_DELAY");
+  if (value == "none") return {};
+  const auto colon = value.find(':');
+  return {value.substr(0, colon), static_cast<double>(std::stol(value.substr(colon + 1))) * 1e-3};
+}
+
+inline FetchOptions fetch_options(const Knobs& knobs) {
+  return {read_mode(knobs), knobs.flag("CROSSOVER_READ_AHEAD"), std::int64_t{knobs.integer("CROSSOVER_LOAD_BUFFER_MIB")} << 20,
+          static_cast<int>(knobs.integer("CROSSOVER_READ_THREADS")), delay_of(knobs)};
 }
 
 }  // namespace crossover

@@ -1,14 +1,43 @@
 #include "engine/load/loader.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
-#include <algorithm>
+#include <cerrno>
 #include <stdexcept>
+#include <system_error>
 
 namespace crossover {
 
-RankWeights::~RankWeights() {
-  for (auto [memory, bytes] : blocks_) ops_.release(memory, bytes);
+namespace {
+
+// Memory comes from the backend, on huge pages where blocks are large (kernels/cpu/memory.cpp).
+void pin_pages(std::byte* memory, std::size_t bytes, Pin pin) {
+  if (pin == Pin::kPlain) {
+    const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
+    const auto first = (reinterpret_cast<std::uintptr_t>(memory) + page - 1) / page * page;
+    const auto end = (reinterpret_cast<std::uintptr_t>(memory) + bytes) / page * page;
+    if (first < end) (void)::madvise(reinterpret_cast<void*>(first), end - first, MADV_NOHUGEPAGE);  // advice: a refusal changes nothing
+  }
+  // Pages are locked as they are filled, so that this does not zero them all first.
+  if (pin == Pin::kMlock && ::mlock2(memory, bytes, MLOCK_ONFAULT) != 0)
+    throw std::runtime_error(fmt::format("CROSSOVER_PIN=mlock: cannot lock {} bytes in memory: {}; raise the limit (ulimit -l) or use huge", bytes,
+                                         std::generic_category().message(errno)));
+}
+
+}  // namespace
+
+RankWeights::~RankWeights() { clear(); }
+
+void RankWeights::clear() {
+  for (auto [memory, bytes] : blocks_) {
+    if (pin_ == Pin::kMlock) (void)::munlock(memory, bytes);
+    ops_.release(memory, bytes);
+  }
+  blocks_.clear();
+  bytes_ = 0;
+  weights = {};
 }
 
 std::byte* RankWeights::allocate(std::int64_t bytes) {
@@ -17,6 +46,7 @@ std::byte* RankWeights::allocate(std::int64_t bytes) {
   std::byte* memory = ops_.allocate(static_cast<std::size_t>(bytes));
   blocks_.emplace_back(memory, static_cast<std::size_t>(bytes));
   bytes_ += bytes;
+  pin_pages(memory, static_cast<std::size_t>(bytes), pin_);
   return memory;
 }
 
@@ -54,48 +84,29 @@ Tensor& slot(Weights& weights, std::string_view name) {
   return layer_slot(weights.layers.at(layer), rest.substr(rest.find('.') + 1));
 }
 
-// Row tasks of one shard: every contiguous run of rows of every expert, cut into pieces of rows_per_task.
-void add_tasks(const SourceTensor& tensor, const TensorShard& shard, std::span<const IndexRange> columns, std::byte* out, std::vector<RowTask>& tasks) {
-  const std::int64_t out_row = row_bytes(shard.dtype, shard.shape[2]), piece = rows_per_task(shard.shape[2]);
-  for (std::int64_t expert = 0; expert < shard.shape[0]; ++expert) {
-    for (IndexRange run : shard.rows) {
-      for (std::int64_t done = 0; done < run.count; done += piece) {
-        const std::int64_t count = std::min(piece, run.count - done);
-        tasks.push_back({&tensor, shard.dtype, expert * tensor.shape[1] + run.first + done, count, columns, shard.shape[2], out});
-        out += count * out_row;
-      }
-    }
-  }
-}
-
 }  // namespace
 
-void load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces, RankWeights& into) {
+RankLoad load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces, RankWeights& into) {
   into.weights.layers.resize(static_cast<std::size_t>(job.source.config.layers));
   for (std::size_t i = 0; i < into.weights.layers.size(); ++i) into.weights.layers[i].full_attention = job.source.config.full_attention[i];
   into.weights.first_vocab_row = job.plan.shape.first_vocab_row;
-  std::vector<RowTask> tasks;
+  ConvertPlan plan(job.source, job.schedule);
   for (const TensorShard& shard : job.plan.tensors) {
     const SourceTensor& tensor = job.source.tensors[shard.tensor];
     std::span<const IndexRange> columns;
     if (shard.shape[2] != tensor.shape[2]) columns = shard.columns;
     std::byte* memory = into.allocate(shard.shape[0] * shard.shape[1] * row_bytes(shard.dtype, shard.shape[2]));
-    slot(into.weights, tensor.name) = {memory, shard.dtype, shard.shape};
-    if (memory) add_tasks(tensor, shard, columns, memory, tasks);
-    if (memory && needs_quantizing(tensor, shard.dtype))
-      ctx.counters.path("quantize", fmt::format("{}-{}", job.schedule, job.convert.micro ? cpu::name(job.convert.micro->isa) : "scalar"));
+    const bool head = shard.place == "output.weight";
+    slot(into.weights, shard.place) = {memory, shard.dtype, shard.shape};
+    if (memory) plan.add(shard.tensor, shard.dtype, shard.rows, columns, memory, head ? "lm_head" : nullptr);
   }
-  if (job.source.config.tied_embeddings) into.weights.head = into.weights.embedding;
-  std::vector<ConvertScratch> scratch(static_cast<std::size_t>(ctx.pool.threads()));
-  ctx.pool.parallel_for(static_cast<std::int64_t>(tasks.size()), 1, [&](std::int64_t begin, std::int64_t end) {
-    const auto worker = static_cast<std::size_t>(ThreadPool::worker());
-    for (std::int64_t t = begin; t < end; ++t) {
-      const RowTask& task = tasks[static_cast<std::size_t>(t)];
-      convert_rows(job.convert, task, scratch[worker], &traces[worker]);
-      if (job.loaded_bytes) job.loaded_bytes->fetch_add(task.rows * row_bytes(task.to, task.columns_count), std::memory_order_relaxed);
-    }
-  });
+  if (job.source.config.tied_embeddings && !into.weights.head.data) into.weights.head = into.weights.embedding;
+  RankLoad load{convert(plan, job.convert, ctx.pool, traces), plan.quantized_values()};
+  for (Schedule schedule : load.convert.schedules)
+    ctx.counters.path("quantize", quantize_path(schedule, job.convert.micro));
+  ctx.counters.add("launches.quantize", load.convert.launches);
   ctx.counters.add("bytes.weights", into.bytes());
+  return load;
 }
 
 }  // namespace crossover

@@ -1,13 +1,12 @@
-// Loads one rank's part of a model: the rows of all its tensors are one list of tasks that the rank's workers take.
+// Loads one rank's part of a model into memory that it owns.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
-#include <functional>
 #include <mutex>
+#include <string>
 #include <vector>
 
-#include "engine/checkpoint/read_rows.h"
 #include "engine/load/convert.h"
 #include "engine/load/shard_plan.h"
 #include "engine/model.h"
@@ -16,20 +15,25 @@
 
 namespace crossover {
 
+enum class Pin : std::uint8_t { kPlain, kHuge, kMlock };  // values of CROSSOVER_PIN
+
 // Owns the memory of one rank's weights on its backend.
 class RankWeights {
  public:
-  explicit RankWeights(const Ops& ops) : ops_(ops) {}
+  RankWeights(const Ops& ops, Pin pin) : ops_(ops), pin_(pin) {}
   ~RankWeights();
   RankWeights(const RankWeights&) = delete;
   RankWeights& operator=(const RankWeights&) = delete;
 
+  // std::runtime_error when memory is to be locked and may not be.
   std::byte* allocate(std::int64_t bytes);
+  void clear();  // gives everything back
   std::int64_t bytes() const { return bytes_; }
   Weights weights;
 
  private:
   const Ops& ops_;
+  Pin pin_;
   std::vector<std::pair<std::byte*, std::size_t>> blocks_;
   std::int64_t bytes_ = 0;
 };
@@ -37,12 +41,16 @@ class RankWeights {
 struct LoadJob {
   const Source& source;
   const RankPlan& plan;
-  ConvertJob convert;
-  std::string_view schedule;           // "serial" or "pool", for the record
-  std::atomic<std::int64_t>* loaded_bytes = nullptr;  // counts up while loading, over all ranks; may be null
+  Schedule schedule;
+  ConvertOptions convert;
 };
 
-// traces: one per worker of ctx.pool.
-void load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces, RankWeights& into);
+struct RankLoad {
+  ConvertReport convert;
+  std::int64_t quantized_values = 0;
+};
+
+// traces: one for each worker of ctx.pool.
+RankLoad load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces, RankWeights& into);
 
 }  // namespace crossover

@@ -24,7 +24,9 @@ struct QuantizeOptions {
 struct QuantizeReport {
   double total_s = 0;
   std::int64_t weights = 0, bytes = 0;  // values quantized or converted; bytes of tensor data written
+  std::int64_t quantized_values = 0, bytes_read = 0, peak_buffer_bytes = 0;
   std::vector<PhaseShare> phases;
+  std::vector<double> thread_busy_s;    // of each worker: not waiting
   Counters counters;
 };
 

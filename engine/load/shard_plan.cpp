@@ -11,6 +11,8 @@ namespace {
 
 using Ranges = std::vector<IndexRange>;
 
+constexpr std::string_view kEmbedding = "token_embd.weight", kHead = "output.weight";
+
 std::int64_t total(const Ranges& ranges) {
   return std::accumulate(ranges.begin(), ranges.end(), std::int64_t{0}, [](std::int64_t sum, IndexRange r) { return sum + r.count; });
 }
@@ -40,7 +42,8 @@ struct Deal {
 
 class Planner {
  public:
-  Planner(const Source& source, std::optional<DType> weights, int ranks) : source_(source), config_(source.config), weights_(weights), ranks_(ranks) {
+  Planner(const Source& source, std::optional<DType> weights, int ranks, HeadPolicy head)
+      : source_(source), config_(source.config), weights_(weights), ranks_(ranks), head_(head) {
     if (ranks < 1) throw std::invalid_argument(fmt::format("ranks must be at least 1, asked for {}", ranks));
     check();
   }
@@ -54,15 +57,25 @@ class Planner {
     plan.shape.value_heads = config_.key_heads ? deal.key_heads.count * (config_.value_heads / config_.key_heads) : 0;
     plan.shape.first_vocab_row = deal.vocab.first;
     plan.shape.vocab_rows = deal.vocab.count;
+    const IndexRange head = head_rows(rank);
+    plan.shape.first_head_row = head.first, plan.shape.head_rows = head.count;
+    plan.shape.head_copy = head_ != HeadPolicy::kSharded && rank > 0;
     for (std::size_t i = 0; i < source_.tensors.size(); ++i) {
       const SourceTensor& tensor = source_.tensors[i];
-      if (is_mtp(tensor)) continue;
-      TensorShard shard{i, held_as(tensor), tensor.shape, {{0, tensor.shape[1]}}, {{0, tensor.shape[2]}}};
+      if (is_mtp(tensor, config_)) continue;
+      TensorShard shard{i, tensor.name, held_as(tensor), tensor.shape, {{0, tensor.shape[1]}}, {{0, tensor.shape[2]}}};
       select(tensor, deal, rank, shard);
+      if (tensor.name == kHead) select_head(tensor, rank, shard);
       shard.shape = {tensor.shape[0], total(shard.rows), total(shard.columns)};
       if (ends(tensor, ".ffn_down.weight")) plan.shape.intermediate = shard.shape[2];
       if (ends(tensor, ".ffn_down_exps.weight")) plan.shape.expert_width = shard.shape[2];
       if (ends(tensor, ".ffn_down_shexp.weight")) plan.shape.shared_width = shard.shape[2];
+      plan.tensors.push_back(shard);
+      // A tied embedding is the head as well, unless the head is dealt in another way.
+      if (tensor.name != kEmbedding || !config_.tied_embeddings || head_ == HeadPolicy::kSharded) continue;
+      shard.place = kHead;
+      select_head(tensor, rank, shard);
+      shard.shape = {tensor.shape[0], total(shard.rows), total(shard.columns)};
       plan.tensors.push_back(std::move(shard));
     }
     return plan;
@@ -70,15 +83,12 @@ class Planner {
 
  private:
   static bool ends(const SourceTensor& tensor, std::string_view suffix) { return tensor.name.ends_with(suffix); }
-  bool is_mtp(const SourceTensor& tensor) const {
-    return tensor.name.find(".nextn.") != std::string::npos || tensor.name.starts_with(fmt::format("blk.{}.", config_.layers));
-  }
   DType held_as(const SourceTensor& tensor) const { return target_type(tensor, weights_.value_or(tensor.dtype)); }
 
   // Key heads are dealt in pairs where V-head columns are Q6_K blocks of 256 = two heads of 128.
   std::int64_t key_head_granule() const {
     for (const SourceTensor& tensor : source_.tensors)
-      if (ends(tensor, ".ssm_out.weight") && !is_mtp(tensor) && info(held_as(tensor)).block_values > config_.gdn_head_dim)
+      if (ends(tensor, ".ssm_out.weight") && !is_mtp(tensor, config_) && info(held_as(tensor)).block_values > config_.gdn_head_dim)
         return config_.key_heads % 2 == 0 ? 2 : config_.key_heads;
     return 1;
   }
@@ -120,6 +130,17 @@ class Planner {
     return ranges;
   }
 
+  IndexRange head_rows(int rank) const {
+    if (head_ == HeadPolicy::kSharded) return deal(config_.vocab, ranks_, rank);
+    return {0, rank == 0 || head_ != HeadPolicy::kRank0 ? config_.vocab : 0};
+  }
+
+  void select_head(const SourceTensor& tensor, int rank, TensorShard& shard) const {
+    shard.rows.clear();
+    append(shard.rows, head_rows(rank));
+    if (rank > 0 && head_ == HeadPolicy::kEveryRankPlain) shard.dtype = tensor.dtype;
+  }
+
   // q rows, k rows, v rows of the fused projection (unit = head dim) or of its convolution.
   Ranges qkv(const Deal& deal) const {
     const std::int64_t d = config_.gdn_head_dim, kd = config_.key_dim();
@@ -149,7 +170,7 @@ class Planner {
     auto rows = [&](Ranges r) { shard.rows = std::move(r); };
     auto columns = [&](Ranges r) { shard.columns = std::move(r); };
     auto one = [](IndexRange r) { Ranges ranges; append(ranges, r); return ranges; };
-    if (tensor.name == "token_embd.weight" || tensor.name == "output.weight") return rows(one(deal.vocab));
+    if (tensor.name == kEmbedding || tensor.name == kHead) return rows(one(deal.vocab));
     if (ends(tensor, ".attn_q.weight")) return rows(one(scaled(deal.heads, 2 * hd)));
     if (ends(tensor, ".attn_k.weight") || ends(tensor, ".attn_v.weight")) return rows(one(scaled(deal.kv_heads, hd)));
     if (ends(tensor, ".attn_output.weight")) return columns(one(scaled(deal.heads, hd)));
@@ -167,6 +188,7 @@ class Planner {
   const ModelConfig& config_;
   std::optional<DType> weights_;
   int ranks_;
+  HeadPolicy head_;
 };
 
 std::int64_t bytes_of(const TensorShard& shard) { return shard.shape[0] * shard.shape[1] * row_bytes(shard.dtype, shard.shape[2]); }
@@ -177,8 +199,12 @@ std::int64_t RankPlan::bytes() const {
   return std::accumulate(tensors.begin(), tensors.end(), std::int64_t{0}, [](std::int64_t sum, const TensorShard& t) { return sum + bytes_of(t); });
 }
 
-ShardPlan make_shard_plan(const Source& source, std::optional<DType> weights, int ranks) {
-  const Planner planner(source, weights, ranks);
+bool is_mtp(const SourceTensor& tensor, const ModelConfig& config) {
+  return tensor.name.find(".nextn.") != std::string::npos || tensor.name.starts_with(fmt::format("blk.{}.", config.layers));
+}
+
+ShardPlan make_shard_plan(const Source& source, std::optional<DType> weights, int ranks, HeadPolicy head) {
+  const Planner planner(source, weights, ranks, head);
   ShardPlan plan;
   for (int rank = 0; rank < ranks; ++rank) plan.ranks.push_back(planner.plan(rank));
   return plan;
@@ -195,7 +221,7 @@ std::string describe(const Source& source, const ShardPlan& plan) {
         for (IndexRange r : list) out += fmt::format("{}{}+{}", out.empty() ? "" : ",", r.first, r.count);
         return out.empty() ? std::string("none") : out;
       };
-      text += fmt::format("  {:<32} {:<5} [{}, {}, {}] of [{}, {}, {}]  rows {}  columns {}\n", tensor.name, name(shard.dtype), shard.shape[0],
+      text += fmt::format("  {:<32} {:<5} [{}, {}, {}] of [{}, {}, {}]  rows {}  columns {}\n", shard.place, name(shard.dtype), shard.shape[0],
                           shard.shape[1], shard.shape[2], tensor.shape[0], tensor.shape[1], tensor.shape[2], ranges(shard.rows),
                           ranges(shard.columns));
     }

@@ -14,10 +14,11 @@
 #include <iterator>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
-#include "engine/checkpoint/read_rows.h"
+#include "engine/checkpoint/row_gather.h"
 #include "engine/checkpoint/synth.h"
 
 namespace crossover::test {
@@ -80,6 +81,20 @@ inline SynthOptions tiny(const std::string& preset = "tiny-dense") {
   options.seed = 11;
   options.threads = 2;
   return options;
+}
+
+// Rows [first_row, first_row + row_count) of some columns (empty: all), read one range after another.
+inline void read_rows(const SourceFiles& files, const SourceTensor& tensor, std::int64_t first_row, std::int64_t row_count,
+                      std::span<const IndexRange> columns, std::byte* out) {
+  const RowGather rows(tensor, columns);
+  std::vector<std::vector<std::byte>> ranges;
+  std::vector<const std::byte*> data;
+  for (const Extent& extent : rows.extents(first_row, row_count)) {
+    std::vector<std::byte>& bytes = ranges.emplace_back(extent.bytes);
+    files.read(extent.file, extent.offset, bytes.data(), extent.bytes, tensor);
+    data.push_back(bytes.data());
+  }
+  rows.gather(first_row, row_count, data, out);
 }
 
 // All values of a tensor in the engine's order, widened.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <map>
 #include <random>
 #include <thread>
@@ -52,6 +53,39 @@ TEST(Trace, ClearStartsAfresh) {
   { Range range(&trace, "after"); }
   ASSERT_EQ(trace.spans().size(), 1u);
   EXPECT_EQ(trace.spans()[0].parent, -1);
+}
+
+TEST(Trace, TimelineJoinsNeighboursAndShowsTheInnermost) {
+  Trace trace;
+  {
+    Range outer(&trace, "outer");
+    { Range inner(&trace, "inner"); }
+    { Range inner(&trace, "inner"); }
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+  std::vector<TimelineSpan> fine = timeline(trace, 0), coarse = timeline(trace, 10);
+  ASSERT_FALSE(fine.empty());
+  double inside_s = 0;
+  for (std::size_t i = 0; i < fine.size(); ++i) {
+    EXPECT_LT(fine[i].start_s, fine[i].end_s);
+    if (i > 0) EXPECT_LE(fine[i - 1].end_s, fine[i].start_s);
+    inside_s += fine[i].end_s - fine[i].start_s;
+  }
+  EXPECT_NEAR(inside_s, trace.spans()[0].end_s - trace.spans()[0].start_s, 1e-9);
+  EXPECT_STREQ(coarse.back().name, "outer");
+  EXPECT_GE(coarse.back().end_s - coarse.back().start_s, 0.02);
+}
+
+TEST(Trace, ADelayFallsIntoTheFirstRangeOfItsNameOnly) {
+  Trace trace;
+  trace.delay_once({"slow", 0.05});
+  { Range range(&trace, "fast"); }
+  { Range range(&trace, "slow"); }
+  { Range range(&trace, "slow"); }
+  const std::vector<Span>& spans = trace.spans();
+  EXPECT_LT(spans[0].end_s - spans[0].start_s, 0.05);
+  EXPECT_GE(spans[1].end_s - spans[1].start_s, 0.05);
+  EXPECT_LT(spans[2].end_s - spans[2].start_s, 0.05);
 }
 
 // Builds the spans of one thread from real ranges, so that the tests below use the recorder and not a layout of their own: the

@@ -1,5 +1,5 @@
-// Rows and columns out of files: any part equals the same part of the whole, in both ways of reading.
-#include "engine/checkpoint/read_rows.h"
+// Rows and columns out of files: any part equals the same part of the whole, mapped and read.
+#include "engine/checkpoint/row_gather.h"
 
 #include "engine/checkpoint/write_gguf.h"
 #include "engine/tests/checkpoint_files.h"
