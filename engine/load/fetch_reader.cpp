@@ -43,12 +43,17 @@ std::uint64_t direct_alignment(int descriptor, const std::string& path) {
   return 4096;
 }
 
+// Measured on a virtual disk of 3 GB/s, cold: direct reads of 2 MiB by two threads saturate it, of 512 KiB reach two thirds; io_uring
+// needs no more than 512 KiB. Rows of a column shard (17 KiB of every 34) come twice as fast when the gaps are read too, but for copies
+// out of the page cache, which cost as much as another call.
 ReadRules rules_of(ReadMode mode) {
   switch (mode) {
     case ReadMode::kMap:
-      return {page_bytes(), page_bytes(), 2 * kMiB};
+      return {page_bytes(), 64 * kKiB, 2 * kMiB};
     case ReadMode::kRead:
       return {1, 16 * kKiB, kMiB};
+    case ReadMode::kDirect:
+      return {1, 64 * kKiB, 2 * kMiB};
     default:
       return {1, 64 * kKiB, kMiB};
   }

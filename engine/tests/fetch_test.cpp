@@ -83,7 +83,7 @@ std::vector<FetchItem> random_items(const RandomFiles& files, std::size_t count,
 
 std::int64_t largest_need(const std::vector<FetchItem>& items) {
   std::uint64_t largest = 0;
-  for (const FetchItem& item : items) largest = std::max(largest, plan_reads(item.extents, {4096, 64 * kKiB, kMiB}).staging_bytes);
+  for (const FetchItem& item : items) largest = std::max(largest, plan_reads(item.extents, {4096, 64 * kKiB, 2 * kMiB}).staging_bytes);
   return static_cast<std::int64_t>(largest);
 }
 
