@@ -5,7 +5,7 @@
 namespace crossover {
 namespace {
 
-constexpr std::int64_t kStrip = 2048;  // whole blocks of every type
+constexpr std::int64_t kStrip = 256;  // whole blocks of every type
 
 bool is_finite_f16(const std::byte* p) {
   std::uint16_t bits;

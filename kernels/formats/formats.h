@@ -30,7 +30,7 @@ std::int64_t first_bad_scale(DType type, const std::byte* blocks, std::int64_t v
 
 // Rows of any type to any other, equal to dequantize, check, quantize; whole blocks of both types, no alignment asked of either
 // side. Equal types copy, or with out == stored only check; otherwise the two may not overlap. Returns the index of the first
-// value that is NaN or infinite (`out` is then unspecified from up to 2047 values before it on), or -1. Scalar reference.
+// value that is NaN or infinite (`out` is then unspecified from up to 255 values before it on), or -1. Scalar reference.
 std::int64_t convert_values(DType from, const std::byte* stored, DType to, std::byte* out, std::int64_t values);
 
 }  // namespace crossover

@@ -19,7 +19,7 @@ using Bytes = std::vector<std::byte>;
 
 constexpr std::byte kCanary{0xa5};
 constexpr std::int64_t kCanaryBytes = 64;
-constexpr std::int64_t kStrip = 2048;  // edges worth testing: both implementations work in strips of it
+constexpr std::int64_t kStrip = 256;  // edges worth testing: both implementations work in strips of it
 
 struct Version {
   std::string name;
@@ -124,7 +124,7 @@ void damage(DType type, Bytes& stored, std::int64_t at, int kind) {
 }
 
 TEST(Convert, TheFirstValueThatIsNotFiniteIsNamed) {
-  constexpr std::int64_t kValues = 2 * kStrip + 512;
+  constexpr std::int64_t kValues = 3 * kStrip;
   for (const DType from : types())
     for (const DType to : types()) {
       const std::int64_t block = info(from).block_values;
