@@ -41,6 +41,7 @@ std::size_t size_of(DType type, std::int64_t values) { return static_cast<std::s
 
 // Weights with the largest finite values of the type among them: nothing may mistake those for infinities.
 Bytes stored_row(DType type, std::int64_t values) {
+  if (values == 0) return {};
   std::mt19937 random(static_cast<unsigned>(values) + 1);
   std::normal_distribution<float> normal(0.0f, 0.02f);
   std::vector<float> weights(static_cast<std::size_t>(values));
@@ -63,13 +64,14 @@ struct Expected {
   std::int64_t bad;  // -1: none
 };
 Expected in_steps(DType from, const Bytes& stored, DType to, std::int64_t values) {
+  if (values == 0) return {{}, -1};
   std::vector<float> wide(static_cast<std::size_t>(values));
   dequantize_fn(from)(stored.data(), wide.data(), values);
   const std::int64_t bad = first_not_finite(wide.data(), values), good = bad < 0 ? values : bad / kStrip * kStrip;
   Bytes out(size_of(to, good));
   if (from == to)
     std::copy_n(stored.begin(), out.size(), out.begin());
-  else
+  else if (good > 0)
     quantize_fn(to)(wide.data(), out.data(), good);
   return {out, bad};
 }
