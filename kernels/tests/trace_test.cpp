@@ -68,7 +68,9 @@ TEST(Trace, TimelineJoinsNeighboursAndShowsTheInnermost) {
   double inside_s = 0;
   for (std::size_t i = 0; i < fine.size(); ++i) {
     EXPECT_LT(fine[i].start_s, fine[i].end_s);
-    if (i > 0) EXPECT_LE(fine[i - 1].end_s, fine[i].start_s);
+    if (i > 0) {
+      EXPECT_LE(fine[i - 1].end_s, fine[i].start_s);
+    }
     inside_s += fine[i].end_s - fine[i].start_s;
   }
   EXPECT_NEAR(inside_s, trace.spans()[0].end_s - trace.spans()[0].start_s, 1e-9);
