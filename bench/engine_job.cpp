@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <random>
 
 #include "bench/sha256.h"
@@ -71,6 +72,31 @@ void add_phases(Sample& sample, const std::vector<RankPhases>& ranks, const std:
   for (const auto& [name, seconds] : busy_s) sample.metrics[fmt::format("{}.{}_busy_s", prefix, name)] = seconds;
 }
 
+// Of all workers, [threads]: seconds not spent waiting, and their share of the wall time.
+void add_busy(Sample& sample, const std::vector<double>& busy_s, double total_s) {
+  sample.series["load.thread_busy_s"] = busy_s;
+  sample.metrics["load.busy_share"] = std::accumulate(busy_s.begin(), busy_s.end(), 0.0) / (static_cast<double>(busy_s.size()) * total_s);
+}
+
+void add_load(Sample& sample, const Engine& engine) {
+  const LoadReport& load = engine.load_report();
+  sample.metrics["load.total_s"] = load.total_s;
+  add_phases(sample, load.ranks, "load", load.total_s, true);
+  for (const LoadSpan& span : load.timeline) sample.timeline.push_back({span.rank, span.thread, span.phase, span.start_s, span.end_s});
+  std::vector<double> busy_s;
+  double buffer_bytes = 0;
+  for (std::size_t rank = 0; rank < load.details.size(); ++rank) {
+    const RankLoadDetails& part = load.details[rank];
+    sample.counters[fmt::format("bytes.weights.rank{}", rank)] = static_cast<double>(part.weight_bytes);
+    sample.counters["bytes.read"] += static_cast<double>(part.bytes_read);
+    sample.counters["values.quantized"] += static_cast<double>(part.quantized_values);
+    buffer_bytes += static_cast<double>(part.peak_buffer_bytes);
+    busy_s.insert(busy_s.end(), part.thread_busy_s.begin(), part.thread_busy_s.end());
+  }
+  sample.counters["bytes.held"] = static_cast<double>(engine.total_weight_bytes() + engine.state_bytes()) + buffer_bytes;
+  add_busy(sample, busy_s, load.total_s);
+}
+
 void add_generation(Sample& sample, const Engine& engine, const TimedGeneration& run, std::int64_t prompt_tokens) {
   sample.metrics["prefill.total_s"] = run.prefill_s;
   sample.metrics["prefill.tokens_per_s"] = static_cast<double>(prompt_tokens) / run.prefill_s;
@@ -115,9 +141,7 @@ void run_engine(const json& job, Sample& sample, const std::function<void(const 
   sample.knobs = {options.knobs.all().begin(), options.knobs.all().end()};
   phase("load");
   Engine engine(options);
-  const LoadReport& load = engine.load_report();
-  sample.metrics["load.total_s"] = load.total_s;
-  add_phases(sample, load.ranks, "load", load.total_s, true);
+  add_load(sample, engine);
   phase("passes");
   run_passes(job, engine, sample);
   const Counters counters = engine.counters();
@@ -140,6 +164,10 @@ void run_quantize(const json& job, Sample& sample, const std::function<void(cons
   sample.metrics["load.total_s"] = quantized.total_s;
   sample.metrics["quantize.weights_per_s"] = static_cast<double>(quantized.weights) / quantized.total_s;
   add_phases(sample, {{0, quantized.phases}}, "load", quantized.total_s, true);
+  add_busy(sample, quantized.thread_busy_s, quantized.total_s);
+  for (const auto& [name, n] : quantized.counters.counts) sample.counters[name] = static_cast<double>(n);
+  sample.counters["bytes.read"] = static_cast<double>(quantized.bytes_read);
+  sample.counters["values.quantized"] = static_cast<double>(quantized.quantized_values);
   sample.path = {quantized.counters.paths.begin(), quantized.counters.paths.end()};
   phase("hash");
   sample.output_hash = sha256_file(out);

@@ -124,6 +124,7 @@ class Run {
     sample.control = planned.control, sample.started_at = started_at;
     sample.page_cache = page_cache;
     if (sample.clocks.empty()) sample.clocks = clocks_json();
+    if (planned.pair != 0 || planned.control) sample.timeline.clear();
     if (planned.position == 0) sample.flags.push_back("first");
     last_s_ = monotonic_s() - begin_s;
     return sample;

@@ -78,6 +78,32 @@ SamplePhase phase_from_json(const json& value) {
   return phase;
 }
 
+// [{"rank", "thread", "spans": [[phase, start_s, end_s], ...]}, ...]
+json timeline_to_json(const std::vector<SampleSpan>& timeline) {
+  const auto micros = [](double seconds) { return std::round(seconds * 1e6) / 1e6; };
+  json threads = json::array();
+  for (const SampleSpan& span : timeline) {
+    if (threads.empty() || threads.back()["rank"] != span.rank || threads.back()["thread"] != span.thread)
+      threads.push_back({{"rank", span.rank}, {"thread", span.thread}});
+    threads.back()["spans"].push_back({span.phase, micros(span.start_s), micros(span.end_s)});
+  }
+  return threads;
+}
+
+void timeline_of_thread(const json& from, std::vector<SampleSpan>& timeline) {
+  SampleSpan span;
+  with(object(from, "timeline"), "rank", [&](const json& v) { span.rank = small(v, "timeline.rank"); });
+  with(from, "thread", [&](const json& v) { span.thread = small(v, "timeline.thread"); });
+  with(from, "spans", [&](const json& v) {
+    for (const json& entry : array(v, "timeline.spans")) {
+      if (array(entry, "timeline.spans").size() != 3) refuse("timeline.spans", "a list of [phase, start_s, end_s]");
+      span.phase = text(entry[0], "timeline.spans"), span.start_s = number(entry[1], "timeline.spans");
+      span.end_s = number(entry[2], "timeline.spans");
+      timeline.push_back(span);
+    }
+  });
+}
+
 LogitRow row_from_json(const json& value) {
   LogitRow row;
   with(object(value, "top_logits"), "ids", [&](const json& v) {
@@ -122,6 +148,9 @@ void read_measurements(const json& from, Sample& sample) {
   });
   with(from, "phases", [&](const json& v) {
     for (const json& phase : array(v, "phases")) sample.phases.push_back(phase_from_json(phase));
+  });
+  with(from, "timeline", [&](const json& v) {
+    for (const json& thread : array(v, "timeline")) timeline_of_thread(thread, sample.timeline);
   });
   with(from, "counters", [&](const json& v) {
     for (const auto& [name, value] : object(v, "counters").items())
@@ -169,6 +198,7 @@ void put_outcome(const Sample& sample, json& out) {
   if (!sample.stderr_tail.empty()) out["stderr_tail"] = sample.stderr_tail;
   if (sample.main_started_s) out["main_started_s"] = *sample.main_started_s;
   if (!sample.series.empty()) out["series"] = sample.series;
+  if (!sample.timeline.empty()) out["timeline"] = timeline_to_json(sample.timeline);
   if (!sample.counters.empty()) out["counters"] = sample.counters;
   if (!sample.path.empty()) out["path"] = sample.path;
   if (!sample.quantized_file.empty()) out["quantized_file"] = sample.quantized_file;

@@ -24,6 +24,13 @@ struct SamplePhase {
   int parent = -1;                 // index into the same list
 };
 
+// What a thread of a rank was in, from the start of the load. Workers count from 0, reader threads from -1 down.
+struct SampleSpan {
+  int rank = 0, thread = 0;
+  std::string phase;
+  double start_s = 0, end_s = 0;
+};
+
 // The row of logits from which one output token was chosen, at the ids that were recorded (the highest, or fixed probes).
 struct LogitRow {
   std::vector<std::int64_t> ids;
@@ -50,6 +57,7 @@ struct Sample {
   std::map<std::string, double> metrics;
   std::map<std::string, std::vector<double>> series;
   std::vector<SamplePhase> phases;
+  std::vector<SampleSpan> timeline;      // kept of pair 0 alone: it is for looking at
   std::map<std::string, double> counters;  // launches, bytes, reused_tokens, ...
   std::map<std::string, std::string> path; // which way the engine went: "gdn" -> "chunked"
   std::map<std::string, KnobValue> knobs;  // as the process resolved them

@@ -82,6 +82,21 @@ std::vector<Fact> facts_of(const Json& value) {
   return facts;
 }
 
+std::vector<SampleView::Span> timeline_of(const Json& threads) {
+  std::vector<SampleView::Span> timeline;
+  if (!threads.is_array()) return timeline;
+  for (const Json& thread : threads) {
+    const Json& spans = member(thread, "spans");
+    if (!spans.is_array()) continue;
+    for (const Json& span : spans) {
+      if (!span.is_array() || span.size() != 3) continue;
+      const auto start_s = optional_number(span[1]), end_s = optional_number(span[2]);
+      if (start_s && end_s) timeline.push_back({whole(thread, "rank"), whole(thread, "thread"), text_of(span[0]), *start_s, *end_s});
+    }
+  }
+  return timeline;
+}
+
 SampleView sample_of(const Json& json) {
   SampleView sample;
   sample.arm = text(json, "arm");
@@ -104,6 +119,7 @@ SampleView sample_of(const Json& json) {
         sample.phases.push_back({text(phase, "name"), whole(phase, "rank"), *start_s, *duration_s,
                                  number(phase, "parent") ? whole(phase, "parent") : -1});
     }
+  sample.timeline = timeline_of(member(json, "timeline"));
   return sample;
 }
 

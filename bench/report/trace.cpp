@@ -27,9 +27,34 @@ std::vector<double> starts_s(const std::vector<SampleView::Phase>& phases) {
   return starts;
 }
 
+constexpr long kThreadsOfARank = 1000;  // rows of the viewer: shares under the rank's number, its threads after all ranks
+
+// Threads as they were, each in a row of its own below the shares.
+void add_timeline(const SampleView& sample, long process, nlohmann::json& events) {
+  std::map<std::pair<long, long>, long> rows;
+  for (const SampleView::Span& span : sample.timeline) {
+    const auto [row, fresh] = rows.try_emplace({span.rank, span.thread}, kThreadsOfARank * (span.rank + 1) + static_cast<long>(rows.size()));
+    if (fresh) {
+      const std::string who = span.thread < 0 ? "reader " + std::to_string(-1 - span.thread) : "worker " + std::to_string(span.thread);
+      events.push_back({{"ph", "M"},
+                        {"name", "thread_name"},
+                        {"pid", process},
+                        {"tid", row->second},
+                        {"args", {{"name", "rank " + std::to_string(span.rank) + " " + who}}}});
+    }
+    events.push_back({{"ph", "X"},
+                      {"name", span.phase},
+                      {"pid", process},
+                      {"tid", row->second},
+                      {"ts", span.start_s * 1e6},
+                      {"dur", (span.end_s - span.start_s) * 1e6}});
+  }
+}
+
 }  // namespace
 
-// The Trace Event Format that ui.perfetto.dev and chrome://tracing open: one process a sample, one thread a rank.
+// The Trace Event Format that ui.perfetto.dev and chrome://tracing open: one process a sample, one thread a rank
+// and, where the timeline was kept, one for each of its threads.
 std::string trace_json(const std::vector<Page>& pages) {
   auto events = nlohmann::json::array();
   long process = 0;
@@ -48,6 +73,7 @@ std::string trace_json(const std::vector<Page>& pages) {
                           {"tid", sample.phases[i].rank},
                           {"ts", starts[i] * 1e6},
                           {"dur", sample.phases[i].duration_s * 1e6}});
+      add_timeline(sample, process, events);
     }
   const nlohmann::json trace{{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}};
   return trace.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";

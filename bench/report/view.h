@@ -64,6 +64,12 @@ struct SampleView {
     long parent;  // index into the same list, -1 at the top
   };
   std::vector<Phase> phases;
+  struct Span {
+    long rank, thread;
+    std::string phase;
+    double start_s, end_s;
+  };
+  std::vector<Span> timeline;  // of the load, where it was kept
 
   bool counts() const { return failure.empty() && !control; }
 };

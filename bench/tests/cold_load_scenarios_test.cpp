@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -14,6 +16,7 @@
 #include "bench/scenario_schema.h"
 #include "bench/shipped_scenarios.h"
 #include "bench/targets/engine.h"
+#include "bench/usable_cores.h"
 
 namespace crossover {
 namespace {
@@ -41,6 +44,7 @@ class ColdLoadScenario : public testing::Test {
   RunOutcome run(const char* name, std::vector<std::string> sets) {
     const ShippedScenario* shipped = find_shipped_scenario(name);
     if (!shipped) throw std::runtime_error(std::string("no scenario ") + name);
+    std::erase(sets, "");
     for (const char* arm : {"A", "B"}) sets.push_back(std::string("/arms/") + arm + "/program=" CROSSOVER_PROGRAM);
     scenario_ = parse_scenario(shipped->text, name, {sets, 2});
     EngineTarget target(folder_ / "cache");
@@ -76,6 +80,12 @@ TEST_F(ColdLoadScenario, IsqTakesTheScheduleOfEachArm) {
   EXPECT_TRUE(paths(outcome, 'A', "quantize").begin()->starts_with("serial"));
   EXPECT_TRUE(paths(outcome, 'B', "quantize").begin()->starts_with("pool"));
   for (const Sample& sample : outcome.samples) {
+    EXPECT_EQ(!sample.timeline.empty(), sample.pair == 0 && !sample.control);
+    for (const SampleSpan& span : sample.timeline) {
+      EXPECT_GE(span.start_s, 0) << span.phase;
+      EXPECT_LE(span.start_s, span.end_s) << span.phase;
+      EXPECT_LE(span.end_s, sample.metrics.at("load.total_s") + 1e-6) << span.phase;
+    }
     double sum_s = 0;
     for (const SamplePhase& phase : sample.phases)
       if (phase.name.starts_with("load.") && phase.rank == 0) sum_s += phase.duration_s;
@@ -87,6 +97,71 @@ TEST_F(ColdLoadScenario, IsqTakesTheScheduleOfEachArm) {
   ASSERT_EQ(outcome.rates.size(), 2U);
   EXPECT_TRUE(outcome.rates.at({0, 'A'}).quantize_values_per_s);
   EXPECT_EQ(outcome.rates.at({0, 'B'}).cold_read_bytes_per_s.has_value(), evicts_);
+}
+
+TEST_F(ColdLoadScenario, HeadPoliciesHoldWhatTheyShould) {
+  const RunOutcome outcome = run("lm_head_policy", {kDense, page_cache("warm")});
+  expect_valid(outcome);
+  ASSERT_EQ(outcome.verdict.cells.size(), 3U);
+  std::map<std::pair<char, int>, double> rank1;  // weight bytes by arm and cell
+  for (const Sample& sample : outcome.samples) rank1[{sample.arm, sample.cell}] = sample.counters.at("bytes.weights.rank1");
+  const double head_values = 1024 * 256, q6_k = 210.0 / 256;  // of tiny-dense
+  const auto more_than_sharded = [&](int cell) { return rank1[{'B', cell}] - rank1[{'A', cell}]; };
+  EXPECT_DOUBLE_EQ(more_than_sharded(0), -head_values / 2 * q6_k);                     // rank0
+  EXPECT_DOUBLE_EQ(more_than_sharded(1), head_values / 2 * q6_k);                      // every-rank-quantized
+  EXPECT_DOUBLE_EQ(more_than_sharded(2), head_values * 2 - head_values / 2 * q6_k);  // every-rank-plain, in bf16
+}
+
+TEST_F(ColdLoadScenario, LoadOrderIsMeasuredWithAndWithoutReadAhead) {
+  const RunOutcome outcome = run("load_order", {kDense, page_cache("cold")});
+  expect_valid(outcome);
+  ASSERT_EQ(outcome.verdict.cells.size(), 2U);
+  for (const Sample& sample : outcome.samples) {
+    EXPECT_EQ(sample.knobs.at("CROSSOVER_LOAD_ORDER").value, sample.arm == 'A' ? "in-turn" : "together");
+    EXPECT_EQ(sample.knobs.at("CROSSOVER_READ_AHEAD").value, sample.cell == 0 ? "1" : "0");
+  }
+}
+
+// Launches of the schedules that start threads are their closed forms (engine/tests/schedule_test.cpp); here it is that they are told.
+TEST_F(ColdLoadScenario, SchedulesOfExpertsDifferInLaunchesAndNotInBytes) {
+  const RunOutcome outcome = run("moe_quant_schedule", {kMoe, page_cache("warm"), "/workload/threads=3"});
+  expect_valid(outcome);
+  ASSERT_EQ(outcome.verdict.cells.size(), 3U);
+  std::set<std::string> hashes;
+  std::map<std::pair<char, int>, double> launches;
+  for (const Sample& sample : outcome.samples) {
+    hashes.insert(sample.output_hash);
+    launches[{sample.arm, sample.cell}] = sample.counters.at("launches.quantize");
+    EXPECT_EQ(sample.series.at("load.thread_busy_s").size(), 3U);
+    EXPECT_GT(sample.metrics.at("load.busy_share"), 0);
+    EXPECT_LE(sample.metrics.at("load.busy_share"), 1 + 1e-9);
+  }
+  EXPECT_EQ(hashes.size(), 1U);
+  const double spawn = launches[{'A', 0}], per_thread = launches[{'B', 0}], queue = launches[{'B', 1}], pool = launches[{'B', 2}];
+  EXPECT_GT(spawn, 16 * queue / 4);  // of 16 experts each
+  EXPECT_GT(per_thread, 0);
+  EXPECT_LT(per_thread, spawn);
+  EXPECT_GT(queue, 0);
+  EXPECT_EQ(pool, 0);
+}
+
+TEST_F(ColdLoadScenario, ThreadsBeyondExpertsFallBackByName) {
+  const RunOutcome outcome = run("quant_threads", {kMoe, page_cache("warm"), R"(/sweep={"/workload/threads":[1,2,13,47]})"});
+  expect_valid(outcome);
+  ASSERT_EQ(outcome.verdict.cells.size(), 4U);
+  const auto whole_experts = [&](int cell) {
+    for (const Sample& sample : outcome.samples)
+      if (sample.cell == cell && sample.arm == 'A') return sample.path.at("quantize").find("expert-per-thread") != std::string::npos;
+    return false;
+  };
+  EXPECT_TRUE(whole_experts(1));   // 16 experts on 2 threads
+  EXPECT_FALSE(whole_experts(2));  // on 13: most threads would have one expert and some two
+  EXPECT_FALSE(whole_experts(3));  // on 47
+  const int cores = usable_cores();
+  for (const Sample& sample : outcome.samples) {
+    const int threads = std::array{1, 2, 13, 47}[static_cast<std::size_t>(sample.cell)];
+    EXPECT_EQ(std::count(sample.flags.begin(), sample.flags.end(), "oversubscribed") > 0, threads > cores) << threads;
+  }
 }
 
 // The table of rules: cold against warm is refused even for one and the same arm.

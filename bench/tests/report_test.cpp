@@ -228,6 +228,22 @@ TEST_F(Report, TraceHoldsThePhases) {
   EXPECT_EQ(phases, 16);
 }
 
+TEST_F(Report, TraceShowsThreadsWhereTheirTimelineWasKept) {
+  ordered_json result = sample_result();
+  result["samples"][0]["timeline"] = {{{"rank", 1}, {"thread", 0}, {"spans", {{"quantize", 0.5, 0.75}, {"wait", 0.75, 1.0}}}},
+                                      {{"rank", 1}, {"thread", -1}, {"spans", {{"read", 0.25, 0.5}, {"read"}, 7}}},
+                                      5};
+  html_of(result);
+  const auto trace = ordered_json::parse(read(folder_ / "out" / "trace.json"));
+  std::vector<std::string> names, spans;
+  for (const auto& event : trace.at("traceEvents")) {
+    if (event.at("name") == "thread_name") names.push_back(event.at("args").at("name"));
+    if (event.at("ph") == "X" && event.at("tid").get<long>() >= 1000) spans.push_back(event.at("name"));
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"rank 1 worker 0", "rank 1 reader 0"}));
+  EXPECT_EQ(spans, (std::vector<std::string>{"quantize", "wait", "read"}));
+}
+
 TEST_F(Report, TraceLaysSharesEndToEnd) {
   ordered_json result = sample_result();
   const auto phase = [](const char* name, int rank, double duration_s, int parent) {

@@ -17,6 +17,7 @@ TEST(SampleRecord, SurvivesTheJournal) {
   sample.metrics = {{"load.total_s", 0.1}, {"tiny_s", 4.9e-324}};
   sample.series = {{"decode.token_s", {0.1, 0.2}}};
   sample.phases = {{"load.read", 1, 0.5, 0.25, 0.5, 0}};
+  sample.timeline = {{0, 0, "quantize", 0.125, 0.25}, {0, -1, "read", 0, 0.5}, {1, 0, "wait", 0, 1}, {1, 0, "quantize", 1, 2}};
   sample.counters = {{"launches", 7}};
   sample.path = {{"gdn", "chunked"}};
   sample.knobs = {{"CROSSOVER_ISA", {"avx2", "scenario"}}};
@@ -31,7 +32,7 @@ TEST(SampleRecord, SurvivesTheJournal) {
 
 TEST(SampleRecord, LeavesOutWhatIsMissing) {
   const nlohmann::json json = sample_to_json(Sample{});
-  for (const char* field : {"failure", "page_cache", "output_hash", "counters", "series", "clocks", "signal", "phases"})
+  for (const char* field : {"failure", "page_cache", "output_hash", "counters", "series", "clocks", "signal", "phases", "timeline"})
     EXPECT_FALSE(json.contains(field)) << field;
 }
 
@@ -47,6 +48,8 @@ TEST(SampleRecord, NamesTheFieldThatIsWrong) {
   };
   EXPECT_NE(refusal({{"metrics", {{"x", nullptr}}}}).find("metrics.x"), std::string::npos);
   EXPECT_NE(refusal({{"metrics", 5}}).find("metrics"), std::string::npos);
+  EXPECT_NE(refusal({{"timeline", {{{"spans", {{"read", 1}}}}}}}).find("timeline.spans"), std::string::npos);
+  EXPECT_NE(refusal({{"timeline", {{{"spans", {{1, 2, 3}}}}}}}).find("timeline.spans"), std::string::npos);
   EXPECT_NE(refusal({{"arm", "C"}}).find("arm"), std::string::npos);
   EXPECT_NE(refusal({{"cell", 1LL << 40}}).find("cell"), std::string::npos);
   EXPECT_NE(refusal({{"output_tokens", {UINT64_MAX}}}).find("output_tokens"), std::string::npos);
