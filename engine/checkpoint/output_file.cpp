@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -79,6 +80,7 @@ std::unique_ptr<OutputFile> OutputFile::claim(const fs::path& path, std::uint64_
 }
 
 OutputFile::~OutputFile() {
+  if (mapped_) munmap(mapped_, reserved_bytes_);
   if (!keep_ && descriptor_ >= 0 && is_at(path_)) unlink(path_.c_str());
   if (descriptor_ >= 0) close(descriptor_);
 }
@@ -101,7 +103,11 @@ bool OutputFile::open_and_lock(bool shared_name) {
 }
 
 void OutputFile::reserve(std::uint64_t bytes) {
-  if (bytes == 0 || fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) == 0) return;
+  if (bytes == 0) return;
+  if (fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) == 0) {
+    reserved_bytes_ = bytes;
+    return;
+  }
   // A file system that cannot reserve gets a sparse file.
   const bool full = errno == ENOSPC || errno == EFBIG || errno == EDQUOT;
   if (!full && ftruncate(descriptor_, static_cast<off_t>(bytes)) == 0) return;
@@ -117,7 +123,7 @@ void OutputFile::fail(const char* what) const { fail_errno(what, path_); }
 
 bool OutputFile::is_at(const fs::path& path) const { return same_file(descriptor_, path); }
 
-void OutputFile::put(const void* bytes, std::uint64_t count, std::uint64_t at) const {
+void OutputFile::put(const void* bytes, std::uint64_t count, std::uint64_t at, WriteBack start) const {
   for (std::uint64_t done = 0; done < count;) {
     const auto* from = static_cast<const char*>(bytes) + done;
     const ssize_t wrote =
@@ -126,7 +132,13 @@ void OutputFile::put(const void* bytes, std::uint64_t count, std::uint64_t at) c
     if (wrote <= 0) fail("write");
     done += static_cast<std::uint64_t>(wrote);
   }
-  if (count >= kWriteBackBytes) start_write_back(at, count);
+  if (start == WriteBack::kAtOnce && count >= kWriteBackBytes) start_write_back(at, count);
+}
+
+std::byte* OutputFile::map() {
+  if (mapped_ || reserved_bytes_ == 0) return mapped_;
+  void* at = mmap(nullptr, reserved_bytes_, PROT_READ | PROT_WRITE, MAP_SHARED, descriptor_, 0);
+  return mapped_ = at == MAP_FAILED ? nullptr : static_cast<std::byte*>(at);
 }
 
 void OutputFile::get(void* bytes, std::uint64_t count, std::uint64_t at) const {

@@ -2,6 +2,7 @@
 // writer lives it holds a lock (flock) on what it writes, so what a killed writer left can be told from what is in use.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -21,7 +22,12 @@ class OutputFile {
   // another process is writing it.
   static std::unique_ptr<OutputFile> claim(const std::filesystem::path& path, std::uint64_t bytes);
 
-  void put(const void* bytes, std::uint64_t count, std::uint64_t at) const;
+  // Long runs go to the disk at once, unless the caller says when (start_write_back).
+  enum class WriteBack : std::uint8_t { kAtOnce, kLater };
+  void put(const void* bytes, std::uint64_t count, std::uint64_t at, WriteBack start = WriteBack::kAtOnce) const;
+  // The whole file in memory, for blocks too small for a system call each: what is copied there is put. nullptr where it cannot be
+  // had safely, that is without reserved room, where a full disk would end the process.
+  std::byte* map();
   void get(void* bytes, std::uint64_t count, std::uint64_t at) const;  // what was put
   // Lets the disk begin with a range now rather than at the flush. A hint.
   void start_write_back(std::uint64_t at, std::uint64_t count) const;
@@ -39,6 +45,8 @@ class OutputFile {
   std::filesystem::path path_;
   int descriptor_ = -1;
   bool keep_ = false;
+  std::uint64_t reserved_bytes_ = 0;
+  std::byte* mapped_ = nullptr;
 };
 
 // A folder beside `path` that is removed with its content unless it was published.

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 #include <mutex>
 #include <stdexcept>
 #include <utility>
@@ -19,6 +20,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::uint64_t kPiece = kCachePieceBytes;
+// A column-split tensor comes in slices of rows, down to one block. Measured on ext4, CPU time of one thread: slices of 210 bytes
+// 195 MB/s by pwrite and 963 MB/s through a mapping, of 7 KB 795 and 967; runs of 200 KB 3.7 GB/s and 0.5 GB/s.
+constexpr std::uint64_t kMappedBytes = 16u << 10;
 
 // Calls each(piece, bytes) for the pieces that a range of the data touches.
 template <class Each>
@@ -40,6 +44,12 @@ class CacheFile {
   std::uint64_t file_bytes() const { return header_.size() + layout_.data_bytes(); }
 
  private:
+  void write(const std::byte* from, std::uint64_t count, std::uint64_t at) const {
+    if (mapped_ && count < kMappedBytes)
+      std::memcpy(mapped_ + at, from, count);
+    else
+      file_->put(from, count, at, OutputFile::WriteBack::kLater);
+  }
   void wrote(std::uint64_t piece, std::uint64_t bytes);
   std::uint64_t bytes_of(std::uint64_t piece) const { return std::min(kPiece, layout_.data_bytes() - piece * kPiece); }
   void check_complete() const;
@@ -52,6 +62,7 @@ class CacheFile {
   std::unique_ptr<std::atomic<std::int64_t>[]> missing_;  // bytes of each piece that were not put yet
   std::unique_ptr<std::atomic<std::int64_t>[]> left_;     // and of each tensor of the source
   std::unique_ptr<OutputFile> file_;
+  std::byte* mapped_ = nullptr;  // all of the file, where it can be had
 };
 
 CacheFile::CacheFile(const Source& source, const CacheLookup& lookup)
@@ -73,6 +84,7 @@ CacheFile::CacheFile(const Source& source, const CacheLookup& lookup)
   part += ".part";
   file_ = OutputFile::claim(part, file_bytes());
   if (!file_) throw std::runtime_error(fmt::format("another process is writing {}", lookup.file.string()));
+  mapped_ = file_->map();
   if (lookup.state == CacheState::kNone && fs::exists(lookup.file))
     throw std::runtime_error(fmt::format("another process has just written {}", lookup.file.string()));
   for (const fs::path& left : find_cache_names(lookup.file.parent_path(), "", kCachePartSuffix))
@@ -88,7 +100,7 @@ void CacheFile::put(std::size_t tensor, std::int64_t first_row, std::int64_t row
   };
   layout_.place(tensor, first_row, rows, columns, bytes,
                 [&](std::uint64_t at, const std::byte* from, std::uint64_t count) {
-                  file_->put(from, count, header_.size() + at);
+                  write(from, count, header_.size() + at);
                   all += static_cast<std::int64_t>(count);
                   for_pieces(at, count, [&](std::uint64_t touched, std::uint64_t here) {
                     if (touched != piece) settle();
