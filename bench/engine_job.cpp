@@ -10,6 +10,7 @@
 
 #include "bench/sha256.h"
 #include "bench/timed_generation.h"
+#include "bench/timeline.h"
 #include "engine/load/quantize_file.h"
 
 namespace crossover {
@@ -82,7 +83,7 @@ void add_load(Sample& sample, const Engine& engine) {
   const LoadReport& load = engine.load_report();
   sample.metrics["load.total_s"] = load.total_s;
   add_phases(sample, load.ranks, "load", load.total_s, true);
-  for (const LoadSpan& span : load.timeline) sample.timeline.push_back({span.rank, span.thread, span.phase, span.start_s, span.end_s});
+  sample.timeline = coarse_timeline(load.timeline, load.total_s);
   std::vector<double> busy_s;
   double buffer_bytes = 0;
   for (std::size_t rank = 0; rank < load.details.size(); ++rank) {

@@ -33,7 +33,7 @@ struct WholeModel {
 
 struct LoadFloors {
   double total_s = 0;  // median of load.total_s
-  std::optional<double> bytes_read, read_bytes_per_s, read_floor_s;
+  std::optional<double> bytes_read, read_bytes_per_s, read_floor_s;  // from a cold page cache no more than the files hold
   std::optional<double> quantized_values, quantize_values_per_s, quantize_floor_s;  // the rate of all threads that have a core
   std::optional<double> busy_share;                     // of the workers' time, not waiting
   std::optional<double> peak_memory_bytes, held_bytes;  // of the process; of weights, sequence state and read buffers

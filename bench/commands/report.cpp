@@ -23,7 +23,7 @@ void add_report(CLI::App& app, int&) {
       ->required()
       ->type_name("RESULT.json");
   command->add_option("--out", options->out, "folder to write into; made where missing")->required()->type_name("DIR");
-  command->add_flag("--publish", options->publish, "leave out host names and absolute paths");
+  command->add_flag("--publish", options->publish, "leave out host names and absolute paths; write NAME.json too, the result to be kept");
   command->callback([options] {
     write_report(options->results, options->out, options->publish);
     fmt::print("{}\n", (options->out / "report.html").string());

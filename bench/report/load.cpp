@@ -336,6 +336,7 @@ ResultView load_result(const std::filesystem::path& file, bool publish) {
     if (publish) strip_private(json);
     ResultView result = view_of(json);
     result.file = file.filename().string();
+    if (publish) result.kept_copy = kept_copy(std::move(json));
     return result;
   } catch (const Json::exception& error) {
     throw refuse(error.what());

@@ -41,6 +41,7 @@ void write_report(const std::vector<fs::path>& result_files, const fs::path& out
       stem = name + "-" + std::to_string(n);
     taken.push_back(stem);
     page.plots = report::draw_strip_plots(page.result, stem, out_dir / "plots");
+    if (publish) write_file(out_dir / (stem + ".json"), page.result.kept_copy);
   }
   write_file(out_dir / "summary.md", report::markdown(pages));
   write_file(out_dir / "report.html", report::html(pages));

@@ -134,4 +134,29 @@ void strip_private(Json& result) {
   if (result.contains("environment") && result["environment"].is_object()) result["environment"].erase("host");
 }
 
+std::string kept_copy(Json result) {
+  std::string primary;
+  if (result.contains("plan") && result["plan"].is_object() && result["plan"].contains("primary") && result["plan"]["primary"].is_string())
+    primary = result["plan"]["primary"].get<std::string>();
+  const std::string group = primary.substr(0, primary.find('.'));
+  for (Json& sample : result["samples"]) {
+    if (!sample.is_object()) continue;
+    sample.erase("timeline");
+    if (!sample.contains("phases") || !sample["phases"].is_array()) continue;
+    Json kept = Json::array();
+    std::vector<int> moved_to;  // parents are indices into the list
+    for (Json& phase : sample["phases"]) {
+      const bool wanted = phase.is_object() && phase.value("name", Json()).is_string() && phase["name"].get<std::string>().starts_with(group);
+      moved_to.push_back(wanted ? static_cast<int>(kept.size()) : -1);
+      if (!wanted) continue;
+      const Json parent = phase.value("parent", Json());
+      const bool known = parent.is_number_integer() && parent >= 0 && parent < moved_to.size();
+      phase["parent"] = known ? moved_to[parent.get<std::size_t>()] : -1;
+      kept.push_back(std::move(phase));
+    }
+    sample["phases"] = std::move(kept);
+  }
+  return result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
 }  // namespace crossover::report

@@ -89,6 +89,7 @@ struct ResultView {
   std::vector<CellView> cells;
   std::vector<SampleView> samples;  // in the order they ran
   std::string scenario;             // the file that ran, indented JSON
+  std::string kept_copy;            // of a published report: the result itself, stripped (bench/report/strip.h)
 };
 
 // std::runtime_error naming the file for anything that is not a result of this program or of an older version of it.

@@ -318,7 +318,7 @@ TEST_F(Report, PublishTakesOutHostAndPaths) {
   result["build"]["note"] = "ran /opt/my tools/prog twice";
   const std::string html = html_of(result, true);
   write_report({save(result.dump())}, folder_ / "out", true);
-  for (const fs::path name : {"report.html", "summary.md", "trace.json", "plots/planted.gp"}) {
+  for (const fs::path name : {"report.html", "summary.md", "trace.json", "plots/planted.gp", "planted.json"}) {
     const std::string text = read(folder_ / "out" / name);
     for (const char* secret :
          {"build-box-7", "/home", "someone", "/opt", "my tools", "/srv", "~/", "/usr/local", folder_.c_str()})
@@ -328,6 +328,23 @@ TEST_F(Report, PublishTakesOutHostAndPaths) {
        {"/workload/prompt_tokens", "tiny", "a.gguf", "in.txt", "y.bin", "tok/s", "-O3", "10.25 % faster", "Some CPU"})
     EXPECT_NE(html.find(kept), std::string::npos) << kept;
   EXPECT_NE(html_of(result, false).find("/home/someone/models/tiny"), std::string::npos);
+}
+
+TEST_F(Report, KeptCopyIsAResultWithoutWhatIsOnlyForLookingAt) {
+  ordered_json result = sample_result();
+  auto& first = result["samples"][0];
+  first["timeline"] = {{{"rank", 0}, {"thread", 0}, {"spans", {{"read", 0.0, 0.5}}}}};
+  first["phases"] = {{{"name", "load"}, {"parent", -1}},    {{"name", "load.read"}, {"parent", 0}},    {{"name", "prefill"}, {"parent", -1}},
+                     {{"name", "prefill.mlp"}, {"parent", 2}}, {{"name", "prefill.odd"}, {"parent", 99}}, 7};
+  html_of(result, true);
+  const auto kept = ordered_json::parse(read(folder_ / "out" / "planted.json"));
+  EXPECT_EQ(kept["samples"].size(), 16u);
+  EXPECT_FALSE(kept["samples"][0].contains("timeline"));
+  EXPECT_EQ(kept["samples"][0]["phases"], (ordered_json{{{"name", "prefill"}, {"parent", -1}}, {{"name", "prefill.mlp"}, {"parent", 0}},
+                                                        {{"name", "prefill.odd"}, {"parent", -1}}}));
+  EXPECT_EQ(kept["samples"][3]["metrics"], result["samples"][3]["metrics"]);
+  EXPECT_EQ(kept["verdict"], result["verdict"]);
+  html_of(kept);  // still a result
 }
 
 TEST_F(Report, SeveralResultsShareOneReport) {
