@@ -1,9 +1,10 @@
 // Element formats: weights and bytes per second, the bytes being those read and written. The 512 KiB of f32 stay in L2,
 // so a conversion is bound by its arithmetic there and by memory only where bytes/s comes near what memory delivers.
 // "convert" is what a load calls: the stored row checked for NaN and infinity and quantized in strips, on one thread
-// and on two, each with rows of its own; its rates are those of all threads together. The Q6_K quantizer never does: 19 candidates, each at least 4 multiplies a weight that may not be
-// fused or reordered (scaled weight, w*x*q, w*q, w*q*q) and as many additions and clamps, so one core of 2 x 256-bit
-// multiplies a cycle ends at clock * 16 / 76 weights per second: 780 M at 3.7 GHz.
+// and on two, each with rows of its own; its rates are those of all threads together. The Q6_K quantizer never comes
+// near memory: 19 candidates, each at least 4 multiplies a weight that may not be fused or reordered (scaled weight,
+// w*x*q, w*q, w*q*q) and as many additions and clamps, so one core of 2 x 256-bit multiplies a cycle ends at clock *
+// 16 / 76 weights per second: 780 M at 3.7 GHz.
 #include <benchmark/benchmark.h>
 
 #include <random>
@@ -79,7 +80,10 @@ void convert_rows(benchmark::State& state, DType from, DType to, ConvertFn conve
 
 void add_convert(DType from, DType to, const char* version, ConvertFn convert) {
   const std::string title = std::string("convert/") + name(from) + "/" + name(to) + "/" + version;
-  benchmark::RegisterBenchmark(title.c_str(), convert_rows, from, to, convert)->Unit(benchmark::kMicrosecond)->UseRealTime()->ThreadRange(1, 2);
+  benchmark::RegisterBenchmark(title.c_str(), convert_rows, from, to, convert)
+      ->Unit(benchmark::kMicrosecond)
+      ->UseRealTime()
+      ->ThreadRange(1, 2);
 }
 
 void add(DType type, const char* version, QuantizeFn to, DequantizeFn from) {
