@@ -56,6 +56,17 @@ void make_cache_folder(const fs::path& folder) {
                              "; set CROSSOVER_CACHE_DIR to a folder that can be written");
 }
 
+fs::path quantized_folder(const Knobs& knobs) {
+  if (knobs.get("CROSSOVER_QUANT_CACHE") != "folder") return {};
+  const fs::path folder = cache_folder(knobs.get("CROSSOVER_CACHE_DIR"));
+  try {
+    make_cache_folder(folder);
+  } catch (const std::exception&) {
+    // The load finds the same and reports it beside its result.
+  }
+  return folder;
+}
+
 std::vector<CacheEntry> clear_cache(const fs::path& folder) {
   std::vector<CacheEntry> entries = cache_entries(folder);
   if (entries.empty()) return entries;

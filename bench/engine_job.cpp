@@ -8,6 +8,7 @@
 #include <numeric>
 #include <random>
 
+#include "bench/cache_folder.h"
 #include "bench/sha256.h"
 #include "bench/timed_generation.h"
 #include "bench/timeline.h"
@@ -44,6 +45,7 @@ EngineOptions options_of(const json& job) {
   options.chunk_tokens = job.at("chunk").get<std::int64_t>();
   options.capacity_tokens = job.at("kv_capacity_tokens").get<std::int64_t>();
   options.knobs = knobs_of(job);
+  options.cache_folder = quantized_folder(options.knobs);
   return options;
 }
 
@@ -149,6 +151,7 @@ void run_engine(const json& job, Sample& sample, const std::function<void(const 
   for (const auto& [name, n] : counters.counts) sample.counters[name] = static_cast<double>(n);
   sample.path = {counters.paths.begin(), counters.paths.end()};
   sample.path["backend"] = options.backend;
+  sample.path["cache"] = engine.load_report().cache.state;
   sample.path["isa"] = engine.isa();
   sample.path["kv"] = fmt::format("{}/{}", name(options.keys), name(options.values));
 }

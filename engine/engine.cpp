@@ -56,7 +56,8 @@ struct Engine::Impl {
 
   EngineOptions options;
   const Ops& ops;
-  Source source;
+  Source source;                        // what was loaded
+  std::optional<WeightSource> weights;  // while loading
   RankGroup group;
   std::vector<std::unique_ptr<Rank>> ranks;
   LoadReport report;
@@ -65,6 +66,7 @@ struct Engine::Impl {
   bool broken = false;
 
   void load();
+  void load_once(const std::string& before);
   void finish_report(const std::vector<RankLoad>& loads);
   void check_room(std::span<const std::int32_t> tokens) const;
   void pass(std::span<const std::int32_t> tokens, Rows out);
@@ -88,11 +90,25 @@ void Engine::Impl::load() {
   report.begin_s = monotonic_s();
   const cpu::Micro* micro = options.backend == "cpu" ? load_micro(options.knobs) : nullptr;
   for (int r = 0; r < options.ranks; ++r) ranks.push_back(std::make_unique<Rank>(ops, rank_threads(options, r), micro, options.knobs));
+  try {
+    load_once("");
+  } catch (const DamagedPiece& damage) {
+    // Found while it was read. The ranks begin again, from the checkpoint.
+    weights->discard(damage.what());
+    for (auto& rank : ranks) rank->weights.clear(), rank->counters = {};
+    load_once(damage.what());
+  }
+  report.cache = weights->outcome();
+  weights.reset();
+  auto kernel = [&](const char* knob) { return options.knobs.get(knob) == "chunked" ? GdnKernel::kChunked : GdnKernel::kRecurrent; };
+  prefill_gdn = kernel("CROSSOVER_GDN_PREFILL"), decode_gdn = kernel("CROSSOVER_GDN_DECODE");
+}
+
+void Engine::Impl::load_once(const std::string& before) {
   const Schedule schedule = schedule_of(options.knobs);
   const bool in_turn = options.knobs.get("CROSSOVER_LOAD_ORDER") == "in-turn";
   ShardPlan plan;
-  std::optional<SourceFiles> files;
-  std::optional<ConvertOptions> how;
+  CacheShares shares;
   std::mutex turn;
   std::vector<RankLoad> loads(ranks.size());
   group.run([&](int r) {
@@ -101,26 +117,42 @@ void Engine::Impl::load() {
     {
       const Range range(rank.ctx.trace, "open");
       if (r == 0) {
-        source = open_checkpoint(options.model);
-        plan = make_shard_plan(source, options.weights, options.ranks, head_policy(options.knobs));
-        files.emplace(source, read_mode(options.knobs));
-        how.emplace(ConvertOptions{*files, fetch_options(options.knobs), micro, schedule == Schedule::kSerial ? &turn : nullptr, options.loaded_bytes, {}});
+        weights.emplace(options.model, options.weights, options.knobs, options.cache_folder, rank.pool, before);
+        source = weights->source();
+        plan = make_shard_plan(source, weights->weights(), options.ranks, head_policy(options.knobs));
+        if (weights->writer()) shares = cache_shares(source, *options.weights, plan);
       }
       group.comm().barrier();
     }
     const RankPlan& part = plan.ranks[index];
+    CacheWriter* const writer = weights->writer();
     {
       // First, so that a cache type or capacity that cannot be is refused before the weights are read.
       const Range range(rank.ctx.trace, "state");
       rank.state = std::make_unique<State>(source.config, part.shape, StateOptions{options.keys, options.values, options.capacity_tokens});
     }
-    in_order(group.comm(), r, in_turn, rank.ctx.trace,
-             [&] { loads[index] = load_rank({source, part, schedule, *how}, rank.ctx, rank.traces, rank.weights); });
+    LoadJob job{source, part, schedule, {weights->files(), fetch_options(options.knobs), rank.ctx.micro,
+                schedule == Schedule::kSerial ? &turn : nullptr, options.loaded_bytes}};
+    job.convert.check = weights->check();
+    if (writer) {
+      job.convert.sink = [writer](const ConvertTask& task, const std::byte* bytes, Trace* trace) {
+        const Range range(trace, "cache_write");
+        writer->put(task.tensor, task.first_row, task.rows, task.columns, bytes);
+      };
+      job.kept = shares.puts[index];
+      if (r == 0) job.passing = shares.left, job.passing_type = *options.weights;
+    }
+    in_order(group.comm(), r, in_turn, rank.ctx.trace, [&] { loads[index] = load_rank(job, rank.ctx, rank.traces, rank.weights); });
     rank.model = std::make_unique<RankModel>(RankModel{source.config, part.shape, rank.weights.weights});
+    if (!writer) return;
+    if (r == 0) {
+      const Range range(rank.ctx.trace, "cache_write");
+      weights->finish(rank.pool);
+    }
+    const Range range(rank.ctx.trace, "wait");
+    group.comm().barrier();
   });
   finish_report(loads);
-  auto kernel = [&](const char* knob) { return options.knobs.get(knob) == "chunked" ? GdnKernel::kChunked : GdnKernel::kRecurrent; };
-  prefill_gdn = kernel("CROSSOVER_GDN_PREFILL"), decode_gdn = kernel("CROSSOVER_GDN_DECODE");
 }
 
 void Engine::Impl::finish_report(const std::vector<RankLoad>& loads) {

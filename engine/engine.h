@@ -14,6 +14,7 @@
 #include "engine/knobs.h"
 #include "engine/layers/layers.h"
 #include "engine/load/shard_plan.h"
+#include "engine/load/weight_source.h"
 #include "engine/model.h"
 #include "engine/state.h"
 #include "kernels/counters.h"
@@ -31,6 +32,7 @@ struct EngineOptions {
   std::int64_t chunk_tokens = 2048;   // of a prompt, per pass
   std::int64_t capacity_tokens = 4096;
   Knobs knobs;
+  std::filesystem::path cache_folder;  // of quantized files, for CROSSOVER_QUANT_CACHE=folder; it exists
   std::atomic<std::int64_t>* loaded_bytes = nullptr;  // counts up while loading; may be null
 };
 
@@ -60,6 +62,7 @@ struct LoadReport {
   double begin_s = 0, total_s = 0;    // monotonic clock; open called .. all ranks ready
   std::vector<RankPhases> ranks;
   std::vector<RankLoadDetails> details;  // per rank
+  CacheOutcome cache;
   std::vector<LoadSpan> timeline;        // neighbours of one phase within 2 ms joined
 };
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "bench/cache_folder.h"
 #include "bench/commands/commands.h"
 #include "bench/npy_writer.h"
 #include "bench/timed_generation.h"
@@ -79,6 +80,7 @@ EngineOptions engine_options(const Arguments& arguments, std::size_t prompt_toke
   options.chunk_tokens = arguments.chunk;
   options.capacity_tokens = static_cast<std::int64_t>(prompt_tokens) + arguments.max_tokens;
   options.knobs.set_from_environment(environ);
+  options.cache_folder = quantized_folder(options.knobs);
   return options;
 }
 
@@ -100,10 +102,12 @@ json describe_run(const Engine& engine, const EngineOptions& options, const Time
   for (json& phase : phases_json(engine.phases(run.submitted_s, std::max(run.prefilled_s, run.last_token_s)), "")) phases.push_back(std::move(phase));
   json knobs;
   for (const auto& [name, knob] : options.knobs.all()) knobs[name] = {{"value", knob.value}, {"origin", knob.origin}};
+  const CacheOutcome& cache = engine.load_report().cache;
   const Counters counters = engine.counters();
   json counts = counters.counts;
   counts["paths"] = counters.paths;
-  return {{"timings", timings}, {"phases", phases}, {"counters", counts}, {"knobs", knobs}, {"backend", options.backend}, {"isa", engine.isa()}};
+  return {{"timings", timings}, {"phases", phases}, {"counters", counts}, {"knobs", knobs}, {"backend", options.backend}, {"isa", engine.isa()},
+          {"cache", {{"state", cache.state}, {"file", cache.file.string()}, {"sentence", cache.sentence}}}};
 }
 
 void print_result(const Arguments& arguments, const std::vector<std::int32_t>& prompt, const std::vector<std::int32_t>& tokens, json details) {

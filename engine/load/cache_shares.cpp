@@ -25,6 +25,8 @@ CacheShares cache_shares(const Source& source, DType type, const ShardPlan& plan
     shares.puts.emplace_back(shards.size(), false);
     for (std::size_t i = 0; i < shards.size(); ++i) {
       const TensorShard& shard = shards[i];
+      // A tied embedding is put as what it is, not once more as the head.
+      if (shard.place != source.tensors[shard.tensor].name) continue;
       if (values(shard) == 0 || shard.dtype != target_type(source.tensors[shard.tensor], type)) continue;
       std::vector<Taken>& taken = takers[shard.tensor];
       const bool held = std::any_of(taken.begin(), taken.end(), [&](Taken t) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <exception>
 #include <numeric>
 #include <stdexcept>
 #include <tuple>
@@ -18,9 +19,13 @@ std::byte* grown(HostBuffer& buffer, std::int64_t bytes) {
   return buffer.data();
 }
 
+// Rows that are only copied or cast: several pieces of a quantized file, so that few are read for a part of them.
+constexpr std::int64_t kCopyChunkBytes = std::int64_t{4} << 20;
+
 // One worker's buffers.
 struct Scratch {
   HostBuffer stored, widened, out;
+  std::vector<const std::byte*> data;
 };
 
 [[noreturn]] void refuse_value(const ConvertTask& task, const SourceTensor& tensor, const std::byte* stored, std::int64_t value) {
@@ -41,7 +46,7 @@ bool needs_quantizing(const SourceTensor& tensor, DType to) {
 }
 
 void ConvertPlan::add(std::size_t tensor, DType to, std::span<const IndexRange> rows, std::span<const IndexRange> columns, std::byte* out,
-                      const char* phase) {
+                      const char* phase, bool kept) {
   const SourceTensor& from = source_.tensors[tensor];
   const IndexRange all_rows{0, from.shape[1]};
   if (rows.empty()) rows = {&all_rows, 1};
@@ -50,14 +55,14 @@ void ConvertPlan::add(std::size_t tensor, DType to, std::span<const IndexRange> 
       : std::accumulate(columns.begin(), columns.end(), std::int64_t{0}, [](std::int64_t sum, IndexRange r) { return sum + r.count; });
   if (columns_count == 0) return;
   TensorTasks added{needs_quantizing(from, to), {}, {}};
-  const std::int64_t piece = chunk_rows(added.quantizes ? schedule_ : Schedule::kPool, columns_count);
+  const std::int64_t piece = added.quantizes ? chunk_rows(schedule_, columns_count)
+                                             : std::max<std::int64_t>(1, kCopyChunkBytes / std::max<std::int64_t>(1, gather.row_bytes()));
   for (std::int64_t expert = 0; expert < from.shape[0]; ++expert) {
     added.expert_first.push_back(added.tasks.size());
     for (IndexRange run : rows) {
       for (std::int64_t done = 0; done < run.count; done += piece) {
         const ConvertTask& task = added.tasks.emplace_back(ConvertTask{
-            tensor, &gather, columns, columns_count, to, expert * from.shape[1] + run.first + done, std::min(piece, run.count - done), out, phase,
-            static_cast<std::size_t>(expert)});
+            tensor, &gather, columns, columns_count, to, expert * from.shape[1] + run.first + done, std::min(piece, run.count - done), out, phase, kept});
         if (out) out += task.bytes();
         out_bytes_ += task.bytes();
         if (added.quantizes) quantized_values_ += task.values();
@@ -76,12 +81,22 @@ class Conversion {
     order();
     std::vector<FetchItem> items;
     items.reserve(tasks_.size());
-    for (const ConvertTask* task : tasks_)
-      items.push_back({&plan.source_.tensors[task->tensor], task->rows_of->extents(task->first_row, task->rows)});
+    for (const ConvertTask* task : tasks_) items.push_back({&plan.source_.tensors[task->tensor], wanted(*task)});
     fetcher_.emplace(options.files, std::move(items), options.fetch);
   }
 
   ConvertReport run() {
+    try {
+      return run_all();
+    } catch (...) {
+      const std::lock_guard lock(failure_mutex_);
+      if (failure_) std::rethrow_exception(failure_);  // the first one: others may only say that they were cancelled
+      throw;
+    }
+  }
+
+ private:
+  ConvertReport run_all() {
     ConvertReport report;
     run_standing(pool_, standing_, [&](std::size_t task, std::size_t worker) { convert_task(task, worker); });
     if (standing_quantizes_) used(report, plan_.schedule_);
@@ -97,7 +112,6 @@ class Conversion {
     return report;
   }
 
- private:
   struct Group {
     const ConvertPlan::TensorTasks* tensor;
     std::size_t first;  // of its tasks
@@ -142,6 +156,10 @@ class Conversion {
     try {
       convert_one(index, worker);
     } catch (const std::exception& error) {
+      {
+        const std::lock_guard lock(failure_mutex_);
+        if (!failure_) failure_ = std::current_exception();
+      }
       fetcher_->cancel(error.what());  // or workers would wait for room that this one no longer gives back
       throw;
     }
@@ -153,7 +171,7 @@ class Conversion {
     Trace* trace = &traces_[worker];
     Scratch& scratch = scratch_[worker];
     std::byte* out = task.out ? task.out : grown(scratch.out, task.bytes());
-    const std::span<const std::byte* const> data = fetcher_->acquire(index, trace);
+    const std::span<const std::byte* const> data = checked(task, fetcher_->acquire(index, trace), scratch, trace);
     const std::byte* stored = nullptr;
     if (task.rows_of->in_place(data, task.first_row, task.rows)) {
       stored = data.front();
@@ -169,8 +187,36 @@ class Conversion {
       transform(task, tensor, stored, out, scratch);
     }
     fetcher_->release(index);
-    if (options_.sink) options_.sink(task, out, trace);
+    if (options_.sink && task.kept) options_.sink(task, out, trace);
     if (options_.done_bytes) options_.done_bytes->fetch_add(task.bytes(), std::memory_order_relaxed);
+  }
+
+  // The bytes that hold a task's rows. Where pieces are to be checked and what is read is a copy, whole pieces are.
+  std::vector<Extent> wanted(const ConvertTask& task) const {
+    std::vector<Extent> extents = task.rows_of->extents(task.first_row, task.rows);
+    if (!options_.check || extents.empty() || options_.fetch.mode == ReadMode::kMap) return extents;
+    const PieceCheck::Pieces pieces = options_.check->covering(extents.front().offset, extents.back().offset + extents.back().bytes - extents.front().offset);
+    std::uint64_t bytes = 0;
+    for (std::int64_t piece = pieces.first; piece < pieces.first + pieces.count; ++piece) bytes += options_.check->bytes_of(piece);
+    return {{extents.front().file, options_.check->data_offset() + static_cast<std::uint64_t>(pieces.first) * PieceCheck::piece_bytes(), bytes}};
+  }
+
+  // Where the extents of a task lie, once they are known to be what was written.
+  std::span<const std::byte* const> checked(const ConvertTask& task, std::span<const std::byte* const> data, Scratch& scratch, Trace* trace) {
+    if (!options_.check || data.empty()) return data;
+    const Range range(trace, "verify");
+    const std::vector<Extent> extents = task.rows_of->extents(task.first_row, task.rows);
+    if (options_.fetch.mode == ReadMode::kMap) {
+      for (std::size_t i = 0; i < extents.size(); ++i) options_.check->check_once(data[i] - extents[i].offset, extents[i].offset, extents[i].bytes);
+      return data;
+    }
+    const std::uint64_t first = extents.front().offset;
+    const PieceCheck::Pieces pieces = options_.check->covering(first, extents.back().offset + extents.back().bytes - first);
+    options_.check->check(pieces.first, data.front(), pieces.count);
+    const std::uint64_t start = options_.check->data_offset() + static_cast<std::uint64_t>(pieces.first) * PieceCheck::piece_bytes();
+    scratch.data.clear();
+    for (const Extent& extent : extents) scratch.data.push_back(data.front() + (extent.offset - start));
+    return scratch.data;
   }
 
   void quantize(const ConvertTask& task, const SourceTensor& tensor, const std::byte* stored, std::byte* out, Scratch& scratch, Trace* trace) {
@@ -210,6 +256,8 @@ class Conversion {
   std::size_t standing_ = 0;
   bool standing_quantizes_ = false;
   std::vector<Group> groups_;
+  std::mutex failure_mutex_;
+  std::exception_ptr failure_;
   std::optional<Fetcher> fetcher_;
 };
 

@@ -16,6 +16,7 @@
 #include "engine/checkpoint/row_gather.h"
 #include "engine/checkpoint/source.h"
 #include "engine/load/fetch.h"
+#include "engine/load/piece_check.h"
 #include "engine/load/schedule.h"
 #include "kernels/cpu/micro.h"
 #include "kernels/thread_pool.h"
@@ -33,7 +34,7 @@ struct ConvertTask {
   std::int64_t first_row, rows;            // expert-major
   std::byte* out;                          // rows * row_bytes(to, columns_count); null: the worker's buffer, for the sink alone
   const char* phase;                       // what all work on these rows is called; null: by its kind
-  std::size_t expert;
+  bool kept;                               // the sink sees them
 
   std::int64_t values() const { return rows * columns_count; }
   std::int64_t bytes() const { return rows * row_bytes(to, columns_count); }
@@ -47,7 +48,7 @@ class ConvertPlan {
   // Rows `rows` of every expert, columns `columns` (both must outlive the plan; empty: all), to consecutive rows from `out` on (null:
   // they only pass by).
   void add(std::size_t tensor, DType to, std::span<const IndexRange> rows, std::span<const IndexRange> columns, std::byte* out,
-           const char* phase = nullptr);
+           const char* phase = nullptr, bool kept = true);
 
   std::int64_t quantized_values() const { return quantized_values_; }
   std::int64_t out_bytes() const { return out_bytes_; }
@@ -67,7 +68,7 @@ class ConvertPlan {
   std::int64_t quantized_values_ = 0, out_bytes_ = 0;
 };
 
-// Sees every converted task, from the thread that converted it.
+// Sees every converted task that is to be kept, from the thread that converted it.
 using ConvertSink = std::function<void(const ConvertTask& task, const std::byte* bytes, Trace* trace)>;
 
 struct ConvertOptions {
@@ -76,7 +77,8 @@ struct ConvertOptions {
   const cpu::Micro* micro = nullptr;                  // null: the scalar reference formats
   std::mutex* quantize_turn = nullptr;                // Schedule::kSerial: one thread of the process quantizes at a time
   std::atomic<std::int64_t>* done_bytes = nullptr;    // counts up by finished output; may be null
-  ConvertSink sink;                                   // may be empty
+  ConvertSink sink = {};                              // may be empty
+  PieceCheck* check = nullptr;                        // of a source that is a quantized file; may be null
 };
 
 struct ConvertReport {

@@ -91,15 +91,17 @@ RankLoad load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces,
   for (std::size_t i = 0; i < into.weights.layers.size(); ++i) into.weights.layers[i].full_attention = job.source.config.full_attention[i];
   into.weights.first_vocab_row = job.plan.shape.first_vocab_row;
   ConvertPlan plan(job.source, job.schedule);
-  for (const TensorShard& shard : job.plan.tensors) {
+  for (std::size_t i = 0; i < job.plan.tensors.size(); ++i) {
+    const TensorShard& shard = job.plan.tensors[i];
     const SourceTensor& tensor = job.source.tensors[shard.tensor];
     std::span<const IndexRange> columns;
     if (shard.shape[2] != tensor.shape[2]) columns = shard.columns;
     std::byte* memory = into.allocate(shard.shape[0] * shard.shape[1] * row_bytes(shard.dtype, shard.shape[2]));
     const bool head = shard.place == "output.weight";
     slot(into.weights, shard.place) = {memory, shard.dtype, shard.shape};
-    if (memory) plan.add(shard.tensor, shard.dtype, shard.rows, columns, memory, head ? "lm_head" : nullptr);
+    if (memory) plan.add(shard.tensor, shard.dtype, shard.rows, columns, memory, head ? "lm_head" : nullptr, !job.kept.empty() && job.kept[i]);
   }
+  for (std::size_t tensor : job.passing) plan.add(tensor, target_type(job.source.tensors[tensor], job.passing_type), {}, {}, nullptr);
   if (job.source.config.tied_embeddings && !into.weights.head.data) into.weights.head = into.weights.embedding;
   RankLoad load{convert(plan, job.convert, ctx.pool, traces), plan.quantized_values()};
   for (Schedule schedule : load.convert.schedules)

@@ -46,7 +46,7 @@ void PieceCheck::fail(std::int64_t piece) const {
   std::string names;
   for (const auto& [name, tensor] : header_->gguf.stored.tensors)
     if (tensor.offset < end && tensor.offset + tensor.bytes > start) names += (names.empty() ? "" : ", ") + name;
-  throw std::runtime_error(fmt::format("{}: bytes {} to {} (piece {} of {}; tensor {}) are not what was written; the file is damaged",
+  throw DamagedPiece(fmt::format("{}: bytes {} to {} (piece {} of {}; tensor {}) are not what was written; the file is damaged",
                                        header_->file.string(), start, end, piece, pieces(), names.empty() ? "none" : names));
 }
 

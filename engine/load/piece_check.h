@@ -5,10 +5,16 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 
 #include "engine/load/cache_header.h"
 
 namespace crossover {
+
+// A piece that is not what was written. Names file, tensor and piece.
+struct DamagedPiece : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
 
 class PieceCheck {
  public:
@@ -25,8 +31,8 @@ class PieceCheck {
   // The pieces that hold bytes [offset, offset + bytes) of the file (the header needs none).
   Pieces covering(std::uint64_t offset, std::uint64_t bytes) const;
 
-  // `bytes` are whole pieces first .. first+count-1, one after another, wherever they were read to. std::runtime_error names
-  // file, tensor and piece of the first that is not what was written. Safe to call from several threads.
+  // `bytes` are whole pieces first .. first+count-1, one after another, wherever they were read to. DamagedPiece names the
+  // first that is not what was written. Safe to call from several threads.
   void check(std::int64_t first, const std::byte* bytes, std::int64_t count) const;
 
   // The same with the whole file at `mapping`, for the pieces of a range of the file that no call of any thread has taken yet:

@@ -10,10 +10,10 @@
 
 #include "engine/load/cache_shares.h"
 #include "engine/load/cache_writer.h"
-#include "engine/load/convert.h"
 #include "engine/load/piece_check.h"
 #include "engine/load/quantized_cache.h"
 #include "engine/tests/checkpoint_files.h"
+#include "kernels/formats/formats.h"
 
 namespace crossover::test {
 
@@ -26,8 +26,12 @@ inline void put_block(CacheWriter& writer, const SourceFiles& files, const Sourc
     for (IndexRange range : columns) width += range.count;
   }
   std::vector<std::byte> out(static_cast<std::size_t>(rows * row_bytes(to, width)));
-  ConvertScratch scratch;
-  convert_rows({files}, {&source.tensors[tensor], to, first, rows, columns, width, out.data()}, scratch, nullptr);
+  const SourceTensor& from = source.tensors[tensor];
+  std::vector<std::byte> stored(static_cast<std::size_t>(rows * row_bytes(from.dtype, width)));
+  read_rows(files, from, first, rows, columns, stored.data());
+  std::vector<float> values(static_cast<std::size_t>(rows * width));
+  widen(from, stored.data(), rows * width, values.data());
+  quantize_fn(to)(values.data(), out.data(), rows * width);
   writer.put(tensor, first, rows, columns, out.data());
 }
 
