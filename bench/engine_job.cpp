@@ -98,6 +98,8 @@ void add_load(Sample& sample, const Engine& engine) {
   }
   sample.counters["bytes.held"] = static_cast<double>(engine.total_weight_bytes() + engine.state_bytes()) + buffer_bytes;
   add_busy(sample, busy_s, load.total_s);
+  if (load.cache.state == "hit" || load.cache.state == "built") sample.quantized_file = load.cache.file.string();
+  if (load.cache.state == "not kept") sample.flags.push_back("quantized cache: " + load.cache.sentence);
 }
 
 void add_generation(Sample& sample, const Engine& engine, const TimedGeneration& run, std::int64_t prompt_tokens) {
@@ -168,10 +170,12 @@ void run_quantize(const json& job, Sample& sample, const std::function<void(cons
   sample.metrics["load.total_s"] = quantized.total_s;
   sample.metrics["quantize.weights_per_s"] = static_cast<double>(quantized.weights) / quantized.total_s;
   add_phases(sample, {{0, quantized.phases}}, "load", quantized.total_s, true);
+  sample.timeline = coarse_timeline(quantized.timeline, quantized.total_s);
   add_busy(sample, quantized.thread_busy_s, quantized.total_s);
   for (const auto& [name, n] : quantized.counters.counts) sample.counters[name] = static_cast<double>(n);
   sample.counters["bytes.read"] = static_cast<double>(quantized.bytes_read);
   sample.counters["values.quantized"] = static_cast<double>(quantized.quantized_values);
+  sample.counters["bytes.held"] = static_cast<double>(quantized.peak_buffer_bytes);
   sample.path = {quantized.counters.paths.begin(), quantized.counters.paths.end()};
   phase("hash");
   sample.output_hash = sha256_file(out);

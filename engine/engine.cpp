@@ -72,8 +72,6 @@ struct Engine::Impl {
   void pass(std::span<const std::int32_t> tokens, Rows out);
 };
 
-constexpr double kTimelineGap_s = 2e-3;
-
 // Rank 0 loads, then rank 1, ...: or all at once. Every rank leaves together.
 template <class Load>
 void in_order(LocalComm& comm, int rank, bool in_turn, Trace* trace, const Load& load) {
@@ -132,7 +130,7 @@ void Engine::Impl::load_once(const std::string& before) {
       rank.state = std::make_unique<State>(source.config, part.shape, StateOptions{options.keys, options.values, options.capacity_tokens});
     }
     LoadJob job{source, part, schedule, {weights->files(), fetch_options(options.knobs), rank.ctx.micro,
-                schedule == Schedule::kSerial ? &turn : nullptr, options.loaded_bytes}};
+                schedule == Schedule::kSerial ? &turn : nullptr, options.progress}};
     job.convert.check = weights->check();
     if (writer) {
       job.convert.sink = [writer](const ConvertTask& task, const std::byte* bytes, Trace* trace) {
@@ -147,6 +145,7 @@ void Engine::Impl::load_once(const std::string& before) {
     if (!writer) return;
     if (r == 0) {
       const Range range(rank.ctx.trace, "cache_write");
+      if (options.progress) options.progress->enter("cache_write");
       weights->finish(rank.pool);
     }
     const Range range(rank.ctx.trace, "wait");
@@ -164,12 +163,7 @@ void Engine::Impl::finish_report(const std::vector<RankLoad>& loads) {
     report.ranks.push_back({static_cast<int>(r), load_shares(rank.traces, load.convert.readers, report.begin_s, end_s)});
     report.details.push_back({rank.weights.bytes(), load.convert.bytes_read, load.convert.peak_buffer_bytes, load.quantized_values,
                               busy_seconds(rank.traces, report.begin_s, end_s)});
-    auto show = [&](const Trace& trace, int thread) {
-      for (const TimelineSpan& span : timeline(trace, kTimelineGap_s))
-        report.timeline.push_back({static_cast<int>(r), thread, span.name, span.start_s - report.begin_s, span.end_s - report.begin_s});
-    };
-    for (std::size_t t = 0; t < rank.traces.size(); ++t) show(rank.traces[t], static_cast<int>(t));
-    for (std::size_t t = 0; t < load.convert.readers.size(); ++t) show(load.convert.readers[t], -1 - static_cast<int>(t));
+    add_timeline(static_cast<int>(r), rank.traces, load.convert.readers, report.begin_s, report.timeline);
     for (Trace& trace : rank.traces) trace.clear();
   }
 }

@@ -13,6 +13,8 @@
 
 #include "engine/knobs.h"
 #include "engine/layers/layers.h"
+#include "engine/load/convert.h"
+#include "engine/load/progress.h"
 #include "engine/load/shard_plan.h"
 #include "engine/load/weight_source.h"
 #include "engine/model.h"
@@ -33,7 +35,7 @@ struct EngineOptions {
   std::int64_t capacity_tokens = 4096;
   Knobs knobs;
   std::filesystem::path cache_folder;  // of quantized files, for CROSSOVER_QUANT_CACHE=folder; it exists
-  std::atomic<std::int64_t>* loaded_bytes = nullptr;  // counts up while loading; may be null
+  LoadProgress* progress = nullptr;   // of the load; may be null
 };
 
 // Phases of one rank: of the load (shares of wall time, kernels/trace.h) or of passes (time of the rank's own thread).
@@ -49,13 +51,6 @@ struct RankLoadDetails {
   std::int64_t peak_buffer_bytes;        // read ahead of their conversion
   std::int64_t quantized_values;
   std::vector<double> thread_busy_s;     // of each worker: not waiting
-};
-
-// What a thread of a rank was in, from the begin of the load. Workers count from 0, reader threads from -1 down.
-struct LoadSpan {
-  int rank, thread;
-  std::string phase;
-  double start_s, end_s;
 };
 
 struct LoadReport {

@@ -4,11 +4,13 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "bench/cache_folder.h"
 #include "bench/commands/commands.h"
+#include "bench/load_watch.h"
 #include "bench/npy_writer.h"
 #include "bench/timed_generation.h"
 #include "bench/usable_cores.h"
@@ -141,8 +143,12 @@ void run(const Arguments& arguments) {
     return;
   }
   if (prompt.empty()) throw std::invalid_argument("the prompt is empty: logits need at least one token");
-  const EngineOptions options = engine_options(arguments, prompt.size());
+  EngineOptions options = engine_options(arguments, prompt.size());
+  LoadProgress progress;
+  options.progress = &progress;
+  auto watch = std::make_unique<LoadWatch>("load", progress);
   Engine engine(options);
+  watch.reset();
   std::optional<NpyWriter> npy;
   if (!arguments.logits.empty()) npy.emplace(arguments.logits, engine.config().vocab);
   RowSink rows;

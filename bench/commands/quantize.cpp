@@ -4,7 +4,7 @@
 #include <CLI/CLI.hpp>
 
 #include "bench/commands/commands.h"
-#include "bench/progress.h"
+#include "bench/load_watch.h"
 #include "bench/usable_cores.h"
 #include "engine/load/quantize_file.h"
 
@@ -24,9 +24,12 @@ void run(const Arguments& arguments) {
   options.threads = arguments.threads ? arguments.threads : usable_cores();
   options.knobs.set_from_environment(environ);
   if (!arguments.schedule.empty()) options.knobs.set("CROSSOVER_QUANT_SCHEDULE", arguments.schedule, "command line");
-  Progress progress;
-  options.progress = [&](std::int64_t done, std::int64_t total) { progress.show("quantize, MiB", done >> 20, total >> 20); };
-  const QuantizeReport report = quantize_checkpoint(arguments.model, arguments.out, options);
+  LoadProgress progress;
+  options.progress = &progress;
+  const QuantizeReport report = [&] {
+    const LoadWatch watch("quantize", progress);
+    return quantize_checkpoint(arguments.model, arguments.out, options);
+  }();
   fmt::print("{}: {} bytes, {:.1f} Mweights in {:.2f} s, {:.1f} Mweights/s\n", arguments.out, report.bytes, static_cast<double>(report.weights) * 1e-6,
              report.total_s, static_cast<double>(report.weights) * 1e-6 / report.total_s);
   for (const PhaseShare& phase : report.phases) fmt::print("  {:<12} {:8.3f} s of wall time, {:8.3f} thread-seconds\n", phase.name, phase.share_s, phase.busy_s);

@@ -95,9 +95,9 @@ void EngineTarget::fill_quantized_cache(const SampleRequest& request) {
   const Sample first = take(request);
   if (!first.ok()) throw std::runtime_error(fmt::format("the load that fills the quantized cache failed: {} {}", first.failure, first.stderr_tail));
   if (first.quantized_file.empty()) {
-    const auto path = first.path.find("cache");
-    throw std::runtime_error(fmt::format("arm {} is to load with CROSSOVER_QUANT_CACHE={}, but no file was kept ({})", request.arm,
-                                         request.knobs.at("CROSSOVER_QUANT_CACHE"), path == first.path.end() ? "no reason given" : path->second));
+    const auto why = std::find_if(first.flags.begin(), first.flags.end(), [](const std::string& flag) { return flag.starts_with("quantized cache: "); });
+    throw std::runtime_error(fmt::format("arm {} is to load with CROSSOVER_QUANT_CACHE={}, but no file was kept{}", request.arm,
+                                         request.knobs.at("CROSSOVER_QUANT_CACHE"), why == first.flags.end() ? "" : "; " + *why));
   }
   quantized_[{request.cell, request.arm}] = first.quantized_file;
 }

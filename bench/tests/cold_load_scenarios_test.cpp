@@ -99,6 +99,22 @@ TEST_F(ColdLoadScenario, IsqTakesTheScheduleOfEachArm) {
   EXPECT_EQ(outcome.rates.at({0, 'B'}).cold_read_bytes_per_s.has_value(), evicts_);
 }
 
+TEST_F(ColdLoadScenario, CacheHoldsWhatQuantizationMakes) {
+  const RunOutcome outcome = run("cold_load_cache", {kDense, evicts_ ? "" : R"(/sweep={"/workload/page_cache":["as-is"]})"});
+  ASSERT_EQ(outcome.verdict.cells.size(), evicts_ ? 2U : 1U);
+  expect_valid(outcome);
+  EXPECT_EQ(paths(outcome, 'A', "cache"), std::set<std::string>{"off"});
+  EXPECT_EQ(paths(outcome, 'B', "cache"), std::set<std::string>{"hit"});
+  for (const Sample& sample : outcome.samples)
+    EXPECT_EQ(sample.counters.at("values.quantized") > 0, sample.arm == 'A');
+  const auto read = [&](char arm) {
+    for (const Sample& sample : outcome.samples)
+      if (sample.arm == arm) return sample.counters.at("bytes.read");
+    return 0.0;
+  };
+  EXPECT_LT(read('B'), 0.6 * read('A'));  // 6.6 bits a weight instead of 16
+}
+
 TEST_F(ColdLoadScenario, HeadPoliciesHoldWhatTheyShould) {
   const RunOutcome outcome = run("lm_head_policy", {kDense, page_cache("warm")});
   expect_valid(outcome);

@@ -83,6 +83,7 @@ class Conversion {
     items.reserve(tasks_.size());
     for (const ConvertTask* task : tasks_) items.push_back({&plan.source_.tensors[task->tensor], wanted(*task)});
     fetcher_.emplace(options.files, std::move(items), options.fetch);
+    if (options.progress) expect_progress();
   }
 
   ConvertReport run() {
@@ -188,7 +189,7 @@ class Conversion {
     }
     fetcher_->release(index);
     if (options_.sink && task.kept) options_.sink(task, out, trace);
-    if (options_.done_bytes) options_.done_bytes->fetch_add(task.bytes(), std::memory_order_relaxed);
+    if (options_.progress) progress(task);
   }
 
   // The bytes that hold a task's rows. Where pieces are to be checked and what is read is a copy, whole pieces are.
@@ -217,6 +218,20 @@ class Conversion {
     scratch.data.clear();
     for (const Extent& extent : extents) scratch.data.push_back(data.front() + (extent.offset - start));
     return scratch.data;
+  }
+
+  void expect_progress() {
+    left_ = std::vector<std::atomic<std::size_t>>(plan_.source_.tensors.size());
+    for (const ConvertTask* task : tasks_) left_[task->tensor].fetch_add(1, std::memory_order_relaxed);
+    const auto tensors = std::count_if(left_.begin(), left_.end(), [](const auto& left) { return left.load(std::memory_order_relaxed) > 0; });
+    options_.progress->expect(plan_.out_bytes(), tensors);
+  }
+
+  void progress(const ConvertTask& task) {
+    const bool quantizes = needs_quantizing(plan_.source_.tensors[task.tensor], task.to);
+    options_.progress->enter(task.phase ? task.phase : quantizes ? "quantize" : "gather");
+    options_.progress->finish_rows(task.bytes());
+    if (left_[task.tensor].fetch_sub(1, std::memory_order_relaxed) == 1) options_.progress->finish_tensor();
   }
 
   void quantize(const ConvertTask& task, const SourceTensor& tensor, const std::byte* stored, std::byte* out, Scratch& scratch, Trace* trace) {
@@ -256,6 +271,7 @@ class Conversion {
   std::size_t standing_ = 0;
   bool standing_quantizes_ = false;
   std::vector<Group> groups_;
+  std::vector<std::atomic<std::size_t>> left_;  // tasks of each source tensor that are not finished; for the progress alone
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
   std::optional<Fetcher> fetcher_;
@@ -270,6 +286,15 @@ std::vector<PhaseShare> load_shares(const std::vector<Trace>& workers, const std
   for (const std::vector<Trace>* part : {&workers, &readers})
     for (const Trace& trace : *part) threads.push_back(&trace);
   return wall_shares(threads, begin_s, end_s);
+}
+
+void add_timeline(int rank, const std::vector<Trace>& workers, const std::vector<Trace>& readers, double begin_s, std::vector<LoadSpan>& out) {
+  constexpr double kGap_s = 2e-3;
+  const auto add = [&](const Trace& trace, int thread) {
+    for (const TimelineSpan& span : timeline(trace, kGap_s)) out.push_back({rank, thread, span.name, span.start_s - begin_s, span.end_s - begin_s});
+  };
+  for (std::size_t t = 0; t < workers.size(); ++t) add(workers[t], static_cast<int>(t));
+  for (std::size_t t = 0; t < readers.size(); ++t) add(readers[t], -1 - static_cast<int>(t));
 }
 
 std::vector<double> busy_seconds(const std::vector<Trace>& traces, double begin_s, double end_s) {

@@ -3,7 +3,6 @@
 // bytes.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -16,6 +15,7 @@
 #include "engine/checkpoint/row_gather.h"
 #include "engine/checkpoint/source.h"
 #include "engine/load/fetch.h"
+#include "engine/load/progress.h"
 #include "engine/load/piece_check.h"
 #include "engine/load/schedule.h"
 #include "kernels/cpu/micro.h"
@@ -76,7 +76,7 @@ struct ConvertOptions {
   FetchOptions fetch;
   const cpu::Micro* micro = nullptr;                  // null: the scalar reference formats
   std::mutex* quantize_turn = nullptr;                // Schedule::kSerial: one thread of the process quantizes at a time
-  std::atomic<std::int64_t>* done_bytes = nullptr;    // counts up by finished output; may be null
+  LoadProgress* progress = nullptr;                   // may be null
   ConvertSink sink = {};                              // may be empty
   PieceCheck* check = nullptr;                        // of a source that is a quantized file; may be null
 };
@@ -99,6 +99,16 @@ std::string quantize_path(Schedule schedule, const cpu::Micro* micro);
 
 // Shares of wall time over workers and readers.
 std::vector<PhaseShare> load_shares(const std::vector<Trace>& workers, const std::vector<Trace>& readers, double begin_s, double end_s);
+
+// What a thread of a rank was in, from the begin of the load. Workers count from 0, reader threads from -1 down.
+struct LoadSpan {
+  int rank, thread;
+  std::string phase;
+  double start_s, end_s;
+};
+
+// Of one rank, thread by thread; neighbours of one phase within 2 ms joined.
+void add_timeline(int rank, const std::vector<Trace>& workers, const std::vector<Trace>& readers, double begin_s, std::vector<LoadSpan>& out);
 
 // Of each trace: seconds in any range but "wait".
 std::vector<double> busy_seconds(const std::vector<Trace>& traces, double begin_s, double end_s);

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <atomic>
 #include <mutex>
 
 #include "engine/checkpoint/write_gguf.h"
@@ -34,18 +33,15 @@ QuantizeReport quantize_checkpoint(const std::filesystem::path& model, const std
   traces[0].close(open);
 
   std::mutex turn;
-  std::atomic<std::int64_t> done_bytes{0};
-  ConvertOptions convert_options{files, fetch_options(options.knobs), load_micro(options.knobs), schedule == Schedule::kSerial ? &turn : nullptr, &done_bytes, {}};
+  ConvertOptions convert_options{files, fetch_options(options.knobs), load_micro(options.knobs), schedule == Schedule::kSerial ? &turn : nullptr, options.progress, {}};
   convert_options.sink = [&](const ConvertTask& task, const std::byte* bytes, Trace* trace) {
-    {
-      const Range range(trace, "cache_write");
-      writer.write(task.tensor, task.first_row, bytes, task.rows);
-    }
-    if (trace == &traces[0] && options.progress) options.progress(done_bytes.load(std::memory_order_relaxed), report.bytes);
+    const Range range(trace, "cache_write");
+    writer.write(task.tensor, task.first_row, bytes, task.rows);
   };
   const ConvertReport converted = convert(plan, convert_options, pool, traces);
   {
     const Range range(&traces[0], "cache_write");
+    if (options.progress) options.progress->enter("cache_write");
     writer.finish();
   }
   const double end_s = monotonic_s();
@@ -56,6 +52,7 @@ QuantizeReport quantize_checkpoint(const std::filesystem::path& model, const std
   for (Schedule used : converted.schedules) report.counters.path("quantize", quantize_path(used, convert_options.micro));
   report.phases = load_shares(traces, converted.readers, begin_s, end_s);
   report.thread_busy_s = busy_seconds(traces, begin_s, end_s);
+  add_timeline(0, traces, converted.readers, begin_s, report.timeline);
   return report;
 }
 

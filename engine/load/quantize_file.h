@@ -3,12 +3,13 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "engine/checkpoint/source.h"
 #include "engine/knobs.h"
+#include "engine/load/convert.h"
+#include "engine/load/progress.h"
 #include "kernels/counters.h"
 #include "kernels/trace.h"
 
@@ -18,7 +19,7 @@ struct QuantizeOptions {
   DType type = DType::kQ6_K;
   int threads = 1;
   Knobs knobs;
-  std::function<void(std::int64_t done_bytes, std::int64_t total_bytes)> progress;  // from the calling thread; may be empty
+  LoadProgress* progress = nullptr;  // may be null
 };
 
 struct QuantizeReport {
@@ -27,6 +28,7 @@ struct QuantizeReport {
   std::int64_t quantized_values = 0, bytes_read = 0, peak_buffer_bytes = 0;
   std::vector<PhaseShare> phases;
   std::vector<double> thread_busy_s;    // of each worker: not waiting
+  std::vector<LoadSpan> timeline;       // as rank 0
   Counters counters;
 };
 
