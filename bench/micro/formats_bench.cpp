@@ -3,7 +3,7 @@
 // "convert" is what a load calls: the stored row checked for NaN and infinity and quantized in strips, on one thread
 // and on two, each with rows of its own; its rates are those of all threads together. The Q6_K quantizer never comes
 // near memory: 19 candidates, each at least 4 multiplies a weight that may not be fused or reordered (scaled weight,
-// w*x*q, w*q, w*q*q) and as many additions and clamps, so one core of 2 x 256-bit multiplies a cycle ends at clock *
+// w*x*q, w*q, w*q*q) and three additions or roundings, so one core of 2 x 256-bit multiplies a cycle ends at clock *
 // 16 / 76 weights per second: 780 M at 3.7 GHz.
 #include <benchmark/benchmark.h>
 
