@@ -24,7 +24,8 @@ constexpr std::uint64_t kMaxEntries = 1u << 20;  // metadata keys; tensors
 constexpr int kMaxRank = 4;
 constexpr int kMaxArrayDepth = 4;
 
-// Sequential reader that never goes past the end of the file.
+// Sequential reader that never goes past the end of the file. A vocabulary is half a million strings, so what lies in the buffer
+// costs no call.
 class HeaderReader {
  public:
   explicit HeaderReader(const fs::path& path) : path_(path), in_(path, std::ios::binary) {
@@ -43,15 +44,24 @@ class HeaderReader {
   std::uint64_t left() const { return bytes_ - position_; }
 
   void raw(void* to, std::uint64_t count, std::string_view what) {
-    if (count > left()) fail(fmt::format("{} at byte {} needs {} bytes, {} are left", what, position_, count, left()));
-    if (!in_.read(static_cast<char*>(to), static_cast<std::streamsize>(count)))
-      fail(fmt::format("{} cannot be read", what));
-    position_ += count;
+    check_left(count, what);
+    auto* out = static_cast<char*>(to);
+    while (count > 0) {
+      if (at_ == buffered_) fill(what);
+      const std::uint64_t here = std::min<std::uint64_t>(count, buffered_ - at_);
+      std::memcpy(out, buffer_.data() + at_, here);
+      out += here, count -= here, at_ += here, position_ += here;
+    }
   }
   void skip(std::uint64_t count, std::string_view what) {
-    if (count > left()) fail(fmt::format("{} at byte {} needs {} bytes, {} are left", what, position_, count, left()));
-    in_.seekg(static_cast<std::streamoff>(count), std::ios::cur);
+    check_left(count, what);
     position_ += count;
+    if (count <= buffered_ - at_) {
+      at_ += count;
+      return;
+    }
+    at_ = buffered_ = 0;
+    in_.seekg(static_cast<std::streamoff>(position_));
   }
   template <class T>
   T value(std::string_view what) {
@@ -71,9 +81,21 @@ class HeaderReader {
   }
 
  private:
+  void check_left(std::uint64_t count, std::string_view what) const {
+    if (count > left()) fail(fmt::format("{} at byte {} needs {} bytes, {} are left", what, position_, count, left()));
+  }
+  void fill(std::string_view what) {
+    const std::uint64_t wanted = std::min<std::uint64_t>(buffer_.size(), left());
+    if (!in_.read(buffer_.data(), static_cast<std::streamsize>(wanted))) fail(fmt::format("{} cannot be read", what));
+    at_ = 0;
+    buffered_ = wanted;
+  }
+
   fs::path path_;
   std::ifstream in_;
-  std::uint64_t bytes_ = 0, position_ = 0;
+  std::vector<char> buffer_ = std::vector<char>(256u << 10);
+  std::uint64_t at_ = 0, buffered_ = 0;          // in the buffer
+  std::uint64_t bytes_ = 0, position_ = 0;  // in the file
 };
 
 std::uint64_t scalar_bytes(GgufType type) {
