@@ -2,36 +2,28 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <stdexcept>
 
 #include "engine/load/fetch_state.h"
 
 namespace crossover {
 
-namespace {
-constexpr std::byte kNoBytes{};  // where extents without bytes point
-}
-
-// For whoever holds the item.
-void Fetcher::State::give_up(std::size_t i, const std::string& reason) {
-  fail(i, reason);
-  const std::scoped_lock lock(mutex);
-  free_room(items[i]);
-}
-
 void Fetcher::State::run_reader(Trace& trace) {
   std::size_t working_on = 0;
   try {
     while (const std::optional<Claim> next = claim(&trace, true)) {
-      working_on = next->item;
+      working_on = next->batch;
       {
         const Range range(&trace, "read");
         reader.read(next->read);
       }
-      arrived(next->item, next->read.request->bytes);
+      arrived(next->batch, next->read.request->bytes);
     }
+  } catch (const ReadFailure& failure) {
+    fail(working_on, failure);
   } catch (const std::exception& error) {
-    fail(working_on, error.what());
+    cancel(error.what());
   }
 }
 
@@ -51,67 +43,104 @@ void Fetcher::State::run_ring(Trace& trace) {
       }
       if (ring->idle()) return;
       const Range range(&trace, "read");
-      ring->wait([&](std::uint64_t tag, const std::string& error) {
+      ring->wait([&](std::uint64_t tag, const ReadFailure* failure) {
         const Claim& done = claims[tag];
-        if (error.empty())
-          arrived(done.item, done.read.request->bytes);
+        if (failure)
+          fail(done.batch, *failure);
         else
-          fail(done.item, error);
+          arrived(done.batch, done.read.request->bytes);
         free.push_back(tag);
       });
     }
   } catch (const std::exception& error) {  // the ring itself: nothing that is in flight can be counted on
-    fail(0, error.what());
+    cancel(error.what());
   }
 }
 
 void Fetcher::State::await(std::size_t i, Trace* trace) {
-  std::unique_lock lock(mutex);
-  Item& item = items[i];
-  const auto over = [&] { return i >= failed || item.stage >= Stage::kThere; };
-  if (!over()) {
-    const Range range(trace, "wait");
-    item.there.wait(lock, over);
+  {
+    std::unique_lock lock(mutex);
+    Item& item = items[i];
+    if (item.stage != Stage::kAhead) throw std::invalid_argument(fmt::format("item {} was acquired before", i));
+    const Batch& batch = batches[item.batch];
+    const auto over = [&] { return i >= failed || (batch.reading && batch.reading->there); };
+    if (!over()) {
+      lock.unlock();  // a range may be told to take its time
+      const Range range(trace, "wait");
+      lock.lock();
+      std::condition_variable there;
+      item.waiter = &there;
+      there.wait(lock, over);
+      item.waiter = nullptr;
+    }
+    if (i >= failed) throw std::runtime_error(why);
+    item.stage = Stage::kAcquired;
   }
-  if (i >= failed) throw std::runtime_error(why);
-  if (item.stage != Stage::kThere) throw std::invalid_argument(fmt::format("item {} was acquired before", i));
-  item.stage = Stage::kAcquired;
+  if (mapped()) check_size(i);
+}
+
+// A file may have shrunk since a reader populated the pages.
+void Fetcher::State::check_size(std::size_t i) {
+  const std::vector<Extent>& extents = wanted[i].extents;
+  try {
+    for (auto from = extents.begin(); from != extents.end();) {
+      auto last = from, next = from;
+      for (; next != extents.end() && next->file == from->file; ++next)
+        if (next->offset + next->bytes > last->offset + last->bytes) last = next;
+      files.view(last->file, last->offset, last->bytes, *wanted[i].tensor);
+      from = next;
+    }
+  } catch (const std::runtime_error& error) {
+    const std::scoped_lock lock(mutex);
+    end(i, error.what());
+    throw;
+  }
 }
 
 void Fetcher::State::fetch_here(std::size_t i, Trace* trace) {
   {
     std::unique_lock lock(mutex);
     if (items[i].stage != Stage::kAhead) throw std::invalid_argument(fmt::format("item {} was acquired before", i));
+    items[i].stage = Stage::kAcquired;
     const std::uint64_t mine = ticket++;
     queue.insert(mine);
-    const auto over = [&] { return i >= failed || (*queue.begin() == mine && admit(i)); };
+    const auto over = [&] { return i >= failed || (*queue.begin() == mine && admit(batches[i])); };
     if (!over()) {
+      lock.unlock();
       const Range range(trace, "wait");
+      lock.lock();
       room.wait(lock, over);
     }
     queue.erase(mine);
     room.notify_all();  // the next in the queue
-    if (i >= failed) throw std::runtime_error(why);
+    if (i >= failed) {
+      items[i].stage = Stage::kReleased;
+      throw std::runtime_error(why);
+    }
   }
+  const Reading& reading = *batches[i].reading;
   try {
     const Range range(trace, "read");
-    options.mode == ReadMode::kUring ? read_by_ring(i) : read_here(i);
+    options.mode == ReadMode::kUring ? read_by_ring(reading) : read_here(reading);
   } catch (const std::exception& error) {
-    give_up(i, error.what());
-    throw;
+    const auto* failure = dynamic_cast<const ReadFailure*>(&error);
+    const std::string message = failure ? fail(i, *failure) : error.what();
+    const std::scoped_lock lock(mutex);
+    end(i, message);
+    items[i].stage = Stage::kReleased;
+    let_go(batches[i]);
+    throw std::runtime_error(message);
   }
   const std::scoped_lock lock(mutex);
-  for (const ReadRequest& request : items[i].plan.requests) asked += request.bytes;
-  items[i].stage = Stage::kAcquired;
+  for (const ReadRequest& request : reading.plan.requests) asked += request.bytes;
 }
 
-void Fetcher::State::read_here(std::size_t i) {
-  const Item& item = items[i];
-  for (const ReadRequest& request : item.plan.requests)
-    reader.read({&request, item.staging ? item.staging + request.to : nullptr, wanted[i].tensor, 0});
+void Fetcher::State::read_here(const Reading& reading) const {
+  for (const ReadRequest& request : reading.plan.requests)
+    reader.read({&request, reading.staging ? reading.staging + request.to : nullptr});
 }
 
-void Fetcher::State::read_by_ring(std::size_t i) {
+void Fetcher::State::read_by_ring(const Reading& reading) {
   std::unique_ptr<ReadRing> ring;
   {
     const std::scoped_lock lock(mutex);
@@ -121,34 +150,20 @@ void Fetcher::State::read_by_ring(std::size_t i) {
     }
   }
   if (!ring) ring = std::make_unique<ReadRing>(reader, depth());
-  const Item& item = items[i];
-  std::string failure;
-  auto next = item.plan.requests.begin(), end = item.plan.requests.end();
+  std::optional<ReadFailure> failure;
+  auto next = reading.plan.requests.begin(), end = reading.plan.requests.end();
   while (next != end || !ring->idle()) {
-    for (; next != end && !ring->full(); ++next) ring->start({&*next, item.staging + next->to, wanted[i].tensor, 0}, 0);
-    ring->wait([&](std::uint64_t, const std::string& error) {
-      if (failure.empty()) failure = error;
+    for (; next != end && !ring->full(); ++next) ring->start({&*next, reading.staging + next->to}, 0);
+    ring->wait([&](std::uint64_t, const ReadFailure* failed_one) {
+      if (failed_one && (!failure || failed_one->offset < failure->offset)) failure = *failed_one;
     });
-    if (!failure.empty()) next = end;
+    if (failure) next = end;
   }
   {
     const std::scoped_lock lock(mutex);
     idle_rings.push_back(std::move(ring));
   }
-  if (!failure.empty()) throw std::runtime_error(failure);
-}
-
-// An acquired item belongs to its acquirer. Files may have shrunk since a reader populated the pages.
-void Fetcher::State::locate(std::size_t i) {
-  Item& item = items[i];
-  const std::vector<Extent>& extents = wanted[i].extents;
-  if (mapped())
-    for (const ReadRequest& request : item.plan.requests) files.view(request.file, request.offset, request.needed_bytes, *wanted[i].tensor);
-  item.pointers.reserve(extents.size());
-  for (std::size_t e = 0; e < extents.size(); ++e)
-    item.pointers.push_back(extents[e].bytes == 0 ? &kNoBytes
-                            : mapped()            ? files.mapped(extents[e].file) + extents[e].offset
-                                                  : item.staging + item.plan.extent_at[e]);
+  if (failure) throw ReadFailure(*failure);
 }
 
 Fetcher::Fetcher(const SourceFiles& files, std::vector<FetchItem> items, const FetchOptions& options)
@@ -161,31 +176,30 @@ Fetcher::~Fetcher() = default;
 std::span<const std::byte* const> Fetcher::acquire(std::size_t item, Trace* trace) {
   if (item >= state_->wanted.size()) throw std::invalid_argument(fmt::format("there is no item {} of {}", item, state_->wanted.size()));
   state_->options.ahead ? state_->await(item, trace) : state_->fetch_here(item, trace);
-  try {
-    state_->locate(item);
-  } catch (const std::exception& error) {
-    state_->give_up(item, error.what());
-    throw;
-  }
-  return state_->items[item].pointers;
+  const State::Item& there = state_->items[item];
+  return std::span(state_->batches[there.batch].reading->pointers).subspan(there.first_extent, state_->wanted[item].extents.size());
 }
 
 void Fetcher::release(std::size_t item) {
-  State::Item& done = state_->items[item];
-  {
-    const std::scoped_lock lock(state_->mutex);
-    if (done.stage != State::Stage::kAcquired) throw std::invalid_argument(fmt::format("item {} is released but not acquired", item));
+  State& state = *state_;
+  std::unique_lock lock(state.mutex);
+  if (item >= state.items.size() || state.items[item].stage != State::Stage::kAcquired)
+    throw std::invalid_argument(fmt::format("item {} is released but not acquired", item));
+  state.items[item].stage = State::Stage::kReleased;
+  State::Batch& batch = state.batches[state.items[item].batch];
+  if (--batch.reading->held > 0) return;
+  if (state.mapped()) {
+    lock.unlock();  // the last holder is alone with the batch
+    for (const ReadRequest& request : batch.reading->plan.requests) state.reader.drop(request);
+    lock.lock();
   }
-  if (state_->mapped())
-    for (const ReadRequest& request : done.plan.requests) state_->reader.drop(request);
-  const std::scoped_lock lock(state_->mutex);
-  state_->free_room(done);
+  state.let_go(batch);
 }
 
-void Fetcher::cancel(const std::string& why) { state_->fail(0, why); }
+void Fetcher::cancel(const std::string& why) { state_->cancel(why); }
 
 std::vector<const Trace*> Fetcher::reader_traces() {
-  state_->stop("the loading is over");
+  state_->stop();
   std::vector<const Trace*> all;
   for (const Trace& trace : state_->traces) all.push_back(&trace);
   return all;

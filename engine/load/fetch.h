@@ -42,7 +42,8 @@ class Fetcher {
 
   // Where the extents of an item lie in memory, one pointer each, valid until release(item). Each item is acquired once. Time spent
   // waiting for a reader or for room is "wait" in `trace`, time spent reading here is "read". std::runtime_error names the tensor, the
-  // file and the byte that could not be read; once an item failed, so do all later ones, with the same message.
+  // file and the byte that could not be read; once an item failed, so do all later ones, with the same message. Small items are read
+  // together with `ahead`, and fail together.
   std::span<const std::byte* const> acquire(std::size_t item, Trace* trace);
   void release(std::size_t item);
 

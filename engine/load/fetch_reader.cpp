@@ -103,7 +103,7 @@ int RequestReader::descriptor(std::int32_t file) const {
 }
 
 void RequestReader::read(PendingRead read) const {
-  if (mode_ == ReadMode::kMap) return populate(*read.request, *read.tensor);
+  if (mode_ == ReadMode::kMap) return populate(*read.request);
   const ReadRequest& request = *read.request;
   for (bool complete = false; !complete;) {
     const ssize_t got = pread(descriptor(request.file), read.to + read.done, request.bytes - read.done,
@@ -115,41 +115,48 @@ void RequestReader::read(PendingRead read) const {
 bool RequestReader::arrived(PendingRead& read, std::int64_t got) const {
   const ReadRequest& request = *read.request;
   if (got == -EINTR || got == -EAGAIN) return false;
-  if (got < 0) files_.fail(request.file, request.offset + read.done, message_of(static_cast<int>(-got)), *read.tensor);
+  if (got < 0) throw ReadFailure(request.file, request.offset + read.done, message_of(static_cast<int>(-got)));
   const std::uint64_t valid = read.done + static_cast<std::uint64_t>(got);
   if (valid >= request.needed_bytes) return true;
   const std::uint64_t resume = round_down(valid, rules_.alignment);
   if (resume == read.done)  // a part of an aligned block is all there is
-    files_.fail(request.file, request.offset + valid,
-                fmt::format("the file ends there, it had {} bytes when it was opened", files_.bytes(request.file)), *read.tensor);
+    throw ReadFailure(request.file, request.offset + valid, ends_early(request.file));
   read.done = resume;
   return false;
 }
 
-void RequestReader::populate(const ReadRequest& request, const SourceTensor& tensor) const {
-  const std::byte* at = files_.view(request.file, request.offset, request.needed_bytes, tensor);
+std::string RequestReader::ends_early(std::int32_t file) const {
+  return fmt::format("the file ends there, it had {} bytes when it was opened", files_.bytes(file));
+}
+
+void RequestReader::populate(const ReadRequest& request) const {
+  struct stat status {};
+  if (fstat(files_.descriptor(request.file), &status) != 0) throw ReadFailure(request.file, request.offset, message_of(errno));
+  const auto size = static_cast<std::uint64_t>(status.st_size);
+  if (request.offset + request.needed_bytes > size)
+    throw ReadFailure(request.file, std::max(size, request.offset), ends_early(request.file));
+  const std::byte* at = files_.mapped(request.file) + request.offset;
   const std::uint64_t page = rules_.alignment;
   const std::uint64_t bytes = std::min(request.bytes, round_up(files_.bytes(request.file) - request.offset, page));
   while (madvise(const_cast<std::byte*>(at), bytes, kPopulateRead) != 0) {
     if (errno == EINTR || errno == EAGAIN) continue;
-    if (errno != EINVAL) return explain_fault(request, errno, tensor);
+    if (errno != EINVAL) explain_fault(request, errno);
     for (std::uint64_t i = 0; i < request.needed_bytes; i += page) static_cast<void>(*static_cast<const volatile std::byte*>(at + i));
     return;
   }
 }
 
 // madvise does not say which byte it was, pread does.
-void RequestReader::explain_fault(const ReadRequest& request, int error, const SourceTensor& tensor) const {
+void RequestReader::explain_fault(const ReadRequest& request, int error) const {
   std::array<std::byte, 4096> scratch;
   for (std::uint64_t done = 0; done < request.needed_bytes; done += scratch.size()) {
     const std::uint64_t bytes = std::min<std::uint64_t>(scratch.size(), request.needed_bytes - done);
     const ssize_t got = pread(files_.descriptor(request.file), scratch.data(), bytes, static_cast<off_t>(request.offset + done));
-    if (got < 0) files_.fail(request.file, request.offset + done, message_of(errno), tensor);
-    if (static_cast<std::uint64_t>(got) < bytes)
-      files_.fail(request.file, request.offset + done + static_cast<std::uint64_t>(got),
-                  fmt::format("the file ends there, it had {} bytes when it was opened", files_.bytes(request.file)), tensor);
+    if (got < 0) throw ReadFailure(request.file, request.offset + done, message_of(errno));
+    const auto valid = static_cast<std::uint64_t>(got);
+    if (valid < bytes) throw ReadFailure(request.file, request.offset + done + valid, ends_early(request.file));
   }
-  files_.fail(request.file, request.offset, fmt::format("its pages cannot be mapped in: {}", message_of(error)), tensor);
+  throw ReadFailure(request.file, request.offset, fmt::format("its pages cannot be mapped in: {}", message_of(error)));
 }
 
 void RequestReader::drop(const ReadRequest& request) const {

@@ -4,6 +4,7 @@
 #include <liburing.h>
 
 #include <cerrno>
+#include <optional>
 #include <stdexcept>
 #include <system_error>
 #include <vector>
@@ -40,17 +41,19 @@ struct ReadRing::State {
     io_uring_sqe_set_data64(entry, slot);
   }
 
-  // True when the slot is free again.
-  bool settle(std::size_t slot, std::int32_t result, std::string& error) {
+  // Whether the request is complete, and so the slot free again.
+  bool settle(std::size_t slot, std::int32_t result, const Finished& finished) {
+    std::optional<ReadFailure> failure;
     try {
       if (!reader.arrived(slots[slot].read, result)) {
         submit(slot);
         return false;
       }
-    } catch (const std::runtime_error& failed) {
-      error = failed.what();
+    } catch (const ReadFailure& caught) {
+      failure = caught;
     }
     free.push_back(slot);
+    finished(slots[slot].tag, failure ? &*failure : nullptr);
     return true;
   }
 };
@@ -59,7 +62,7 @@ ReadRing::ReadRing(const RequestReader& reader, unsigned depth) : state_(std::ma
 
 ReadRing::~ReadRing() {
   try {
-    while (!idle()) wait([](std::uint64_t, const std::string&) {});
+    while (!idle()) wait([](std::uint64_t, const ReadFailure*) {});
   } catch (const std::runtime_error&) {  // the system gave up on the ring; the kernel keeps the pages it still writes to
   }
 }
@@ -74,7 +77,7 @@ void ReadRing::start(const PendingRead& read, std::uint64_t tag) {
   state_->submit(slot);
 }
 
-void ReadRing::wait(const std::function<void(std::uint64_t, const std::string&)>& finished) {
+void ReadRing::wait(const Finished& finished) {
   for (bool any = false; !any;) {
     const int submitted = io_uring_submit_and_wait(&state_->ring, 1);
     if (submitted < 0 && submitted != -EINTR && submitted != -EAGAIN && submitted != -EBUSY)
@@ -85,10 +88,7 @@ void ReadRing::wait(const std::function<void(std::uint64_t, const std::string&)>
       const auto slot = static_cast<std::size_t>(io_uring_cqe_get_data64(entry));
       const std::int32_t result = entry->res;
       io_uring_cqe_seen(&state_->ring, entry);
-      std::string error;
-      if (!state_->settle(slot, result, error)) continue;
-      any = true;
-      finished(state_->slots[slot].tag, error);
+      any = state_->settle(slot, result, finished) || any;
     }
   }
 }

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <string>
 
 #include "engine/load/fetch_reader.h"
 
@@ -25,9 +24,10 @@ class ReadRing {
   // `tag` comes back in wait(). Not when full().
   void start(const PendingRead& read, std::uint64_t tag);
 
-  // Blocks until at least one request is complete (short ones are resumed), then calls finished(tag, error) for each: error is empty, or
-  // names tensor, byte and file. Not when idle().
-  void wait(const std::function<void(std::uint64_t tag, const std::string& error)>& finished);
+  // Blocks until at least one request is complete (short ones are resumed), then calls finished(tag, failure) for each; failure is null
+  // when all bytes are there. Not when idle(). std::runtime_error when the ring itself fails.
+  using Finished = std::function<void(std::uint64_t tag, const ReadFailure* failure)>;
+  void wait(const Finished& finished);
 
  private:
   struct State;

@@ -82,7 +82,7 @@ TEST(FetchUring, IsRefusedByNameWhereThereIsNoRing) {
       bool refused = false;
       const std::string message = fetch_refused(file, {ReadMode::kUring, ahead, 1 << 20, 2}, SYS_io_uring_setup, error, -1, refused);
       if (!refused) GTEST_SKIP() << "this system does not let a thread refuse itself calls";
-      if (message.find("O_DIRECT") != std::string::npos && message.find("past the page cache") != std::string::npos) GTEST_SKIP() << message;
+      if (message.find("past the page cache") != std::string::npos) GTEST_SKIP() << message;
       EXPECT_NE(message.find("io_uring cannot be used here"), std::string::npos) << message;
       EXPECT_NE(message.find("pread"), std::string::npos) << message;
     }
@@ -132,7 +132,7 @@ TEST(RequestReaders, ResumeAShortReadAtAnAlignedByte) {
     }
     const std::uint64_t unit = reader->rules().alignment;
     const ReadRequest request{0, 4 * unit, 16 * unit, 15 * unit + 1, 0};
-    PendingRead read{&request, nullptr, &file.tensor, 0};
+    PendingRead read{&request, nullptr};
     EXPECT_FALSE(reader->arrived(read, -EINTR));
     EXPECT_FALSE(reader->arrived(read, -EAGAIN));
     EXPECT_EQ(read.done, 0u);
@@ -145,16 +145,16 @@ TEST(RequestReaders, ResumeAShortReadAtAnAlignedByte) {
     try {
       reader->arrived(ended, 0);
       ADD_FAILURE() << "the file went on";
-    } catch (const std::runtime_error& error) {
-      EXPECT_NE(std::string(error.what()).find("at byte " + std::to_string(19 * unit) + " of"), std::string::npos) << error.what();
+    } catch (const ReadFailure& failure) {
+      EXPECT_EQ(failure.offset, 19 * unit);
     }
-    PendingRead broken{&request, nullptr, &file.tensor, unit};
+    PendingRead broken{&request, nullptr, unit};
     try {
       reader->arrived(broken, -EIO);
       ADD_FAILURE() << "an error counts as read";
-    } catch (const std::runtime_error& error) {
-      EXPECT_NE(std::string(error.what()).find("at byte " + std::to_string(5 * unit) + " of"), std::string::npos) << error.what();
-      EXPECT_NE(std::string(error.what()).find("Input/output error"), std::string::npos) << error.what();
+    } catch (const ReadFailure& failure) {
+      EXPECT_EQ(failure.offset, 5 * unit);
+      EXPECT_STREQ(failure.what(), "Input/output error");
     }
   }
 }

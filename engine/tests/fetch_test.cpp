@@ -174,7 +174,40 @@ TEST_P(Fetch, NamesTheByteWhereAFileWasCutOff) {
       for (std::size_t i = 1; i < items.size(); ++i) EXPECT_NE(messages[i].find("blk.7.ffn_up.weight"), std::string::npos) << messages[i];
       continue;
     }
-    expect_failure_from(*fetcher, damaged, items.size(), mode() == ReadMode::kMap ? "the file shrank to" : "the file ends there");
+    expect_failure_from(*fetcher, damaged, items.size(), "the file ends there");
+  }
+}
+
+TEST_P(Fetch, ReadsSmallItemsTogether) {
+  const RandomFiles random_files({2 * kMiB});
+  const SourceFiles files(random_files.source, mode());
+  const std::vector<FetchItem> items = random_files.in_pieces(1000);
+  FETCHER_OR_SKIP(fetcher, files, items, options(64 * kMiB));
+  ASSERT_EQ(consume(*fetcher, &random_files, items, 3), "");
+  if (!options(1).ahead) return;
+  std::size_t reads = 0;
+  for (const Trace* trace : fetcher->reader_traces()) reads += trace->spans().size();
+  EXPECT_LE(reads, 40u);  // not one for each of the 2098 items
+  EXPECT_LE(fetcher->bytes_read(), 3 * kMiB);
+}
+
+TEST_P(Fetch, NamesTheTensorAmongThoseReadTogether) {
+  const RandomFiles random_files({10000});
+  std::array<SourceTensor, 3> tensors{};
+  std::vector<FetchItem> items;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    tensors[i].name = "blk." + std::to_string(i) + ".attn_norm.weight";
+    items.push_back({&tensors[i], {{0, 5000 - 2000 * i, 2000}}});  // the first one lies last
+  }
+  const SourceFiles files(random_files.source, mode());
+  fs::resize_file(random_files.source.files[0], 4500);
+  FETCHER_OR_SKIP(fetcher, files, items, options(64 * kMiB));
+  try {
+    fetcher->acquire(1, nullptr);
+    ADD_FAILURE() << "was read from beyond the end";
+  } catch (const std::runtime_error& error) {
+    EXPECT_NE(std::string(error.what()).find("cannot read tensor blk.1.attn_norm.weight"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("at byte 4500 of"), std::string::npos) << error.what();
   }
 }
 
