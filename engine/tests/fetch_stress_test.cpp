@@ -15,7 +15,8 @@ class Watchdog {
  public:
   Watchdog()
       : thread_([finished = done_.get_future()] {
-          if (finished.wait_for(std::chrono::seconds(120)) == std::future_status::ready) return;
+          for (int tick = 0; tick < 1200; ++tick)  // of running: time in which the whole program is stopped is one tick
+            if (finished.wait_for(std::chrono::milliseconds(100)) == std::future_status::ready) return;
           std::fputs("a fetcher locked up\n", stderr);
           std::abort();
         }) {}
