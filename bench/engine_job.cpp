@@ -81,7 +81,12 @@ void add_busy(Sample& sample, const std::vector<double>& busy_s, double total_s)
   sample.metrics["load.busy_share"] = std::accumulate(busy_s.begin(), busy_s.end(), 0.0) / (static_cast<double>(busy_s.size()) * total_s);
 }
 
-void add_load(Sample& sample, const Engine& engine) {
+double bytes_of_files(const std::filesystem::path& model) {
+  const std::vector<std::uint64_t> bytes = open_checkpoint(model).file_bytes;
+  return static_cast<double>(std::accumulate(bytes.begin(), bytes.end(), std::uint64_t{0}));
+}
+
+void add_load(Sample& sample, const Engine& engine, const std::filesystem::path& model) {
   const LoadReport& load = engine.load_report();
   sample.metrics["load.total_s"] = load.total_s;
   add_phases(sample, load.ranks, "load", load.total_s, true);
@@ -98,6 +103,7 @@ void add_load(Sample& sample, const Engine& engine) {
   }
   sample.counters["bytes.held"] = static_cast<double>(engine.total_weight_bytes() + engine.state_bytes()) + buffer_bytes;
   add_busy(sample, busy_s, load.total_s);
+  sample.counters["bytes.files"] = bytes_of_files(load.cache.state == "hit" ? load.cache.file : model);
   if (load.cache.state == "hit" || load.cache.state == "built") sample.quantized_file = load.cache.file.string();
   if (load.cache.state == "not kept") sample.flags.push_back("quantized cache: " + load.cache.sentence);
 }
@@ -146,7 +152,7 @@ void run_engine(const json& job, Sample& sample, const std::function<void(const 
   sample.knobs = {options.knobs.all().begin(), options.knobs.all().end()};
   phase("load");
   Engine engine(options);
-  add_load(sample, engine);
+  add_load(sample, engine, options.model);
   phase("passes");
   run_passes(job, engine, sample);
   const Counters counters = engine.counters();
@@ -176,6 +182,7 @@ void run_quantize(const json& job, Sample& sample, const std::function<void(cons
   sample.counters["bytes.read"] = static_cast<double>(quantized.bytes_read);
   sample.counters["values.quantized"] = static_cast<double>(quantized.quantized_values);
   sample.counters["bytes.held"] = static_cast<double>(quantized.peak_buffer_bytes);
+  sample.counters["bytes.files"] = bytes_of_files(job.at("model").get<std::string>());
   sample.path = {quantized.counters.paths.begin(), quantized.counters.paths.end()};
   phase("hash");
   sample.output_hash = sha256_file(out);

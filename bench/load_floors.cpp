@@ -96,7 +96,8 @@ std::optional<LoadFloors> load_floors(const std::vector<const Sample*>& samples,
   floors.bytes_read = median_of(samples, &Sample::counters, "bytes.read");
   const std::string state = page_cache_of(samples);
   // Ranks that share rows of a file ask for them twice, but only the first time they come from the disk.
-  if (state == "cold" && floors.bytes_read) floors.bytes_read = std::min(*floors.bytes_read, static_cast<double>(samples[0]->page_cache->bytes_total));
+  const std::optional<double> file_bytes = median_of(samples, &Sample::counters, "bytes.files");
+  if (state == "cold" && floors.bytes_read && file_bytes) floors.bytes_read = std::min(*floors.bytes_read, *file_bytes);
   if (!state.empty()) floors.read_bytes_per_s = state == "cold" ? rates.cold_read_bytes_per_s : rates.warm_read_bytes_per_s;
   floors.read_floor_s = over(floors.bytes_read, floors.read_bytes_per_s);
   floors.quantized_values = median_of(samples, &Sample::counters, "values.quantized");

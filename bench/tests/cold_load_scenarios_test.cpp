@@ -138,6 +138,13 @@ TEST_F(ColdLoadScenario, LoadOrderIsMeasuredWithAndWithoutReadAhead) {
   }
 }
 
+TEST_F(ColdLoadScenario, WaysOfReadingGiveTheSameWeights) {
+  const std::string modes = evicts_ ? R"(["pread","direct"])" : R"(["pread"])";  // past the page cache only where there is a disk below it
+  const RunOutcome outcome = run("cold_load_read", {kDense, page_cache("cold"), R"(/sweep={"/arms/B/knobs/CROSSOVER_READ":)" + modes + "}"});
+  expect_valid(outcome);
+  for (const Sample& sample : outcome.samples) EXPECT_EQ(sample.knobs.at("CROSSOVER_READ").value == "mmap", sample.arm == 'A');
+}
+
 // Launches of the schedules that start threads are their closed forms (engine/tests/schedule_test.cpp); here it is that they are told.
 TEST_F(ColdLoadScenario, SchedulesOfExpertsDifferInLaunchesAndNotInBytes) {
   const RunOutcome outcome = run("moe_quant_schedule", {kMoe, page_cache("warm"), "/workload/threads=3"});

@@ -17,7 +17,7 @@ Sample sample_of(double total_s, const char* page_cache) {
   Sample sample;
   sample.metrics = {{"load.total_s", total_s}, {"load.busy_share", 0.75}, {"memory.peak_bytes", 5e8}};
   sample.counters = {{"bytes.read", 4e9}, {"values.quantized", 2e9}, {"bytes.held", 4e8}};
-  if (*page_cache) sample.page_cache = PageCacheState{page_cache, 0, 4'500'000'000};
+  if (*page_cache) sample.page_cache = PageCacheState{page_cache, 0, 1};
   return sample;
 }
 
@@ -53,7 +53,7 @@ TEST(LoadFloors, TakeTheRateOfThePageCacheFound) {
 
 TEST(LoadFloors, CountWhatTwoRanksBothReadOnceWhereItComesFromTheDisk) {
   std::vector<Sample> samples{sample_of(6, "cold")};
-  samples[0].counters["bytes.read"] = 6e9;
+  samples[0].counters["bytes.read"] = 6e9, samples[0].counters["bytes.files"] = 4.5e9;
   EXPECT_DOUBLE_EQ(*load_floors(pointers(samples), workload(kSynth), kRates)->read_floor_s, 4.5);
   samples[0].page_cache->state = "warm";
   EXPECT_DOUBLE_EQ(*load_floors(pointers(samples), workload(kSynth), kRates)->read_floor_s, 0.75);
