@@ -105,7 +105,7 @@ void add_load(Sample& sample, const Engine& engine, const std::filesystem::path&
   add_busy(sample, busy_s, load.total_s);
   sample.counters["bytes.files"] = bytes_of_files(load.cache.state == "hit" ? load.cache.file : model);
   if (load.cache.state == "hit" || load.cache.state == "built") sample.quantized_file = load.cache.file.string();
-  if (load.cache.state == "not kept") sample.flags.push_back("quantized cache: " + load.cache.sentence);
+  else if (!load.cache.sentence.empty()) sample.flags.push_back("quantized cache: " + load.cache.sentence);
 }
 
 void add_generation(Sample& sample, const Engine& engine, const TimedGeneration& run, std::int64_t prompt_tokens) {

@@ -115,6 +115,16 @@ TEST_F(ColdLoadScenario, CacheHoldsWhatQuantizationMakes) {
   EXPECT_LT(read('B'), 0.6 * read('A'));  // 6.6 bits a weight instead of 16
 }
 
+TEST_F(ColdLoadScenario, DoesNotStartWithoutTheFileItIsAbout) {
+  try {
+    run("cold_load_cache", {kDense, "/workload/weights=as-is", R"(/sweep={"/workload/page_cache":["as-is"]})"});
+    FAIL() << "weights that are used as stored are not kept";
+  } catch (const std::runtime_error& error) {
+    EXPECT_NE(std::string(error.what()).find("no file was kept; quantized cache: the weights are used as they are stored"), std::string::npos)
+        << error.what();
+  }
+}
+
 TEST_F(ColdLoadScenario, HeadPoliciesHoldWhatTheyShould) {
   const RunOutcome outcome = run("lm_head_policy", {kDense, page_cache("warm")});
   expect_valid(outcome);
