@@ -7,11 +7,13 @@
 #include <stdexcept>
 #include <unordered_map>
 
+#include "engine/checkpoint/gguf.h"
 #include "engine/text/added_tokens.h"
 #include "engine/text/bpe.h"
 #include "engine/text/byte_alphabet.h"
 #include "engine/text/normalize.h"
 #include "engine/text/splitter.h"
+#include "engine/text/tokenizer_gguf.h"
 #include "engine/text/tokenizer_json.h"
 #include "engine/text/utf8.h"
 
@@ -115,6 +117,14 @@ Tokenizer Tokenizer::from_json(std::string_view text) {
 }
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& path) {
+  if (path.extension() == ".gguf") {
+    const GgufHeader header = read_gguf_header(path);
+    try {
+      return Tokenizer(std::make_shared<const Tables>(read_gguf_tokenizer(header)));
+    } catch (const std::runtime_error& wrong) {
+      throw std::runtime_error(fmt::format("{}: {}", path.string(), wrong.what()));
+    }
+  }
   std::error_code error;
   const std::uintmax_t size = std::filesystem::file_size(path, error);
   if (error) throw std::runtime_error(fmt::format("cannot read the tokenizer {}: {}", path.string(), error.message()));
@@ -176,6 +186,14 @@ std::optional<std::int32_t> Tokenizer::find(std::string_view text) const {
 
 std::string_view Tokenizer::bytes(std::int32_t id) const {
   return id >= 0 && id < vocab_size() ? std::string_view(tables_->bytes[id]) : std::string_view();
+}
+
+std::filesystem::path find_tokenizer(const std::filesystem::path& model) {
+  namespace fs = std::filesystem;
+  const bool directory = fs::is_directory(model);
+  if (!directory && model.extension() == ".gguf" && fs::exists(model) && has_tokenizer(read_gguf_header(model))) return model;
+  const fs::path json = (directory ? model : model.parent_path()) / "tokenizer.json";
+  return fs::exists(json) ? json : fs::path();
 }
 
 std::string StreamDecoder::push(std::int32_t id) {

@@ -22,7 +22,7 @@ struct AddedToken {
 // Immutable after construction; copies share the tables, and any number of threads may use one.
 class Tokenizer {
  public:
-  // std::runtime_error names the file and what is wrong with it.
+  // A tokenizer.json, or a .gguf file with a tokenizer inside. std::runtime_error names the file and what is wrong with it.
   static Tokenizer from_file(const std::filesystem::path& path);
   static Tokenizer from_json(std::string_view text);
 
@@ -49,6 +49,10 @@ class Tokenizer {
   explicit Tokenizer(std::shared_ptr<const Tables> tables);
   std::shared_ptr<const Tables> tables_;
 };
+
+// Where the tokenizer of a model is: tokenizer.json of a checkpoint directory; a .gguf file itself, or tokenizer.json beside it when
+// there is none inside. Empty when there is none. std::runtime_error when a .gguf file cannot be read.
+std::filesystem::path find_tokenizer(const std::filesystem::path& model);
 
 // Decodes one token at a time. What the calls return, joined, equals decode() of all the ids; a character that lies in
 // several tokens comes out whole, with the last of them.

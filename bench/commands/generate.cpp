@@ -43,10 +43,11 @@ std::optional<DType> weights_of(const std::string& name) {
 }
 
 fs::path tokenizer_path(const fs::path& model) {
-  const fs::path beside = fs::is_directory(model) ? model / "tokenizer.json" : model.parent_path() / "tokenizer.json";
-  if (!fs::exists(beside))
-    throw std::runtime_error(fmt::format("--prompt needs a tokenizer, but {} does not exist; give ids with --tokens instead", beside.string()));
-  return beside;
+  const fs::path found = find_tokenizer(model);
+  if (found.empty())
+    throw std::runtime_error(fmt::format("--prompt needs a tokenizer, but {} has none, nor is there a tokenizer.json {} it; give ids with --tokens instead",
+                                         model.string(), fs::is_directory(model) ? "in" : "beside"));
+  return found;
 }
 
 std::vector<std::int32_t> parse_ids(const std::string& text, const std::string& from) {
@@ -112,10 +113,19 @@ json describe_run(const Engine& engine, const EngineOptions& options, const Time
           {"cache", {{"state", cache.state}, {"file", cache.file.string()}, {"sentence", cache.sentence}}}};
 }
 
+// Of ids that were given as ids nobody needs the text: a tokenizer that this program cannot use is then no error.
+std::optional<std::string> text_of(const Arguments& arguments, const std::vector<std::int32_t>& tokens) {
+  try {
+    if (const fs::path found = find_tokenizer(arguments.model); !found.empty())
+      return Tokenizer::from_file(found).decode(tokens, /*skip_special=*/true);
+  } catch (const std::runtime_error&) {
+    if (arguments.prompt_given->count()) throw;
+  }
+  return std::nullopt;
+}
+
 void print_result(const Arguments& arguments, const std::vector<std::int32_t>& prompt, const std::vector<std::int32_t>& tokens, json details) {
-  std::optional<std::string> text;
-  const fs::path beside = fs::is_directory(arguments.model) ? fs::path(arguments.model) / "tokenizer.json" : fs::path(arguments.model).parent_path() / "tokenizer.json";
-  if (fs::exists(beside)) text = Tokenizer::from_file(beside).decode(tokens, /*skip_special=*/true);
+  const std::optional<std::string> text = text_of(arguments, tokens);
   if (!arguments.prints_json) {
     if (text && arguments.prompt_given->count()) fmt::print("{}\n", *text);
     else fmt::print("{}\n", json(tokens).dump());
@@ -168,7 +178,7 @@ void add_generate(CLI::App& app, int&) {
   generate->add_option("MODEL", a.model, "checkpoint directory or .gguf file")->required();
   a.tokens_given = generate->add_option("--tokens", a.tokens, "prompt as ids: 1,2,3");
   a.file_given = generate->add_option("--tokens-file", a.tokens_file, "prompt as a JSON array of ids");
-  a.prompt_given = generate->add_option("--prompt", a.prompt, "prompt as text; needs tokenizer.json beside the model");
+  a.prompt_given = generate->add_option("--prompt", a.prompt, "prompt as text; needs a tokenizer in the model or a tokenizer.json beside it");
   generate->add_option("--max-tokens", a.max_tokens, "tokens to generate; 0 only runs (or, without --logits, only tokenizes) the prompt")->check(CLI::NonNegativeNumber)->capture_default_str();
   generate->add_flag("--json", a.prints_json, "everything as one JSON object");
   generate->add_option("--logits", a.logits, "NPY file of float32 [prompt + max(generated - 1, 0), vocab]; row i follows token i");

@@ -348,4 +348,48 @@ GgufHeader read_gguf_header(const fs::path& path) {
   return header;
 }
 
+namespace {
+
+// The elements of an array as the file holds them.
+std::string array_bytes(const GgufHeader& header, std::string_view key, GgufType type) {
+  const std::string file = header.stored.files.front().string();
+  const GgufArray* array = header.array(key);
+  if (!array || array->type != type)
+    throw std::runtime_error(fmt::format("{}: metadata {} is missing or holds other values than expected", file, key));
+  const GgufHeader::Range entry = header.entries.find(key)->second;
+  // In front of the elements: the key with its length, two types, the count.
+  const std::uint64_t before = sizeof(std::uint64_t) + key.size() + 2 * sizeof(std::uint32_t) + sizeof(std::uint64_t);
+  std::string bytes(entry.bytes - before, '\0');
+  std::ifstream in(file, std::ios::binary);
+  in.seekg(static_cast<std::streamoff>(entry.offset + before));
+  if (!in.read(bytes.data(), static_cast<std::streamsize>(bytes.size())))
+    throw std::runtime_error(fmt::format("{}: metadata {} cannot be read", file, key));
+  return bytes;
+}
+
+}  // namespace
+
+std::vector<std::string> read_strings(const GgufHeader& header, std::string_view key) {
+  const std::string bytes = array_bytes(header, key, GgufType::kString);
+  std::vector<std::string> strings;
+  for (std::uint64_t at = 0; at < bytes.size();) {
+    std::uint64_t length = bytes.size();
+    if (bytes.size() - at >= sizeof length) std::memcpy(&length, bytes.data() + at, sizeof length);
+    at += sizeof length;
+    if (at > bytes.size() || length > bytes.size() - at)
+      throw std::runtime_error(
+          fmt::format("{}: metadata {} changed while it was read", header.stored.files.front().string(), key));
+    strings.emplace_back(bytes, at, length);
+    at += length;
+  }
+  return strings;
+}
+
+std::vector<std::int32_t> read_i32s(const GgufHeader& header, std::string_view key) {
+  const std::string bytes = array_bytes(header, key, GgufType::kI32);
+  std::vector<std::int32_t> values(bytes.size() / sizeof(std::int32_t));
+  std::memcpy(values.data(), bytes.data(), values.size() * sizeof(std::int32_t));
+  return values;
+}
+
 }  // namespace crossover

@@ -65,4 +65,9 @@ struct GgufHeader {
 
 GgufHeader read_gguf_header(const std::filesystem::path& path);
 
+// All elements of an array, read from the file again: the header keeps none of the strings and no long array.
+// std::runtime_error when there is no such array or it cannot be read.
+std::vector<std::string> read_strings(const GgufHeader& header, std::string_view key);
+std::vector<std::int32_t> read_i32s(const GgufHeader& header, std::string_view key);
+
 }  // namespace crossover

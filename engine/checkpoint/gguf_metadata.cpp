@@ -87,7 +87,7 @@ void copy_entries(GgufMetadata& metadata, const std::filesystem::path& path) {
   const GgufHeader header = read_gguf_header(path);
   std::ifstream in(path, std::ios::binary);
   for (const auto& [key, range] : header.entries) {
-    if (!starts_with_any(key, {"general.", "tokenizer."})) continue;
+    if (!starts_with_any(key, {"general.", "tokenizer.", "crossover.tokenizer."})) continue;
     if (starts_with_any(
             key, {"general.architecture", "general.alignment", "general.file_type", "general.quantization_version"}))
       continue;

@@ -64,7 +64,7 @@ void add_tokenizer(GgufMetadata& metadata, const Source& source) {
 
   const auto vocab = static_cast<std::size_t>(source.config.vocab);
   std::vector<std::string> tokens(vocab);
-  std::vector<std::int32_t> kinds(vocab, kUnused);
+  std::vector<std::int32_t> kinds(vocab, kUnused), normalized;
   for (const auto& [text, id] : model["vocab"].items()) {
     const std::size_t at = token_id(source, id);
     tokens[at] = text;
@@ -76,12 +76,16 @@ void add_tokenizer(GgufMetadata& metadata, const Source& source) {
     const std::size_t at = token_id(source, added["id"]);
     tokens[at] = added["content"].get<std::string>();
     kinds[at] = added.value("special", json(false)) == true ? kControl : kUserDefined;
+    if (added.value("normalized", json(false)) == true) normalized.push_back(static_cast<std::int32_t>(at));
   }
   for (std::size_t i = 0; i < vocab; ++i)
     if (kinds[i] == kUnused) tokens[i] = fmt::format("[PAD{}]", i);
   std::vector<std::string> merges;
   for (const json& merge : model["merges"]) merges.push_back(merge_text(source, merge));
 
+  // What tokenizer.ggml.* has no word for, so that this engine splits texts from the file as from tokenizer.json.
+  metadata.add_bool("crossover.tokenizer.nfc", tokenizer.contains("normalizer") && !tokenizer["normalizer"].is_null());
+  if (!normalized.empty()) metadata.add_i32s("crossover.tokenizer.normalized", normalized);
   metadata.add_string("tokenizer.ggml.model", "gpt2");
   metadata.add_string("tokenizer.ggml.pre", pre_tokenizer(tokenizer));
   metadata.add_strings("tokenizer.ggml.tokens", tokens);

@@ -77,6 +77,8 @@ struct Matcher {
 
 }  // namespace
 
+std::string_view split_pattern(bool marks) { return marks ? kWithMarks : kWithoutMarks; }
+
 Splitter::Splitter(std::string_view pattern) {
   if (pattern != kWithMarks && pattern != kWithoutMarks)
     throw std::runtime_error(fmt::format(

@@ -8,6 +8,9 @@
 
 namespace crossover {
 
+// The one with marks is Qwen3.5's.
+std::string_view split_pattern(bool marks);
+
 // Compiled once, usable from several threads.
 class Splitter {
  public:

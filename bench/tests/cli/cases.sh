@@ -80,6 +80,9 @@ expect 4 'missing' quantize "$scratch/missing" --out "$scratch/x.gguf"
 expect 4 'missing' generate "$scratch/missing" --tokens 1,2
 expect 0 'bytes' synth tiny-dense --out "$scratch/tiny"
 expect 0 '"tokens": *\[' generate "$scratch/tiny" --tokens 1,2,3 --max-tokens 2 --json
+mkdir "$scratch/alone"
+expect 0 '' quantize "$scratch/tiny" --out "$scratch/alone/tiny.gguf"
+expect 0 '^\[[0-9, ]+\]$' generate "$scratch/alone/tiny.gguf" --prompt 'abc' --max-tokens 0  # its tokenizer is inside
 expect 4 'crossover' generate "$scratch/tiny" --tokens 1,2,x
 expect 4 '999999999' generate "$scratch/tiny" --tokens 999999999
 expect 4 'q9_9' generate "$scratch/tiny" --tokens 1 --kv-k q9_9
