@@ -2,9 +2,12 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -40,6 +43,16 @@ bool same_file(int descriptor, const fs::path& path) {
   struct stat open_one {}, named {};
   return fstat(descriptor, &open_one) == 0 && stat(path.c_str(), &named) == 0 && open_one.st_ino == named.st_ino &&
          open_one.st_dev == named.st_dev;
+}
+
+bool is_in_memory(int descriptor) {
+  struct statfs system {};
+  return fstatfs(descriptor, &system) == 0 && system.f_type == TMPFS_MAGIC;
+}
+
+std::uint64_t free_bytes(int descriptor) {
+  struct statvfs system {};
+  return fstatvfs(descriptor, &system) == 0 ? system.f_bavail * system.f_frsize : 0;
 }
 
 // "out/" names the folder out.
@@ -104,7 +117,11 @@ bool OutputFile::open_and_lock(bool shared_name) {
 
 void OutputFile::reserve(std::uint64_t bytes) {
   if (bytes == 0) return;
-  if (fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) == 0) {
+  // A file system in memory reserves by making every page, from this one thread (0.14 s for a GB): there the writers make them.
+  const bool in_memory = is_in_memory(descriptor_);
+  if (in_memory && free_bytes(descriptor_) < bytes) errno = ENOSPC;
+  else if (in_memory && ftruncate(descriptor_, static_cast<off_t>(bytes)) == 0) return;
+  else if (fallocate(descriptor_, 0, 0, static_cast<off_t>(bytes)) == 0) {
     reserved_bytes_ = bytes;
     return;
   }
