@@ -7,6 +7,7 @@
 #include "engine/checkpoint/write_gguf.h"
 #include "engine/load/convert.h"
 #include "engine/load/load_knobs.h"
+#include "engine/load/row_blocks.h"
 #include "kernels/thread_pool.h"
 
 namespace crossover {
@@ -34,9 +35,12 @@ QuantizeReport quantize_checkpoint(const std::filesystem::path& model, const std
 
   std::mutex turn;
   ConvertOptions convert_options{files, fetch_options(options.knobs), load_micro(options.knobs), schedule == Schedule::kSerial ? &turn : nullptr, options.progress, {}};
+  RowBlocks blocks(source, schedule, [&](std::size_t tensor, std::int64_t first_row, const std::byte* bytes, std::int64_t rows) {
+    writer.write(tensor, first_row, bytes, rows);
+  });
   convert_options.sink = [&](const ConvertTask& task, const std::byte* bytes, Trace* trace) {
     const Range range(trace, "cache_write");
-    writer.write(task.tensor, task.first_row, bytes, task.rows);
+    blocks.put(task, bytes);
   };
   const ConvertReport converted = convert(plan, convert_options, pool, traces);
   {
