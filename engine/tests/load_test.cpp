@@ -176,23 +176,35 @@ TEST(Load, HeadPolicyMovesTheBytesItSays) {
   }
 }
 
-// One thread and nothing read ahead, so that a phase is the thread's own; the delay is far above what this load takes.
+// What all phases but one take of a rank's load.
+double rest_s(const LoadReport& report, std::size_t rank, std::string_view phase) {
+  double sum_s = 0, rest_s = 0;
+  for (const PhaseShare& share : report.ranks.at(rank).phases) {
+    sum_s += share.share_s;
+    if (share.name != phase) rest_s += share.share_s;
+  }
+  EXPECT_NEAR(sum_s, report.total_s, 1e-6);
+  return rest_s;
+}
+
+// One thread and nothing read ahead, so that a phase is the thread's own. The delay is far above what this load takes; a machine that
+// is busy with other things may stretch the rest once, hence the best of a few loads.
 TEST(Load, ADelayShowsUpInItsPhaseOnly) {
   constexpr double kDelay_s = 0.25;
   for (const char* phase : {"open", "state", "read", "gather", "cast", "quantize", "lm_head"}) {
     for (int ranks : {1, 2}) {
-      const Engine engine(options_of(dense(false), ranks, ranks, {{"CROSSOVER_LOAD_DELAY", std::string(phase) + ":250"}, {"CROSSOVER_READ_AHEAD", "0"}}));
-      const LoadReport& report = engine.load_report();
-      for (std::size_t r = 0; r < report.ranks.size(); ++r) {
-        double sum_s = 0, rest_s = 0;
-        for (const PhaseShare& share : report.ranks[r].phases) {
-          sum_s += share.share_s;
-          if (share.name != phase) rest_s += share.share_s;
+      double least_rest_s = 1e9;
+      for (int attempt = 0; attempt < 5 && least_rest_s >= kDelay_s; ++attempt) {
+        const Engine engine(options_of(dense(false), ranks, ranks, {{"CROSSOVER_LOAD_DELAY", std::string(phase) + ":250"}, {"CROSSOVER_READ_AHEAD", "0"}}));
+        const LoadReport& report = engine.load_report();
+        double worst_s = 0;
+        for (std::size_t r = 0; r < report.ranks.size(); ++r) {
+          EXPECT_GE(share_s(report, r, phase), kDelay_s) << phase << " of rank " << r << " of " << ranks;
+          worst_s = std::max(worst_s, rest_s(report, r, phase));
         }
-        EXPECT_NEAR(sum_s, report.total_s, 1e-6);
-        EXPECT_GE(share_s(report, r, phase), kDelay_s) << phase << " of rank " << r << " of " << ranks;
-        EXPECT_LT(rest_s, kDelay_s) << phase << " of rank " << r << " of " << ranks;
+        least_rest_s = std::min(least_rest_s, worst_s);
       }
+      EXPECT_LT(least_rest_s, kDelay_s) << phase << " with " << ranks << " ranks";
     }
   }
 }
