@@ -10,7 +10,7 @@
 #include "bench/cache_folder.h"
 #include "bench/commands/commands.h"
 #include "engine/knobs.h"
-#include "engine/load/quantized_cache.h"
+#include "engine/load/cache/quantized_cache.h"
 
 namespace crossover::commands {
 

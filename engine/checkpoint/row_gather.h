@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/checkpoint/read_rows.h"
+#include "engine/checkpoint/source_files.h"
 #include "engine/checkpoint/source.h"
 
 namespace crossover {

@@ -14,9 +14,9 @@
 
 #include "engine/checkpoint/row_gather.h"
 #include "engine/checkpoint/source.h"
-#include "engine/load/fetch.h"
+#include "engine/load/fetch/fetch.h"
 #include "engine/load/progress.h"
-#include "engine/load/piece_check.h"
+#include "engine/load/cache/piece_check.h"
 #include "engine/load/schedule.h"
 #include "kernels/cpu/micro.h"
 #include "kernels/thread_pool.h"

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "engine/knobs.h"
-#include "engine/load/fetch.h"
+#include "engine/load/fetch/fetch.h"
 #include "engine/load/loader.h"
 #include "engine/load/schedule.h"
 #include "engine/load/shard_plan.h"

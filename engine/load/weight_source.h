@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "engine/checkpoint/read_rows.h"
+#include "engine/checkpoint/source_files.h"
 #include "engine/checkpoint/source.h"
 #include "engine/knobs.h"
-#include "engine/load/cache_shares.h"
-#include "engine/load/cache_writer.h"
-#include "engine/load/piece_check.h"
-#include "engine/load/quantized_cache.h"
+#include "engine/load/cache/cache_shares.h"
+#include "engine/load/cache/cache_writer.h"
+#include "engine/load/cache/piece_check.h"
+#include "engine/load/cache/quantized_cache.h"
 #include "engine/load/shard_plan.h"
 #include "kernels/thread_pool.h"
 

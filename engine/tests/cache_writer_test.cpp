@@ -1,5 +1,5 @@
 // Writing a quantized cache file: whatever happens on the way, what is left is a good file or none, and the load goes on.
-#include "engine/load/cache_writer.h"
+#include "engine/load/cache/cache_writer.h"
 
 #include <sys/resource.h>
 #include <sys/wait.h>

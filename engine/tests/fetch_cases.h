@@ -6,8 +6,8 @@
 #include <mutex>
 #include <thread>
 
-#include "engine/load/fetch.h"
-#include "engine/load/fetch_plan.h"
+#include "engine/load/fetch/fetch.h"
+#include "engine/load/fetch/fetch_plan.h"
 #include "engine/tests/checkpoint_files.h"
 
 namespace crossover::test {

@@ -1,12 +1,12 @@
 // Requests cover their extents, and staging memory is lent once.
-#include "engine/load/fetch_plan.h"
+#include "engine/load/fetch/fetch_plan.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
 #include <utility>
 
-#include "engine/load/staging.h"
+#include "engine/load/fetch/staging.h"
 
 namespace crossover::test {
 namespace {

@@ -7,8 +7,8 @@
 #include <cerrno>
 #include <thread>
 
-#include "engine/load/fetch.h"
-#include "engine/load/fetch_reader.h"
+#include "engine/load/fetch/fetch.h"
+#include "engine/load/fetch/fetch_reader.h"
 #include "engine/tests/checkpoint_files.h"
 
 namespace crossover::test {

@@ -1,5 +1,5 @@
 // Every way of fetching brings the bytes of the files, within its buffer, or says by name why it cannot.
-#include "engine/load/fetch.h"
+#include "engine/load/fetch/fetch.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -9,7 +9,7 @@
 #include <limits>
 #include <thread>
 
-#include "engine/load/fetch_plan.h"
+#include "engine/load/fetch/fetch_plan.h"
 #include "engine/tests/fetch_cases.h"
 
 namespace crossover::test {

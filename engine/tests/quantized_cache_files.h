@@ -8,10 +8,10 @@
 #include <thread>
 #include <vector>
 
-#include "engine/load/cache_shares.h"
-#include "engine/load/cache_writer.h"
-#include "engine/load/piece_check.h"
-#include "engine/load/quantized_cache.h"
+#include "engine/load/cache/cache_shares.h"
+#include "engine/load/cache/cache_writer.h"
+#include "engine/load/cache/piece_check.h"
+#include "engine/load/cache/quantized_cache.h"
 #include "engine/tests/checkpoint_files.h"
 #include "kernels/formats/formats.h"
 

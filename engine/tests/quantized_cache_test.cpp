@@ -1,6 +1,6 @@
 // The post-quantization cache: what ranks put is the file that `quantize` writes, and it is used only when it is whole and still of
 // its source.
-#include "engine/load/quantized_cache.h"
+#include "engine/load/cache/quantized_cache.h"
 
 #include <chrono>
 

@@ -1,4 +1,4 @@
-#include "engine/load/staging.h"
+#include "engine/load/fetch/staging.h"
 
 #include <fmt/format.h>
 #include <sys/mman.h>
@@ -8,7 +8,7 @@
 #include <stdexcept>
 #include <system_error>
 
-#include "engine/load/fetch_plan.h"
+#include "engine/load/fetch/fetch_plan.h"
 
 namespace crossover {
 

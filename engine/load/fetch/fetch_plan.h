@@ -5,7 +5,7 @@
 #include <span>
 #include <vector>
 
-#include "engine/checkpoint/read_rows.h"
+#include "engine/checkpoint/source_files.h"
 
 namespace crossover {
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "engine/checkpoint/source.h"
-#include "engine/load/cache_header.h"
+#include "engine/load/cache/cache_header.h"
 #include "kernels/thread_pool.h"
 
 namespace crossover {

@@ -1,4 +1,4 @@
-#include "engine/load/cache_header.h"
+#include "engine/load/cache/cache_header.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "engine/checkpoint/source.h"
-#include "engine/load/hash.h"
+#include "engine/load/cache/hash.h"
 #include "kernels/thread_pool.h"
 
 namespace crossover {

@@ -1,4 +1,4 @@
-#include "engine/load/fetch_state.h"
+#include "engine/load/fetch/fetch_state.h"
 
 #include <fmt/format.h>
 

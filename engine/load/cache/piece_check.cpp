@@ -1,4 +1,4 @@
-#include "engine/load/piece_check.h"
+#include "engine/load/cache/piece_check.h"
 
 #include <fmt/format.h>
 

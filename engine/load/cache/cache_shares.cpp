@@ -1,4 +1,4 @@
-#include "engine/load/cache_shares.h"
+#include "engine/load/cache/cache_shares.h"
 
 #include <algorithm>
 

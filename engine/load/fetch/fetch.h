@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/checkpoint/read_rows.h"
+#include "engine/checkpoint/source_files.h"
 #include "engine/checkpoint/source.h"
 #include "kernels/trace.h"
 

@@ -1,4 +1,4 @@
-#include "engine/load/hash.h"
+#include "engine/load/cache/hash.h"
 
 #include <fmt/format.h>
 

@@ -1,4 +1,4 @@
-#include "engine/load/cache_names.h"
+#include "engine/load/cache/cache_names.h"
 
 #include <algorithm>
 

@@ -1,4 +1,4 @@
-#include "engine/load/cache_writer.h"
+#include "engine/load/cache/cache_writer.h"
 
 #include <fmt/format.h>
 
@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "engine/checkpoint/output_file.h"
-#include "engine/load/cache_header.h"
-#include "engine/load/cache_names.h"
+#include "engine/load/cache/cache_header.h"
+#include "engine/load/cache/cache_names.h"
 
 namespace crossover {
 namespace {

@@ -1,11 +1,11 @@
-#include "engine/load/fetch.h"
+#include "engine/load/fetch/fetch.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <stdexcept>
 
-#include "engine/load/fetch_state.h"
+#include "engine/load/fetch/fetch_state.h"
 
 namespace crossover {
 

@@ -9,7 +9,7 @@
 #include <string>
 
 #include "engine/checkpoint/source.h"
-#include "engine/load/quantized_cache.h"
+#include "engine/load/cache/quantized_cache.h"
 #include "kernels/thread_pool.h"
 
 namespace crossover {

@@ -5,7 +5,7 @@
 #include <functional>
 #include <memory>
 
-#include "engine/load/fetch_reader.h"
+#include "engine/load/fetch/fetch_reader.h"
 
 namespace crossover {
 

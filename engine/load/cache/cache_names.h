@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "engine/load/cache_header.h"
+#include "engine/load/cache/cache_header.h"
 
 namespace crossover {
 

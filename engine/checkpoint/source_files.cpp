@@ -1,4 +1,4 @@
-#include "engine/checkpoint/read_rows.h"
+#include "engine/checkpoint/source_files.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -9,11 +9,11 @@
 #include <set>
 #include <thread>
 
-#include "engine/load/fetch.h"
-#include "engine/load/fetch_plan.h"
-#include "engine/load/fetch_reader.h"
-#include "engine/load/fetch_ring.h"
-#include "engine/load/staging.h"
+#include "engine/load/fetch/fetch.h"
+#include "engine/load/fetch/fetch_plan.h"
+#include "engine/load/fetch/fetch_reader.h"
+#include "engine/load/fetch/fetch_ring.h"
+#include "engine/load/fetch/staging.h"
 
 namespace crossover {
 

@@ -1,4 +1,4 @@
-#include "engine/load/quantized_cache.h"
+#include "engine/load/cache/quantized_cache.h"
 
 #include <fmt/format.h>
 
@@ -6,7 +6,7 @@
 
 #include "engine/checkpoint/names.h"
 #include "engine/checkpoint/output_file.h"
-#include "engine/load/cache_names.h"
+#include "engine/load/cache/cache_names.h"
 
 namespace crossover {
 namespace {

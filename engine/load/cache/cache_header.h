@@ -11,7 +11,7 @@
 
 #include "engine/checkpoint/gguf.h"
 #include "engine/checkpoint/gguf_layout.h"
-#include "engine/load/source_identity.h"
+#include "engine/load/cache/source_identity.h"
 
 namespace crossover {
 

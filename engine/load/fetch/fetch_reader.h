@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/load/fetch_plan.h"
+#include "engine/load/fetch/fetch_plan.h"
 
 namespace crossover {
 

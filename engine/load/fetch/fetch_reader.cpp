@@ -1,4 +1,4 @@
-#include "engine/load/fetch_reader.h"
+#include "engine/load/fetch/fetch_reader.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-#include "engine/load/fetch_ring.h"
+#include "engine/load/fetch/fetch_ring.h"
 
 #include <fmt/format.h>
 #include <liburing.h>

@@ -1,4 +1,4 @@
-#include "engine/load/source_identity.h"
+#include "engine/load/cache/source_identity.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>

@@ -7,7 +7,7 @@
 #include <memory>
 #include <stdexcept>
 
-#include "engine/load/cache_header.h"
+#include "engine/load/cache/cache_header.h"
 
 namespace crossover {
 

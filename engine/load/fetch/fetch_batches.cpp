@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include "engine/load/fetch_state.h"
+#include "engine/load/fetch/fetch_state.h"
 
 namespace crossover {
 

@@ -1,4 +1,4 @@
-#include "engine/load/fetch_plan.h"
+#include "engine/load/fetch/fetch_plan.h"
 
 #include <algorithm>
 #include <numeric>
