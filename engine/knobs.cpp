@@ -12,7 +12,7 @@ std::span<const KnobInfo> all_knobs() {
       {"CROSSOVER_CACHE_DIR", "path", "", {}, "folder of prepared models; default $XDG_CACHE_HOME/crossover or ~/.cache/crossover"},
       {"CROSSOVER_GDN_DECODE", "choice", "recurrent", {"recurrent", "chunked"}, "Gated DeltaNet kernel for passes of one token"},
       {"CROSSOVER_GDN_PREFILL", "choice", "chunked", {"recurrent", "chunked"}, "Gated DeltaNet kernel for passes of several tokens"},
-      {"CROSSOVER_ISA", "choice", "auto", {"auto", "portable", "avx2", "avx512"}, "highest instruction set the cpu backend may use"},
+      {"CROSSOVER_ISA", "choice", "auto", {"auto", "portable", "avx2", "avx512", "avx512bf16"}, "highest instruction set the cpu backend may use"},
       {"CROSSOVER_LM_HEAD",
        "choice",
        "sharded",

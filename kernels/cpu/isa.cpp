@@ -3,51 +3,75 @@
 #include <stdexcept>
 #include <string>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "kernels/cpu/micro.h"
 
 namespace crossover::cpu {
+namespace {
+
+constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
+
+}  // namespace
 
 const char* name(Isa isa) {
   switch (isa) {
     case Isa::kPortable: return "portable";
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
+    case Isa::kAvx512Bf16: return "avx512bf16";
   }
   return "unknown";
 }
 
 std::optional<Isa> parse_isa(std::string_view text) {
-  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512})
+  for (Isa isa : kIsas)
     if (text == name(isa)) return isa;
   return std::nullopt;
 }
 
-Isa best_isa() {
+Isa highest_isa() {
 #if defined(__x86_64__)
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
-  return avx512 ? Isa::kAvx512 : avx2 ? Isa::kAvx2 : Isa::kPortable;
+  const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+  return bf16 ? Isa::kAvx512Bf16 : avx512 ? Isa::kAvx512 : avx2 ? Isa::kAvx2 : Isa::kPortable;
 #else
   return Isa::kPortable;
 #endif
 }
 
+Isa best_isa() {
+  const Isa highest = highest_isa();
+#if defined(__x86_64__)
+  // CPUID leaf 7, EDX bit 24: AMX-TILE. GCC 12 knows no name for it.
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (highest == Isa::kAvx512Bf16 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1)) return Isa::kAvx512;
+#endif
+  return highest;
+}
+
 std::vector<Isa> usable_isas() {
   std::vector<Isa> isas;
-  for (Isa isa : {Isa::kPortable, Isa::kAvx2, Isa::kAvx512})
-    if (isa <= best_isa()) isas.push_back(isa);
+  for (Isa isa : kIsas)
+    if (isa <= highest_isa()) isas.push_back(isa);
   return isas;
 }
 
 const Micro& micro(Isa isa) {
-  if (isa > best_isa())
-    throw std::runtime_error(std::string("instruction set ") + name(isa) + " was asked for, but this CPU supports at most " + name(best_isa()) +
+  if (isa > highest_isa())
+    throw std::runtime_error(std::string("instruction set ") + name(isa) + " was asked for, but this CPU supports at most " + name(highest_isa()) +
                              "; set CROSSOVER_ISA to auto or a lower one");
   static const Micro portable_micro{Isa::kPortable, &portable::formats, &portable::matmul, &portable::gdn, &portable::attention, &portable::row_ops};
 #if defined(__x86_64__)
   static const Micro avx2_micro{Isa::kAvx2, &avx2::formats, &avx2::matmul, &avx2::gdn, &avx2::attention, &avx2::row_ops};
   static const Micro avx512_micro{Isa::kAvx512, &avx512::formats, &avx512::matmul, &avx512::gdn, &avx512::attention, &avx512::row_ops};
+  static const Micro avx512bf16_micro{Isa::kAvx512Bf16,       &avx512bf16::formats,   &avx512bf16::matmul,
+                                      &avx512bf16::gdn, &avx512bf16::attention, &avx512bf16::row_ops};
+  if (isa == Isa::kAvx512Bf16) return avx512bf16_micro;
   if (isa == Isa::kAvx512) return avx512_micro;
   if (isa == Isa::kAvx2) return avx2_micro;
 #endif

@@ -1,5 +1,5 @@
 // The inner loops that depend on the instruction set. Every file of kernels/cpu/micro/ is compiled once per instruction set with
-// its target flags and CROSSOVER_ISA = portable | avx2 | avx512, and defines its table in namespace crossover::cpu::CROSSOVER_ISA.
+// its target flags and CROSSOVER_ISA = portable | avx2 | avx512 | avx512bf16, and defines its table in namespace crossover::cpu::CROSSOVER_ISA.
 // Those files may use nothing that leaves an inline function outside that namespace (no std:: algorithm or container): the
 // linker would merge the copies and an AVX-512 one could end up under an AVX2 caller. Single-threaded and free of checks:
 // threads and shapes are the operations' job (kernels/cpu/*.cpp).
@@ -123,6 +123,7 @@ struct Micro {
 CROSSOVER_DECLARE_MICRO(portable)
 CROSSOVER_DECLARE_MICRO(avx2)
 CROSSOVER_DECLARE_MICRO(avx512)
+CROSSOVER_DECLARE_MICRO(avx512bf16)
 #undef CROSSOVER_DECLARE_MICRO
 
 }  // namespace crossover::cpu

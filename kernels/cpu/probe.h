@@ -13,6 +13,6 @@ struct FmaProbe {
       std::int64_t steps);  // independent chains of f32 multiply-add in registers; the result only keeps them alive
 };
 
-const FmaProbe& fma_probe(Isa isa);  // isa <= best_isa()
+const FmaProbe& fma_probe(Isa isa);  // isa <= highest_isa()
 
 }  // namespace crossover::cpu
