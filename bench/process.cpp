@@ -310,6 +310,14 @@ ProcessResult run_process(const ProcessSpec& spec) {
   return result;
 }
 
+std::string bad_end(const ProcessResult& process, double timeout_s) {
+  if (process.interrupted) return "interrupted";
+  if (process.timed_out) return fmt::format("no end within the limit of {} s", timeout_s);
+  if (process.signal != 0) return fmt::format("ended by signal {} ({})", process.signal, strsignal(process.signal));
+  if (process.exit_code != 0) return fmt::format("ended with exit code {}", process.exit_code);
+  return "";
+}
+
 std::vector<int> parse_cpu_list(const std::string& list) {
   const auto bad = [&] {
     return std::invalid_argument(fmt::format("'{}' is no list of cores; write it like 0-3,6", list));

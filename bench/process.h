@@ -41,6 +41,9 @@ struct ProcessResult {
 // too, and a pipe that one of them keeps open is not waited for.
 ProcessResult run_process(const ProcessSpec& spec);
 
+// Why a process run with this time limit did not come to a good end; empty when it did.
+std::string bad_end(const ProcessResult& process, double timeout_s);
+
 std::vector<int> parse_cpu_list(const std::string& list);  // "0-3,6" -> 0 1 2 3 6; std::invalid_argument
 
 }  // namespace crossover

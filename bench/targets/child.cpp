@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
@@ -38,15 +37,6 @@ Answer split_answer(const std::string& lines) {
     if (phase.is_object() && phase["phase"].is_string()) answer.last_phase = phase["phase"].get<std::string>();
   }
   return answer;
-}
-
-// Why the process itself did not come to a good end; empty when it did.
-std::string bad_end(const ProcessResult& process, double timeout_s) {
-  if (process.interrupted) return "interrupted";
-  if (process.timed_out) return fmt::format("no end within the limit of {} s", timeout_s);
-  if (process.signal != 0) return fmt::format("ended by signal {} ({})", process.signal, strsignal(process.signal));
-  if (process.exit_code != 0) return fmt::format("ended with exit code {}", process.exit_code);
-  return "";
 }
 
 Sample read_answer(const ProcessResult& process, const Answer& answer, double timeout_s) {

@@ -5,7 +5,6 @@
 
 #include <charconv>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
@@ -38,15 +37,6 @@ ProcessResult run(const json& words, const SampleRequest& request) {
   spec.cpus = request.cpus;
   spec.priority = request.priority;
   return run_process(spec);
-}
-
-// Why the process did not come to a good end; empty when it did.
-std::string bad_end(const ProcessResult& process, double timeout_s) {
-  if (process.interrupted) return "interrupted";
-  if (process.timed_out) return fmt::format("no end within the limit of {} s", timeout_s);
-  if (process.signal != 0) return fmt::format("ended by signal {} ({})", process.signal, strsignal(process.signal));
-  if (process.exit_code != 0) return fmt::format("ended with exit code {}", process.exit_code);
-  return "";
 }
 
 const std::string& text_of(const json& source, const ProcessResult& process) {

@@ -1,10 +1,7 @@
 // Loads one rank's part of a model into memory that it owns.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <mutex>
-#include <string>
 #include <vector>
 
 #include "engine/load/convert.h"

@@ -1,7 +1,5 @@
 #include "engine/load/quantize_file.h"
 
-#include <fmt/format.h>
-
 #include <mutex>
 
 #include "engine/checkpoint/write_gguf.h"
