@@ -98,7 +98,10 @@ void Engine::Impl::load() {
   }
   report.cache = weights->outcome();
   weights.reset();
-  auto kernel = [&](const char* knob) { return options.knobs.get(knob) == "chunked" ? GdnKernel::kChunked : GdnKernel::kRecurrent; };
+  auto kernel = [&](const char* knob) {
+    const std::string& value = options.knobs.get(knob);
+    return value == "recurrent" ? GdnKernel::kRecurrent : value == "chunked" ? GdnKernel::kChunked : GdnKernel::kChunkedF32;
+  };
   prefill_gdn = kernel("CROSSOVER_GDN_PREFILL"), decode_gdn = kernel("CROSSOVER_GDN_DECODE");
 }
 

@@ -39,6 +39,7 @@ struct GdnScan {
   float* state = nullptr;     // [nv, D (k), D (v)], in place
   std::int64_t key_heads = 0, value_heads = 0, head_dim = 128;
   HeadOrder order = HeadOrder::kTiled;
+  bool f32_products = false;  // chunked: keep f32 where products in bf16 with f32 sums are faster
 };
 
 struct Attention {
@@ -78,7 +79,7 @@ struct Ops {
   void (*conv1d_silu)(Context&, ConstRows x, const Tensor& weight, float* state, Rows out);  // x [T, C], weight f32 [C, 4], state [3, C] oldest first, in place
   void (*gdn_gates)(Context&, ConstRows a, ConstRows b, const float* ssm_a, const float* dt_bias, Rows g, Rows beta);  // g = ssm_a*softplus(a+dt), beta = sigmoid(b)
   void (*gdn_recurrent)(Context&, const GdnScan&, Rows out);                       // out [T, nv*D]
-  void (*gdn_chunked)(Context&, const GdnScan&, Rows out);                         // the same values by chunks of 64 tokens
+  void (*gdn_chunked)(Context&, const GdnScan&, Rows out);                         // the same values by chunks of tokens; state f32 between them
   void (*gated_rms_norm)(Context&, ConstRows x, const float* weight, ConstRows z, float eps, Rows out);  // norm(x)*w*silu(z), rows of D; may be in place
   void (*rope)(Context&, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta);  // x [T*heads, hd], pairs (i, i+rotary_dim/2), in place
   void (*kv_write)(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row);  // x [T, nkv*hd] -> rows of the cache, in its type

@@ -49,9 +49,9 @@ void gdn_layer(Pass& pass, const GdnWeights& weights, LayerState& state, ConstRo
   {
     const Range range(ctx.trace, "gdn.scan");
     const GdnScan scan{conv.columns(0, key_dim), conv.columns(key_dim, key_dim), conv.columns(2 * key_dim, value_dim), g, beta, state.delta,
-                       key_heads, value_heads, head_dim, pass.config.head_order()};
-    if (pass.gdn_kernel == GdnKernel::kChunked) op::gdn_chunked(ctx, scan, core);
-    else op::gdn_recurrent(ctx, scan, core);
+                       key_heads, value_heads, head_dim, pass.config.head_order(), pass.gdn_kernel == GdnKernel::kChunkedF32};
+    if (pass.gdn_kernel == GdnKernel::kRecurrent) op::gdn_recurrent(ctx, scan, core);
+    else op::gdn_chunked(ctx, scan, core);
   }
   const Range range(ctx.trace, "gdn.out");
   const Rows heads(core.data, tokens * value_heads, head_dim);

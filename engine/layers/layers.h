@@ -16,7 +16,7 @@ namespace crossover {
 // Sees intermediate activations: (name, layer, values). For tests and for finding where two engines part; null otherwise.
 using Probe = std::function<void(std::string_view name, std::int64_t layer, ConstRows values)>;
 
-enum class GdnKernel : std::uint8_t { kRecurrent, kChunked };
+enum class GdnKernel : std::uint8_t { kRecurrent, kChunked, kChunkedF32 };
 
 struct Pass {
   Context& ctx;

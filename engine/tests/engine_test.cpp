@@ -131,15 +131,15 @@ TEST(Engine, EveryCacheTypeComesCloseToF32) {
 }
 
 TEST(Engine, KnobsChangeThePathAndTheCountersSayWhichRan) {
-  for (const char* kernel : {"recurrent", "chunked"}) {
+  for (const char* kernel : {"recurrent", "chunked", "chunked-f32"}) {
     EngineOptions options = tiny();
     options.knobs.set("CROSSOVER_GDN_PREFILL", kernel, "test");
     options.knobs.set("CROSSOVER_GDN_DECODE", kernel, "test");
     Engine engine(options);
     engine.feed(kPrompt);
     engine.feed({&kPrompt[0], 1});
-    EXPECT_EQ(engine.counters().paths.at("gdn"), kernel);
-    EXPECT_EQ(engine.counters().counts.at(std::string("launches.gdn_") + kernel), 2 * 3);  // two passes, three GDN layers of four
+    EXPECT_TRUE(engine.counters().paths.at("gdn").starts_with(std::string(engine.isa()) + "-" + kernel)) << engine.counters().paths.at("gdn");
+    EXPECT_EQ(engine.counters().counts.at(kernel == std::string("recurrent") ? "launches.gdn_recurrent" : "launches.gdn_chunked"), 2 * 3);  // two passes, three GDN layers of four
   }
 }
 

@@ -66,6 +66,7 @@ EngineOptions options_for(const ReferenceModel& model) {
   options.model = model.checkpoint;
   options.weights = DType::kF32;
   options.keys = options.values = DType::kF32;
+  options.knobs.set("CROSSOVER_GDN_PREFILL", "chunked-f32", "test");
   options.capacity_tokens = static_cast<std::int64_t>(std::max(model.prompt.size() + model.greedy.size(), model.prompt_long.size()));
   return options;
 }

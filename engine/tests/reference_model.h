@@ -25,7 +25,7 @@ struct ReferenceModel {
 // Those of engine/tests/data/reference, whose checkpoints synth makes, and the models under $CROSSOVER_GOLDEN/models.
 const std::vector<ReferenceModel>& reference_models();
 
-EngineOptions options_for(const ReferenceModel& model);  // f32 weights and caches, one rank, one thread, room for every prompt
+EngineOptions options_for(const ReferenceModel& model);  // f32 weights, caches and products, one rank, one thread, room for every prompt
 
 // Prompt rows, then one row per token of `follow` fed one at a time: [prompt + follow, V].
 std::vector<float> run_logits(Engine& engine, const std::vector<std::int32_t>& prompt, const std::vector<std::int32_t>& follow);

@@ -87,7 +87,7 @@ TEST_F(ReferenceModels, ChunksRanksAndThreadsChangeNothing) {
 
 TEST_F(ReferenceModels, RecurrentAndChunkedScanAgree) {
   for (const ReferenceModel& model : reference_models()) {
-    for (const char* kernel : {"recurrent", "chunked"}) {
+    for (const char* kernel : {"recurrent", "chunked-f32"}) {
       for (const char* backend : {"reference", "cpu"}) {
         EngineOptions options = options_for(model);
         options.backend = backend;
@@ -95,6 +95,24 @@ TEST_F(ReferenceModels, RecurrentAndChunkedScanAgree) {
         options.knobs.set("CROSSOVER_GDN_DECODE", kernel, "test");
         expect_logits(model, model.golden, logits(model, options), options.backend == "cpu" ? 2e-4 : 2e-5, kernel);
       }
+    }
+  }
+}
+
+// Products of the scan in bf16, where the CPU has them; everything else in f32.
+TEST_F(ReferenceModels, FastestScanStaysClose) {
+  for (const ReferenceModel& model : reference_models()) {
+    EngineOptions options = options_for(model);
+    options.knobs.set("CROSSOVER_GDN_PREFILL", "chunked", "test");
+    const double limit = model.golden.contains("moe0.out") ? 1e-4 : 5e-5;
+    for (std::int64_t chunk : {7, 64, 2048}) {
+      options.chunk_tokens = chunk;
+      const std::vector<float> found = logits(model, options);
+      const double nmse = median_row_nmse(found.data(), model.golden.at("logits").values, vocab(model));
+      EXPECT_LE(nmse, limit) << model.name << " chunk " << chunk;
+      const float* decode = found.data() + static_cast<std::int64_t>(model.prompt.size()) * vocab(model);
+      EXPECT_LE(median_row_nmse(decode, model.golden.at("decode_logits").values, vocab(model)), limit) << model.name << " chunk " << chunk;
+      RecordProperty(model.name + "_chunk" + std::to_string(chunk) + "_nmse", std::to_string(nmse * 1e6) + "e-6");
     }
   }
 }

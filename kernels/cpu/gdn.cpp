@@ -40,7 +40,7 @@ GdnHead head_of(const GdnScan& scan, std::int64_t h, std::int64_t first_token, s
 }  // namespace
 
 void gdn_recurrent(Context& context, const GdnScan& scan, Rows out) {
-  context.counters.path("gdn", "recurrent");
+  context.counters.path("gdn", context.micro->gdn->recurrent_path);
   const std::int64_t heads_per_task = std::clamp<std::int64_t>(16 / out.rows, 1, 4);  // tasks of ten microseconds or more
   context.pool.parallel_for(scan.value_heads, heads_per_task, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t h = begin; h < end; ++h) context.micro->gdn->recurrent_head(head_of(scan, h, 0, out.rows, out));
@@ -48,17 +48,17 @@ void gdn_recurrent(Context& context, const GdnScan& scan, Rows out) {
 }
 
 void gdn_chunked(Context& context, const GdnScan& scan, Rows out) {
-  context.counters.path("gdn", "chunked");
-  const GdnMicro& micro = *context.micro->gdn;
-  const WorkerScratch scratch(context, "gdn.chunk", micro.keys_floats + micro.scratch_floats);
+  const GdnChunks& chunks = scan.f32_products ? context.micro->gdn->chunked_f32 : context.micro->gdn->chunked;
+  context.counters.path("gdn", chunks.path);
+  const WorkerScratch scratch(context, "gdn.chunk", (chunks.keys_bytes + chunks.scratch_bytes) / 4);
   context.pool.parallel_for(scan.key_heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    float* keys = scratch.mine();
+    std::byte* keys = reinterpret_cast<std::byte*>(scratch.mine());
     for (std::int64_t kh = begin; kh < end; ++kh) {
-      for (std::int64_t first = 0; first < out.rows; first += kGdnChunkTokens) {
-        const std::int64_t tokens = std::min(kGdnChunkTokens, out.rows - first);
-        micro.chunk_keys(head_of(scan, value_head(scan, kh, 0), first, tokens, out), keys);
+      for (std::int64_t first = 0; first < out.rows; first += kGdnBlockTokens) {
+        const std::int64_t tokens = std::min(kGdnBlockTokens, out.rows - first);
+        chunks.keys(head_of(scan, value_head(scan, kh, 0), first, tokens, out), keys);
         for (std::int64_t i = 0; i < scan.value_heads / scan.key_heads; ++i)
-          micro.chunk_head(head_of(scan, value_head(scan, kh, i), first, tokens, out), keys, keys + micro.keys_floats);
+          chunks.head(head_of(scan, value_head(scan, kh, i), first, tokens, out), keys, keys + chunks.keys_bytes);
       }
     }
   });

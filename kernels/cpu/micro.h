@@ -48,7 +48,7 @@ struct MatmulMicro {
 };
 
 inline constexpr std::int64_t kGdnHeadDim = 128;
-inline constexpr std::int64_t kGdnChunkTokens = 64;
+inline constexpr std::int64_t kGdnBlockTokens = 128;
 
 // Some consecutive tokens of one value head; strides in floats between tokens.
 struct GdnHead {
@@ -62,12 +62,20 @@ struct GdnHead {
   std::int64_t out_stride;
 };
 
+// The chunked scan with products of one precision, a block of up to kGdnBlockTokens tokens at a time: first what all value heads
+// of a key head share, from q and k alone, then each of these heads. Memory is 64-byte aligned.
+struct GdnChunks {
+  const char* path;  // what a result calls it: "avx512-chunked-f32"
+  void (*keys)(const GdnHead& head, void* keys);
+  void (*head)(const GdnHead& head, const void* keys, void* scratch);
+  std::int64_t keys_bytes, scratch_bytes;
+};
+
 struct GdnMicro {
+  const char* recurrent_path;
   void (*recurrent_head)(const GdnHead& head);  // the same bits however the tokens are split into calls
-  // A chunk of up to 64 tokens: first what all value heads of a key head share, from q and k alone, then each of these heads.
-  void (*chunk_keys)(const GdnHead& head, float* keys);
-  void (*chunk_head)(const GdnHead& head, const float* keys, float* scratch);
-  std::int64_t keys_floats, scratch_floats;
+  GdnChunks chunked;                            // the fastest
+  GdnChunks chunked_f32;                        // the same where bf16 is not faster
 };
 
 inline constexpr std::int64_t kAttentionPanel = 32;  // keys, or features of a value, of one packed panel

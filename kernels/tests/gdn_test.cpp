@@ -13,7 +13,21 @@ using testing::Random;
 using testing::TestContext;
 
 constexpr std::int64_t kDim = 128;
-using Scan = void (*)(Context&, const GdnScan&, Rows);
+
+enum class Form { kRecurrent, kChunked, kChunkedF32 };
+constexpr Form kForms[] = {Form::kRecurrent, Form::kChunked, Form::kChunkedF32};
+const char* name(Form form) { return form == Form::kRecurrent ? "recurrent" : form == Form::kChunked ? "chunked" : "chunked f32"; }
+
+void scan(Context& context, GdnScan operands, Form form, Rows out) {
+  operands.f32_products = form == Form::kChunkedF32;
+  (form == Form::kRecurrent ? op::gdn_recurrent : op::gdn_chunked)(context, operands, out);
+}
+
+// Of the largest value. bf16 rounds the operands of every product by up to 2^-9, so its error grows with the length of what is
+// added up and not with the number of chunks: the state between chunks is f32.
+constexpr double kBf16Limit = 1.2e-2;
+
+bool in_bf16(const Backend& backend, Form form) { return backend.isa == cpu::Isa::kAvx512Bf16 && form == Form::kChunked; }
 
 struct Case {
   std::int64_t tokens, key_heads, ratio;
@@ -70,12 +84,12 @@ struct Result {
   Grid out, state;
 };
 
-Result run(const Backend& backend, Scan scan, const Inputs& in, std::initializer_list<std::int64_t> pieces = {}) {
+Result run(const Backend& backend, Form form, const Inputs& in, std::initializer_list<std::int64_t> pieces = {}) {
   TestContext context(backend);
   Result result{Grid(in.shape.tokens, in.value_heads() * kDim, 40), in.start};
   std::int64_t first = 0;
   const auto piece = [&](std::int64_t count) {
-    scan(context, in.slice(first, count, result.state), static_cast<Rows>(result.out).slice(first, count));
+    scan(context, in.slice(first, count, result.state), form, static_cast<Rows>(result.out).slice(first, count));
     first += count;
   };
   for (const std::int64_t count : pieces) piece(count);
@@ -85,17 +99,16 @@ Result run(const Backend& backend, Scan scan, const Inputs& in, std::initializer
   return result;
 }
 
-Result expected(const Inputs& in) { return run(testing::reference_backend(), op::gdn_recurrent, in); }
+Result expected(const Inputs& in) { return run(testing::reference_backend(), Form::kRecurrent, in); }
 
 void expect_near(const Result& found, const Result& wanted, double limit, const char* what) {
   EXPECT_LE(testing::relative_error(found.out, wanted.out), limit) << what << ": output";
   EXPECT_LE(testing::relative_error(found.state, wanted.state), limit) << what << ": state";
 }
 
-void expect_both_near(const Backend& backend, const Inputs& in, double limit) {
+void expect_all_near(const Backend& backend, const Inputs& in, double limit) {
   const Result wanted = expected(in);
-  expect_near(run(backend, op::gdn_recurrent, in), wanted, limit, "recurrent");
-  expect_near(run(backend, op::gdn_chunked, in), wanted, limit, "chunked");
+  for (const Form form : kForms) expect_near(run(backend, form, in), wanted, in_bf16(backend, form) ? kBf16Limit : limit, name(form));
 }
 
 class Gdn : public ::testing::TestWithParam<Backend> {
@@ -107,67 +120,72 @@ INSTANTIATE_TEST_SUITE_P(Cpu, Gdn, ::testing::ValuesIn(testing::tested_backends(
 TEST_P(Gdn, EqualsTheReferenceAtEveryLength) {
   for (const std::int64_t tokens : {1, 2, 3, 15, 16, 17, 63, 64, 65, 128, 200}) {
     SCOPED_TRACE(tokens);
-    expect_both_near(GetParam(), Inputs({.tokens = tokens, .key_heads = 2, .ratio = 2}, random), 3e-6);
+    expect_all_near(GetParam(), Inputs({.tokens = tokens, .key_heads = 2, .ratio = 2}, random), 3e-6);
   }
 }
 
 TEST_P(Gdn, EqualsTheReferenceOverThousandsOfTokens) {
-  expect_both_near(GetParam(), Inputs({.tokens = 2000, .key_heads = 1, .ratio = 2, .lowest_g = -0.01f}, random), 1e-5);
+  expect_all_near(GetParam(), Inputs({.tokens = 2000, .key_heads = 1, .ratio = 2, .lowest_g = -0.01f}, random), 1e-5);
 }
 
 TEST_P(Gdn, MapsValueHeadsToKeyHeads) {
   for (const std::int64_t ratio : {1, 2, 3, 4})
     for (const HeadOrder order : {HeadOrder::kTiled, HeadOrder::kGrouped}) {
       SCOPED_TRACE(::testing::Message() << ratio << " value heads per key head, order " << static_cast<int>(order));
-      expect_both_near(GetParam(), Inputs({.tokens = 5, .key_heads = 3, .ratio = ratio, .order = order}, random), 3e-6);
+      expect_all_near(GetParam(), Inputs({.tokens = 5, .key_heads = 3, .ratio = ratio, .order = order}, random), 3e-6);
     }
 }
 
 TEST_P(Gdn, HoldsWithoutDecay) {
-  expect_both_near(GetParam(), Inputs({.tokens = 200, .key_heads = 1, .ratio = 1, .lowest_g = -1e-7f}, random), 3e-6);
+  expect_all_near(GetParam(), Inputs({.tokens = 200, .key_heads = 1, .ratio = 1, .lowest_g = -1e-7f}, random), 3e-6);
 }
 
 TEST_P(Gdn, ForgetsEverythingWithoutNaN) {
-  expect_both_near(GetParam(), Inputs({.tokens = 130, .key_heads = 1, .ratio = 2, .lowest_g = -20, .highest_g = -20}, random), 3e-6);
-  expect_both_near(GetParam(), Inputs({.tokens = 130, .key_heads = 1, .ratio = 2, .lowest_g = -3000}, random), 3e-6);
+  expect_all_near(GetParam(), Inputs({.tokens = 130, .key_heads = 1, .ratio = 2, .lowest_g = -20, .highest_g = -20}, random), 3e-6);
+  expect_all_near(GetParam(), Inputs({.tokens = 130, .key_heads = 1, .ratio = 2, .lowest_g = -3000}, random), 3e-6);
 }
 
 // A sum of g in the hundreds in front of differences near zero: in f32 they would lose four digits.
 TEST_P(Gdn, KeepsSmallDecaysAfterLargeOnes) {
   Inputs in({.tokens = 64, .key_heads = 1, .ratio = 1, .lowest_g = -0.02f}, random);
   for (std::int64_t t = 0; t < 20; ++t) in.g.at(t, 0) = -100;
-  expect_both_near(GetParam(), in, 3e-6);
+  expect_all_near(GetParam(), in, 3e-6);
 }
 
 // Equal keys written with full strength: the triangular system of the chunk is as far from the identity as it can be.
 TEST_P(Gdn, HoldsForEqualKeysAtFullStrength) {
   const Inputs in({.tokens = 200, .key_heads = 2, .ratio = 2, .lowest_g = -1e-4f, .lowest_beta = 0.9999f, .equal_keys = true}, random);
-  expect_both_near(GetParam(), in, 3e-5);
+  expect_all_near(GetParam(), in, 3e-5);
 }
 
 TEST_P(Gdn, PiecesOfAnyLengthGiveTheSameBitsByRecurrence) {
   const Inputs in({.tokens = 200, .key_heads = 2, .ratio = 2}, random);
-  const Result whole = run(GetParam(), op::gdn_recurrent, in);
+  const Result whole = run(GetParam(), Form::kRecurrent, in);
   for (const auto& pieces : {std::initializer_list<std::int64_t>{1, 1, 1, 61, 64, 65}, {3, 5, 100, 1}, {199}}) {
-    const Result split = run(GetParam(), op::gdn_recurrent, in, pieces);
+    const Result split = run(GetParam(), Form::kRecurrent, in, pieces);
     EXPECT_EQ(testing::relative_error(split.out, whole.out), 0);
     EXPECT_EQ(testing::relative_error(split.state, whole.state), 0);
   }
 }
 
+// At the borders of chunks nothing is rounded that a longer call would not round; elsewhere sums are associated anew.
 TEST_P(Gdn, PiecesOfAnyLengthAgreeByChunks) {
   const Inputs in({.tokens = 200, .key_heads = 2, .ratio = 2}, random);
-  const Result whole = run(GetParam(), op::gdn_chunked, in);
-  for (const auto& pieces : {std::initializer_list<std::int64_t>{1, 1, 1, 61, 64, 65}, {3, 5, 100, 1}, {199}})
-    expect_near(run(GetParam(), op::gdn_chunked, in, pieces), whole, 3e-6, "chunked in pieces");
+  for (const Form form : {Form::kChunked, Form::kChunkedF32}) {
+    const Result whole = run(GetParam(), form, in);
+    for (const auto& pieces : {std::initializer_list<std::int64_t>{16, 32, 128}, {160}, {112, 64}})
+      expect_near(run(GetParam(), form, in, pieces), whole, 0, "chunked in whole chunks");
+    for (const auto& pieces : {std::initializer_list<std::int64_t>{1, 1, 1, 61, 64, 65}, {3, 5, 100, 1}, {199}})
+      expect_near(run(GetParam(), form, in, pieces), whole, in_bf16(GetParam(), form) ? kBf16Limit : 3e-6, "chunked in pieces");
+  }
 }
 
 TEST(GdnThreads, DoNotChangeABit) {
   Random random{7};
   const Inputs in({.tokens = 130, .key_heads = 3, .ratio = 3}, random);
   for (const cpu::Isa isa : cpu::usable_isas())
-    for (const Scan scan : {op::gdn_recurrent, op::gdn_chunked}) {
-      const Result one = run({cpu_ops, isa, 1}, scan, in), three = run({cpu_ops, isa, 3}, scan, in);
+    for (const Form form : kForms) {
+      const Result one = run({cpu_ops, isa, 1}, form, in), three = run({cpu_ops, isa, 3}, form, in);
       EXPECT_EQ(testing::relative_error(three.out, one.out), 0);
       EXPECT_EQ(testing::relative_error(three.state, one.state), 0);
     }
@@ -176,12 +194,15 @@ TEST(GdnThreads, DoNotChangeABit) {
 TEST(GdnPath, IsReported) {
   Random random{7};
   const Inputs in({.tokens = 2, .key_heads = 1, .ratio = 1}, random);
-  TestContext context({cpu_ops, cpu::Isa::kPortable, 1});
-  Grid state = in.start, out(2, kDim);
-  op::gdn_recurrent(context, in.slice(0, 2, state), out);
-  EXPECT_EQ(context.counters.paths.at("gdn"), "recurrent");
-  op::gdn_chunked(context, in.slice(0, 2, state), out);
-  EXPECT_EQ(context.counters.paths.at("gdn"), "recurrent+chunked");
+  for (const cpu::Isa isa : cpu::usable_isas()) {
+    TestContext context({cpu_ops, isa, 1});
+    Grid state = in.start, out(2, kDim);
+    const std::string set = cpu::name(isa), f32 = set + "-recurrent+" + set + "-chunked-f32";
+    for (const Form form : {Form::kRecurrent, Form::kChunkedF32}) scan(context, in.slice(0, 2, state), form, out);
+    EXPECT_EQ(context.counters.paths.at("gdn"), f32);
+    scan(context, in.slice(0, 2, state), Form::kChunked, out);
+    EXPECT_EQ(context.counters.paths.at("gdn"), isa == cpu::Isa::kAvx512Bf16 ? f32 + "+" + set + "-chunked-bf16" : f32);
+  }
 }
 
 }  // namespace

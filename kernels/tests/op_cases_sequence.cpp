@@ -3,7 +3,7 @@
 namespace crossover::testing {
 namespace {
 
-// f32 state and f32 products against double: a state that keeps its values sums them over the whole call.
+// f32 state and f32 products against double: a state that keeps its values sums them over the whole call. gdn_test.cpp has bf16.
 constexpr double kScan = 3e-5, kAttention = 2e-5;
 
 constexpr std::int64_t kHeadDim = 128;
@@ -67,7 +67,7 @@ Result run_scan(Context& context, const Scan& s, void (*scan)(Context&, const Gd
     beta.set([&](std::int64_t, std::int64_t) { return s.key_spread < 1 ? uniform(random, 0.95f, 1) : uniform(random, 0, 1); });
     const ConstRows qkv = mixed;
     scan(context, {qkv.columns(0, keys), qkv.columns(keys, keys), qkv.columns(2 * keys, values), g, beta, state.data(), s.key_heads, s.value_heads,
-                   kHeadDim, s.order}, out);
+                   kHeadDim, s.order, true}, out);
     result.values.push_back(out);
   }
   result.values.push_back(state);
