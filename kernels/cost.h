@@ -30,6 +30,17 @@ inline Cost matmul(const ConstRows& x, const Tensor& weight, const Rows& out) {
   return {bytes(x) + weight.bytes() + bytes(out), 2 * x.rows * weight.rows() * weight.cols()};
 }
 
+// x is read once for all; a gated projection multiplies twice and adds the 5 of swiglu.
+inline Cost matmuls(const ConstRows& x, std::span<const Projection> projections) {
+  Cost total{bytes(x), 0};
+  for (const Projection& p : projections) {
+    const std::int64_t matrices = p.up.data ? 2 : 1, outs = x.rows * p.weight.rows();
+    total.bytes += p.weight.bytes() + p.up.bytes() + bytes(p.out);
+    total.flops += outs * (matrices * 2 * p.weight.cols() + (p.up.data ? 5 : 0));
+  }
+  return total;
+}
+
 inline Cost add(const Rows& x) { return {3 * bytes(x), x.rows * x.dim}; }
 inline Cost add_gated(const Rows& x) { return {3 * bytes(x) + 4 * x.rows, 2 * x.rows * x.dim + 3 * x.rows}; }
 inline Cost swiglu(const Rows& out) { return {3 * bytes(out), 5 * out.rows * out.dim}; }

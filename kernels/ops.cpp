@@ -144,6 +144,23 @@ void matmul(Context& context, ConstRows x, const Tensor& weight, Rows out) {
   context.ops.matmul(context, x, weight, out);
 }
 
+void matmuls(Context& context, ConstRows x, std::span<const Projection> projections) {
+  static constexpr Names kNames CROSSOVER_NAMES(matmuls);
+  check_rows(kNames, "x", x);
+  if (projections.size() > kMaxProjections)
+    refuse(kNames, "projections", "at most " + std::to_string(kMaxProjections), std::to_string(projections.size()));
+  bool any = false;
+  for (const Projection& p : projections) {
+    check_matrix(kNames, "weight", p.weight, 1, p.weight.rows(), x.dim);
+    if (p.up.data) check_matrix(kNames, "up", p.up, 1, p.weight.rows(), x.dim);
+    check_rows(kNames, "out", p.out, x.rows, p.weight.rows());
+    any |= !empty(p.out);
+  }
+  if (!any) return;
+  count(context, kNames, cost::matmuls(x, projections));
+  context.ops.matmuls(context, x, projections);
+}
+
 void add(Context& context, Rows x, ConstRows y) {
   static constexpr Names kNames CROSSOVER_NAMES(add);
   check_rows(kNames, "x", x);

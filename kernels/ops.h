@@ -57,6 +57,14 @@ struct MoeExperts {
   Tensor gate, up, down;                 // [E, Im, H], [E, Im, H], [E, H, Im]; Im may be 0 on a rank
 };
 
+// One of several products of the same activations [T, K].
+struct Projection {
+  Tensor weight;              // [N, K]
+  Rows out;                   // [T, N]
+  Tensor up = {};             // [N, K], or no memory: out = x weight^T; with memory: out = silu(x weight^T) * (x up^T)
+};
+inline constexpr std::size_t kMaxProjections = 8;
+
 struct Ops {
   const char* backend;
 
@@ -72,6 +80,7 @@ struct Ops {
   void (*rms_norm)(Context&, ConstRows x, const float* weight, float eps, Rows out);            // x*rsqrt(mean(x^2)+eps)*w; may be in place
   void (*l2_norm)(Context&, ConstRows x, float eps, float scale, Rows out);        // x*rsqrt(sum(x^2)+eps)*scale; may be in place
   void (*matmul)(Context&, ConstRows x, const Tensor& weight, Rows out);           // [T, K] x [N, K]^T -> [T, N]
+  void (*matmuls)(Context&, ConstRows x, std::span<const Projection>);             // at most kMaxProjections, each of its own N and type; x is converted once
   void (*add)(Context&, Rows x, ConstRows y);                                      // x += y
   void (*add_gated)(Context&, Rows x, ConstRows y, ConstRows gate);                // x += sigmoid(gate [T, 1]) * y
   void (*swiglu)(Context&, ConstRows gate, ConstRows up, Rows out);                // silu(gate) * up; out may be gate or up
@@ -98,6 +107,7 @@ void embed(Context&, const Tensor& table, std::int64_t first_row, std::span<cons
 void rms_norm(Context&, ConstRows x, const float* weight, float eps, Rows out);
 void l2_norm(Context&, ConstRows x, float eps, float scale, Rows out);
 void matmul(Context&, ConstRows x, const Tensor& weight, Rows out);
+void matmuls(Context&, ConstRows x, std::span<const Projection>);
 void add(Context&, Rows x, ConstRows y);
 void add_gated(Context&, Rows x, ConstRows y, ConstRows gate);
 void swiglu(Context&, ConstRows gate, ConstRows up, Rows out);

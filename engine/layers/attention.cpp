@@ -16,9 +16,8 @@ void attention_layer(Pass& pass, const AttentionWeights& weights, LayerState& st
   const Rows mixed = rows("attn.mixed", heads * hd);
   {
     const Range range(ctx.trace, "attn.proj");
-    op::matmul(ctx, x, weights.q, query_gate);
-    op::matmul(ctx, x, weights.k, k);
-    op::matmul(ctx, x, weights.v, v);
+    const Projection projections[] = {{weights.q, query_gate}, {weights.k, k}, {weights.v, v}};
+    op::matmuls(ctx, x, projections);
   }
   const Rows q(query_gate.data, tokens * heads, hd, 2 * hd), gate(query_gate.data + hd, tokens * heads, hd, 2 * hd);
   const Rows key_heads(k.data, tokens * kv_heads, hd);

@@ -31,10 +31,8 @@ void gdn_layer(Pass& pass, const GdnWeights& weights, LayerState& state, ConstRo
   const Rows a = rows("gdn.a", value_heads), b = rows("gdn.b", value_heads), g = rows("gdn.g", value_heads), beta = rows("gdn.beta", value_heads);
   {
     const Range range(ctx.trace, "gdn.proj");
-    op::matmul(ctx, x, weights.qkv, mixed);
-    op::matmul(ctx, x, weights.z, z);
-    op::matmul(ctx, x, weights.a, a);
-    op::matmul(ctx, x, weights.b, b);
+    const Projection projections[] = {{weights.qkv, mixed}, {weights.z, z}, {weights.a, a}, {weights.b, b}};
+    op::matmuls(ctx, x, projections);
   }
   {
     const Range range(ctx.trace, "gdn.conv");

@@ -13,11 +13,10 @@ void mlp_layer(Pass& pass, const MlpWeights& weights, std::int64_t width, ConstR
   if (width == 0) return clear(out);
   Context& ctx = pass.ctx;
   auto rows = [&](const char* name) { return Rows(ctx.workspace.floats(name, static_cast<std::size_t>(x.rows * width)), x.rows, width); };
-  const Rows gate = rows("mlp.gate"), up = rows("mlp.up");
-  op::matmul(ctx, x, weights.gate, gate);
-  op::matmul(ctx, x, weights.up, up);
-  op::swiglu(ctx, gate, up, gate);
-  op::matmul(ctx, gate, weights.down, out);
+  const Rows inner = rows("mlp.inner");
+  const Projection gated{weights.gate, inner, weights.up};
+  op::matmuls(ctx, x, {&gated, 1});
+  op::matmul(ctx, inner, weights.down, out);
 }
 
 void moe_layer(Pass& pass, const MoeWeights& weights, ConstRows x, Rows out) {
@@ -39,8 +38,10 @@ void moe_layer(Pass& pass, const MoeWeights& weights, ConstRows x, Rows out) {
   op::moe_experts(ctx, {x, id_span, weight_span, weights.gate, weights.up, weights.down}, out);
   if (pass.shape.shared_width > 0) {
     const Range range(ctx.trace, "moe.shared");
-    mlp_layer(pass, weights.shared, pass.shape.shared_width, x, shared);
-    op::matmul(ctx, x, weights.shared_gate, shared_gate);
+    const Rows inner = rows("moe.shared_inner", pass.shape.shared_width);
+    const Projection projections[] = {{weights.shared.gate, inner, weights.shared.up}, {weights.shared_gate, shared_gate}};
+    op::matmuls(ctx, x, projections);
+    op::matmul(ctx, inner, weights.shared.down, shared);
     op::add_gated(ctx, out, shared, shared_gate);
   }
 }

@@ -30,6 +30,7 @@ void kv_write(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row
 void attention(Context&, const Attention&, Rows out);
 void embed(Context&, const Tensor& table, std::int64_t first_row, std::span<const std::int32_t> ids, Rows out);
 void matmul(Context&, ConstRows x, const Tensor& weight, Rows out);
+void matmuls(Context&, ConstRows x, std::span<const Projection>);
 void moe_route(Context&, ConstRows logits, std::int64_t k, bool normalize, std::span<std::int32_t> ids, std::span<float> weights);
 void moe_experts(Context&, const MoeExperts&, Rows out);
 

@@ -1,7 +1,9 @@
 #include "kernels/cpu/multiply.h"
 
 #include <algorithm>
-#include <vector>
+#include <array>
+#include <optional>
+#include <stdexcept>
 
 #include "kernels/cpu/micro.h"
 
@@ -19,12 +21,13 @@ std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; 
 // The items of several lists laid end to end; finds the list of an item.
 class Ranges {
  public:
-  void append(std::int64_t count) { first_.push_back(first_.back() + count); }
-  std::int64_t total() const { return first_.back(); }
+  explicit Ranges(std::int64_t* memory) : first_(memory) { first_[0] = 0; }  // room for the lists to come and one more
+  void append(std::int64_t count) { ++lists_, first_[lists_] = first_[lists_ - 1] + count; }
+  std::int64_t total() const { return first_[lists_]; }
   // Calls body(list, item inside the list) for items begin .. end - 1.
   template <class Body>
   void visit(std::int64_t begin, std::int64_t end, Body body) const {
-    auto list = static_cast<std::size_t>(std::upper_bound(first_.begin(), first_.end(), begin) - first_.begin()) - 1;
+    auto list = static_cast<std::size_t>(std::upper_bound(first_, first_ + lists_ + 1, begin) - first_) - 1;
     for (std::int64_t i = begin; i < end; ++i) {
       while (i >= first_[list + 1]) ++list;
       body(list, i - first_[list]);
@@ -32,60 +35,95 @@ class Ranges {
   }
 
  private:
-  std::vector<std::int64_t> first_{0};
+  std::int64_t* first_;
+  std::size_t lists_ = 0;
 };
 
+// Workspace names of the kinds of one call, which live side by side.
+struct Names {
+  const char *lists, *packed, *panels, *ups;
+};
+constexpr Names kNames[kMaxWeightKinds] = {
+    {"matmul.lists.0", "matmul.packed.0", "matmul.panels.0", "matmul.ups.0"}, {"matmul.lists.1", "matmul.packed.1", "matmul.panels.1", "matmul.ups.1"},
+    {"matmul.lists.2", "matmul.packed.2", "matmul.panels.2", "matmul.ups.2"}, {"matmul.lists.3", "matmul.packed.3", "matmul.panels.3", "matmul.ups.3"},
+    {"matmul.lists.4", "matmul.packed.4", "matmul.panels.4", "matmul.ups.4"}, {"matmul.lists.5", "matmul.packed.5", "matmul.panels.5", "matmul.ups.5"},
+    {"matmul.lists.6", "matmul.packed.6", "matmul.panels.6", "matmul.ups.6"}, {"matmul.lists.7", "matmul.packed.7", "matmul.panels.7", "matmul.ups.7"}};
+
+// The products of one kind of weight: type and number of columns. The others of the call are passed over.
 class Multiplication {
  public:
-  Multiplication(Context& context, std::span<const Operand> operands, std::span<const Product> products);
-  void run() { pack(), compute(); }
+  Multiplication(Context& context, std::span<const Operand> operands, std::span<const Product> products, const Tensor& kind, const Names& names);
+
+  bool takes(const Product& product) const { return product.weight.dtype == type_ && product.weight.cols() == dim_; }
+  std::int64_t pack_items() const { return pack_items_.total(); }
+  std::int64_t pack_grain() const { return std::max<std::int64_t>(1, kPackTaskValues / dim_); }
+  std::int64_t compute_items() const { return compute_items_.total(); }
+  void pack(std::int64_t begin, std::int64_t end) {
+    pack_items_.visit(begin, end, [this](std::size_t operand, std::int64_t item) { pack_item(operand, item); });
+  }
+  void compute(std::int64_t begin, std::int64_t end) {
+    compute_items_.visit(begin, end, [this](std::size_t product, std::int64_t item) { compute_item(product, item); });
+  }
 
  private:
   struct Packed {
-    bool gemm;
+    bool used, gemm;
     std::int64_t offset;  // into packed_
   };
-  void pack();
+  std::int64_t task_rows(const Packed& packed) const { return packed.gemm ? kPanelRows : task_rows_; }
   void pack_item(std::size_t operand, std::int64_t item);
-  void compute();
   void compute_item(std::size_t product, std::int64_t item);
-  void matvec(const Product&, std::int64_t first_row, std::int64_t rows);
+  void multiply_rows(std::size_t operand, const Tensor& weight, std::int64_t first_row, std::int64_t rows, float* out, std::int64_t out_stride);
 
   Context& context_;
   const MatmulMicro& micro_;
   std::span<const Operand> operands_;
   std::span<const Product> products_;
   DType type_;
-  std::int64_t dim_, row_bytes_, packed_bytes_, tile_bytes_, panel_bytes_, task_rows_;
-  std::vector<Packed> where_;
+  std::int64_t dim_, packed_bytes_, tile_bytes_, panel_bytes_, task_rows_, up_floats_ = 0;
+  Packed* where_;
   Ranges pack_items_, compute_items_;
   std::byte* packed_ = nullptr;
   std::byte* panels_ = nullptr;  // one per worker
+  float* ups_ = nullptr;         // one per worker: the other half of a gated task
 };
 
-Multiplication::Multiplication(Context& context, std::span<const Operand> operands, std::span<const Product> products)
-    : context_(context), micro_(*context.micro->matmul), operands_(operands), products_(products), type_(products[0].weight.dtype),
-      dim_(products[0].weight.cols()), row_bytes_(products[0].weight.row_stride()), packed_bytes_(micro_.packed_bytes(type_, dim_)),
-      tile_bytes_(micro_.tile_bytes(type_, dim_)), panel_bytes_((micro_.panel_bytes(type_, dim_) + 63) / 64 * 64),
-      task_rows_(std::max<std::int64_t>(1, kMatvecTaskBytes / row_bytes_ / 4) * 4) {
+std::byte* list_memory(Context& context, const char* name, std::size_t operands, std::size_t products) {
+  return context.workspace.bytes(name, operands * 16 + (operands + products + 2) * sizeof(std::int64_t));
+}
+
+Multiplication::Multiplication(Context& context, std::span<const Operand> operands, std::span<const Product> products, const Tensor& kind, const Names& names)
+    : context_(context), micro_(*context.micro->matmul), operands_(operands), products_(products), type_(kind.dtype), dim_(kind.cols()),
+      packed_bytes_(micro_.packed_bytes(type_, dim_)), tile_bytes_(micro_.tile_bytes(type_, dim_)),
+      panel_bytes_((micro_.panel_bytes(type_, dim_) + 63) / 64 * 64),
+      task_rows_(std::max<std::int64_t>(1, kMatvecTaskBytes / kind.row_stride() / 4) * 4),
+      where_(reinterpret_cast<Packed*>(list_memory(context, names.lists, operands.size(), products.size()))),
+      pack_items_(reinterpret_cast<std::int64_t*>(where_ + operands.size())),
+      compute_items_(reinterpret_cast<std::int64_t*>(where_ + operands.size()) + operands.size() + 1) {
+  static_assert(sizeof(Packed) == 16);
   const auto type = static_cast<std::size_t>(type_);
+  for (std::size_t i = 0; i < operands.size(); ++i) where_[i] = {false, operands[i].rows >= micro_.gemm_from_tokens[type], 0};
+  for (const Product& product : products) {
+    if (takes(product)) where_[product.operand].used = operands[product.operand].rows > 0;
+    const Packed& packed = where_[product.operand];
+    compute_items_.append(takes(product) && packed.used ? ceil_div(product.weight.rows(), task_rows(packed)) : 0);
+    if (takes(product) && product.up.data) up_floats_ = std::max(up_floats_, operands[product.operand].rows * task_rows(packed));
+  }
   std::int64_t bytes = 0;
   bool any_gemm = false;
-  where_.reserve(operands.size());
-  for (const Operand& operand : operands) {
-    const bool gemm = operand.rows >= micro_.gemm_from_tokens[type];
-    const std::int64_t items = gemm ? ceil_div(operand.rows, kTileTokens) : operand.rows;
-    where_.push_back({gemm, bytes});
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    Packed& packed = where_[i];
+    const std::int64_t items = !packed.used ? 0 : packed.gemm ? ceil_div(operands[i].rows, kTileTokens) : operands[i].rows;
+    packed.offset = bytes;
     pack_items_.append(items);
-    bytes += items * (gemm ? tile_bytes_ : packed_bytes_);
-    any_gemm |= gemm;
-    if (operand.rows > 0) context.counters.path(kPathNames[type], gemm ? micro_.gemm_path[type] : micro_.matvec_path[type]);
+    bytes += items * (packed.gemm ? tile_bytes_ : packed_bytes_);
+    any_gemm |= packed.used && packed.gemm;
+    if (packed.used) context.counters.path(kPathNames[type], packed.gemm ? micro_.gemm_path[type] : micro_.matvec_path[type]);
   }
-  for (const Product& product : products)
-    compute_items_.append(operands[product.operand].rows == 0 ? 0
-                          : ceil_div(product.weight.rows(), where_[product.operand].gemm ? kPanelRows : task_rows_));
-  packed_ = context.workspace.bytes("matmul.packed", static_cast<std::size_t>(bytes));
-  if (any_gemm) panels_ = context.workspace.bytes("matmul.panels", static_cast<std::size_t>(panel_bytes_ * context.pool.threads()));
+  const auto workers = static_cast<std::size_t>(context.pool.threads());
+  packed_ = context.workspace.bytes(names.packed, static_cast<std::size_t>(bytes));
+  if (any_gemm) panels_ = context.workspace.bytes(names.panels, static_cast<std::size_t>(panel_bytes_) * workers);
+  if (up_floats_ > 0) ups_ = context.workspace.floats(names.ups, static_cast<std::size_t>(up_floats_) * workers);
 }
 
 void Multiplication::pack_item(std::size_t index, std::int64_t item) {
@@ -98,39 +136,71 @@ void Multiplication::pack_item(std::size_t index, std::int64_t item) {
   micro_.pack_tile(type_, rows, count, dim_, packed_ + packed.offset + item * tile_bytes_);
 }
 
-void Multiplication::pack() {
-  context_.pool.parallel_for(pack_items_.total(), std::max<std::int64_t>(1, kPackTaskValues / dim_), [this](std::int64_t begin, std::int64_t end) {
-    pack_items_.visit(begin, end, [this](std::size_t operand, std::int64_t item) { pack_item(operand, item); });
-  });
-}
-
-// The rows of one task stay in the cache while groups of kMatvecTokens pass over them.
-void Multiplication::matvec(const Product& product, std::int64_t first_row, std::int64_t rows) {
-  const std::byte* packed = packed_ + where_[product.operand].offset;
-  for (std::int64_t t = 0; t < operands_[product.operand].rows; t += kMatvecTokens)
-    micro_.matvec(type_, product.weight.row(first_row), rows, dim_, packed + t * packed_bytes_,
-                  std::min(kMatvecTokens, operands_[product.operand].rows - t), product.out.row(t) + first_row, product.out.stride);
+// Weight rows first_row .. first_row + rows - 1 times all rows of the operand; out[t*out_stride + n] is of weight row first_row + n.
+void Multiplication::multiply_rows(std::size_t operand, const Tensor& weight, std::int64_t first_row, std::int64_t rows, float* out, std::int64_t out_stride) {
+  const Packed& packed = where_[operand];
+  const std::byte *w = weight.row(first_row), *activations = packed_ + packed.offset;
+  const std::int64_t tokens = operands_[operand].rows;
+  if (packed.gemm)
+    return micro_.gemm(type_, w, rows, dim_, activations, tokens, out, out_stride, panels_ + ThreadPool::worker() * panel_bytes_);
+  for (std::int64_t t = 0; t < tokens; t += kMatvecTokens)  // the rows of one task stay in the cache
+    micro_.matvec(type_, w, rows, dim_, activations + t * packed_bytes_, std::min(kMatvecTokens, tokens - t), out + t * out_stride, out_stride);
 }
 
 void Multiplication::compute_item(std::size_t index, std::int64_t item) {
   const Product& product = products_[index];
-  const Packed& packed = where_[product.operand];
-  const std::int64_t step = packed.gemm ? kPanelRows : task_rows_, first = item * step, rows = std::min(step, product.weight.rows() - first);
-  if (!packed.gemm) return matvec(product, first, rows);
-  micro_.gemm(type_, product.weight.row(first), rows, dim_, packed_ + packed.offset, operands_[product.operand].rows,
-              product.out.data + first, product.out.stride, panels_ + ThreadPool::worker() * panel_bytes_);
+  const std::int64_t step = task_rows(where_[product.operand]), first = item * step, rows = std::min(step, product.weight.rows() - first);
+  multiply_rows(product.operand, product.weight, first, rows, product.out.data + first, product.out.stride);
+  if (!product.up.data) return;
+  float* up = ups_ + ThreadPool::worker() * up_floats_;
+  multiply_rows(product.operand, product.up, first, rows, up, rows);
+  for (std::int64_t t = 0; t < operands_[product.operand].rows; ++t) {
+    float* gate = product.out.row(t) + first;
+    context_.micro->rows->swiglu(gate, up + t * rows, rows, gate);
+  }
 }
 
-void Multiplication::compute() {
-  context_.pool.parallel_for(compute_items_.total(), 1, [this](std::int64_t begin, std::int64_t end) {
-    compute_items_.visit(begin, end, [this](std::size_t product, std::int64_t item) { compute_item(product, item); });
-  });
-}
+// All kinds of weights of one call: one region converts the operands, a second one multiplies.
+class Kinds {
+ public:
+  Kinds(Context& context, std::span<const Operand> operands, std::span<const Product> products) : context_(context) {
+    for (const Product& product : products) {
+      if (std::any_of(kinds_.begin(), kinds_.begin() + count_, [&](const auto& kind) { return kind->takes(product); })) continue;
+      if (count_ == kMaxWeightKinds) throw std::logic_error("a product of more kinds of weights than kMaxWeightKinds");
+      kinds_[count_].emplace(context, operands, products, product.weight, kNames[count_]);
+      ++count_;
+    }
+  }
+
+  void run() {
+    std::int64_t grain = kPackTaskValues;
+    for (std::size_t i = 0; i < count_; ++i) grain = std::min(grain, kinds_[i]->pack_grain());
+    each(&Multiplication::pack_items, grain, &Multiplication::pack);
+    each(&Multiplication::compute_items, 1, &Multiplication::compute);
+  }
+
+ private:
+  void each(std::int64_t (Multiplication::*items)() const, std::int64_t grain, void (Multiplication::*body)(std::int64_t, std::int64_t)) {
+    std::int64_t total = 0;
+    for (std::size_t i = 0; i < count_; ++i) total += ((*kinds_[i]).*items)();
+    context_.pool.parallel_for(total, grain, [&](std::int64_t begin, std::int64_t end) {
+      for (std::size_t i = 0; i < count_ && end > 0; ++i) {
+        const std::int64_t own = ((*kinds_[i]).*items)();
+        if (begin < own) ((*kinds_[i]).*body)(begin, std::min(end, own));
+        begin = std::max<std::int64_t>(0, begin - own), end -= own;
+      }
+    });
+  }
+
+  Context& context_;
+  std::array<std::optional<Multiplication>, kMaxWeightKinds> kinds_;
+  std::size_t count_ = 0;
+};
 
 }  // namespace
 
 void multiply(Context& context, std::span<const Operand> operands, std::span<const Product> products) {
-  if (!products.empty()) Multiplication(context, operands, products).run();
+  Kinds(context, operands, products).run();
 }
 
 }  // namespace crossover::cpu

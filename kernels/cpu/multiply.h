@@ -9,7 +9,7 @@
 
 namespace crossover::cpu {
 
-// Activation rows that one or more products read; they are converted once.
+// Activation rows that one or more products read; they are converted once for each type of weight.
 struct Operand {
   ConstRows x;
   std::int64_t rows = 0;
@@ -20,11 +20,14 @@ struct Operand {
 
 struct Product {
   std::size_t operand = 0;
-  Tensor weight;  // [N, x.dim]
+  Tensor weight;  // [N, operand dim], dim above 0
   Rows out;       // [operand rows, N]
+  Tensor up = {}; // of weight's shape and type: out = silu(x weight^T) * (x up^T), in the task that made both; no data: x weight^T
 };
 
-// All weights have the type and the number of columns (above 0) of the first.
+inline constexpr std::size_t kMaxWeightKinds = 8;  // types times widths of one call; std::logic_error beyond
+
+// Tasks are handed out in the order of the products: put the longest first. Nothing is allocated once the workspace has grown.
 void multiply(Context&, std::span<const Operand>, std::span<const Product>);
 
 }  // namespace crossover::cpu

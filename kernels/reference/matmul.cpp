@@ -15,4 +15,15 @@ void matmul(Context&, ConstRows x, const Tensor& weight, Rows out) {
   }
 }
 
+void matmuls(Context& context, ConstRows x, std::span<const Projection> projections) {
+  for (const Projection& p : projections) {
+    matmul(context, x, p.weight, p.out);
+    if (!p.up.data) continue;
+    std::vector<float> up(static_cast<std::size_t>(x.rows * p.up.rows()));
+    const Rows ups(up.data(), x.rows, p.up.rows());
+    matmul(context, x, p.up, ups);
+    swiglu(context, p.out, ups, p.out);
+  }
+}
+
 }  // namespace crossover::reference

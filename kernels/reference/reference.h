@@ -16,6 +16,7 @@ void embed(Context&, const Tensor& table, std::int64_t first_row, std::span<cons
 void rms_norm(Context&, ConstRows x, const float* weight, float eps, Rows out);
 void l2_norm(Context&, ConstRows x, float eps, float scale, Rows out);
 void matmul(Context&, ConstRows x, const Tensor& weight, Rows out);
+void matmuls(Context&, ConstRows x, std::span<const Projection>);
 void add(Context&, Rows x, ConstRows y);
 void add_gated(Context&, Rows x, ConstRows y, ConstRows gate);
 void swiglu(Context&, ConstRows gate, ConstRows up, Rows out);

@@ -15,6 +15,7 @@ const Ops& reference_ops() {
       .rms_norm = rms_norm,
       .l2_norm = l2_norm,
       .matmul = matmul,
+      .matmuls = matmuls,
       .add = add,
       .add_gated = add_gated,
       .swiglu = swiglu,

@@ -97,6 +97,27 @@ void add_zero_matmul_cases(std::vector<OpCase>& cases) {
                        }});
 }
 
+// A gated pair, plain projections of the other types and widths beside it; the last is gated by an up of another type.
+void add_projection_cases(std::vector<OpCase>& cases) {
+  for (const WeightType& type : kWeightTypes)
+    for (const std::int64_t tokens : {0, 1, 3, 15, 17, 65, 130})
+      for (const std::int64_t rows : {0, 15, 33, 100}) {
+        const std::int64_t cols = 512;
+        cases.push_back({"matmuls", std::string(name(type.dtype)) + " of " + std::to_string(rows) + " rows by " + std::to_string(tokens) + " tokens", Metric::kOfLargest,
+                         type.experts, [=](Context& context) {
+                           Random random(63);
+                           const auto matrix = [&](DType dtype, std::int64_t n) { return Matrix(dtype, n, cols).fill(random, 0.05f); };
+                           const Matrix gate = matrix(type.dtype, rows), up = matrix(type.dtype, rows), plain = matrix(type.dtype, 70);
+                           const Matrix single = matrix(DType::kF32, 1), mixed = matrix(DType::kBF16, 40), other = matrix(type.dtype, 40);
+                           const Grid x = Grid(tokens, cols, 5).fill(random);
+                           Grid inner(tokens, rows, 3), out(tokens, 70), one(tokens, 1, 1), unlike(tokens, 40, 2);
+                           const Projection projections[] = {{gate, inner, up}, {plain, out}, {single, one}, {mixed, unlike, other}};
+                           op::matmuls(context, x, projections);
+                           return Result{{inner, out, one, unlike}, {}, {}};
+                         }});
+      }
+}
+
 enum class Logits { kRandom, kTies, kEqual, kHuge, kTiny };
 constexpr const char* kLogitNames[] = {"random", "tied", "equal", "huge", "tiny"};
 
@@ -193,6 +214,7 @@ std::vector<OpCase> matrix_cases() {
   add_embed_cases(cases);
   add_matmul_cases(cases);
   add_zero_matmul_cases(cases);
+  add_projection_cases(cases);
   add_route_cases(cases);
   add_expert_cases(cases);
   return cases;

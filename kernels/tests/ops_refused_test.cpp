@@ -2,6 +2,7 @@
 // nothing to do is no error; what ran is counted with its cost.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <functional>
 
 #include "kernels/cost.h"
@@ -29,7 +30,7 @@ struct Operands {
   Rows x{grid_x.data(), kTokens, kDim}, y{grid_y.data(), kTokens, kDim}, z{grid_z.data(), kTokens, kDim}, out{grid_out.data(), kTokens, kDim};
   Rows one{grid_g.data(), kTokens, 1};
   Matrix memory{DType::kF32, kExperts + 1, 300, 300};
-  Tensor weight = shaped(memory, 1, kDim, kDim);
+  Tensor weight = shaped(memory, 1, kDim, kDim), up = weight;
   std::vector<std::int32_t> ids = {0, 1, 3};
   std::vector<float> weights = {0.5f, 0.25f, 0.125f};
   std::vector<float> state = std::vector<float>(4 * 128 * 128);
@@ -55,6 +56,10 @@ void embed(Operands& o) { op::embed(o.context, o.weight, 0, o.ids, o.out); }
 void rms_norm(Operands& o) { op::rms_norm(o.context, o.x, o.weight.f32(), 1e-6f, o.out); }
 void l2_norm(Operands& o) { op::l2_norm(o.context, o.x, 1e-6f, 1, o.out); }
 void matmul(Operands& o) { op::matmul(o.context, o.x, o.weight, o.out); }
+void matmuls(Operands& o) {
+  const Projection projections[] = {{o.weight, o.out}, {o.weight, o.y, o.up}};
+  op::matmuls(o.context, o.x, projections);
+}
 void add(Operands& o) { op::add(o.context, o.x, o.y); }
 void add_gated(Operands& o) { op::add_gated(o.context, o.x, o.y, o.one); }
 void swiglu(Operands& o) { op::swiglu(o.context, o.x, o.y, o.out); }
@@ -101,6 +106,7 @@ std::vector<Refusal> row_refusals() {
       ROWS_REFUSALS(add_gated, one, "gate"), ROWS_REFUSALS(sigmoid_gate, y, "gate"), ROWS_REFUSALS(swiglu, x, "gate"),
       ROWS_REFUSALS(swiglu, y, "up"), ROWS_REFUSALS(conv1d_silu, out, "out"), ROWS_REFUSALS(gdn_gates, y, "b"),
       ROWS_REFUSALS(gdn_gates, z, "g"), ROWS_REFUSALS(gdn_gates, out, "beta"), ROWS_REFUSALS(matmul, out, "out"),
+      ROWS_REFUSALS(matmuls, out, "out"), ROWS_REFUSALS(matmuls, y, "out"),
       {"rms_norm", "x", [](Operands& o) { o.x.data = nullptr; }, rms_norm},
       {"rms_norm", "x", [](Operands& o) { o.x.rows = o.out.rows = -1; }, rms_norm},
       {"rms_norm", "weight", [](Operands& o) { o.weight.data = nullptr; }, rms_norm},
@@ -135,6 +141,12 @@ std::vector<Refusal> matrix_refusals() {
       MATRIX_REFUSALS(matmul, weight, "weight", 255),
       {"matmul", "out", [](Operands& o) { o.weight.shape[1] = 255; }, matmul},
       {"matmul", "weight", [](Operands& o) { o.weight.dtype = DType::kQ6_K, o.weight.shape[2] = o.x.dim = 128; }, matmul},
+      MATRIX_REFUSALS(matmuls, weight, "weight", 255),
+      {"matmuls", "up", [](Operands& o) { o.up.shape[0] = 2; }, matmuls},
+      {"matmuls", "up", [](Operands& o) { o.up.shape[1] = kDim - 1; }, matmuls},
+      {"matmuls", "up", [](Operands& o) { o.up.shape[2] = kDim - 1; }, matmuls},
+      {"matmuls", "projections", [](Operands&) {},
+       [](Operands& o) { op::matmuls(o.context, o.x, std::vector<Projection>(kMaxProjections + 1, Projection{o.weight, o.out})); }},
       {"moe_route", "k", [](Operands&) {}, [](Operands& o) { op::moe_route(o.context, o.logits, 0, true, {}, {}); }},
       {"moe_route", "experts", [](Operands&) {}, [](Operands& o) { op::moe_route(o.context, o.logits, kExperts + 1, true, o.ids, o.weights); }},
       {"moe_route", "ids", [](Operands& o) { o.ids.pop_back(); }, moe_route},
@@ -220,7 +232,7 @@ TEST(OpRefused, MessageTellsAskedAndFound) {
 
 // Every entry with the operands as they are, so that the refusals above are due to the one change.
 std::vector<std::pair<const char*, std::function<void(Operands&)>>> accepted() {
-  return {{"embed", embed}, {"rms_norm", rms_norm}, {"l2_norm", l2_norm}, {"matmul", matmul}, {"add", add}, {"add_gated", add_gated},
+  return {{"embed", embed}, {"rms_norm", rms_norm}, {"l2_norm", l2_norm}, {"matmul", matmul}, {"matmuls", matmuls}, {"add", add}, {"add_gated", add_gated},
           {"swiglu", swiglu}, {"sigmoid_gate", sigmoid_gate},
           {"conv1d_silu", [](Operands& o) { o.weight = shaped(o.weight, 1, kDim, 4), conv1d_silu(o); }},
           {"gdn_gates", [](Operands& o) { o.x.dim = o.y.dim = o.z.dim = o.out.dim = 3, gdn_gates(o); }},
@@ -229,7 +241,7 @@ std::vector<std::pair<const char*, std::function<void(Operands&)>>> accepted() {
 }
 
 TEST(OpCounted, OneLaunchWithItsBytesAndFlops) {
-  ASSERT_EQ(accepted().size(), 18u);
+  ASSERT_EQ(accepted().size(), 19u);
   for (const auto& [name, call] : accepted()) {
     Operands o;
     call(o);
@@ -256,6 +268,9 @@ TEST(OpCounted, NothingToDoIsNeitherAnErrorNorALaunch) {
   op::rms_norm(context, none, vector, 0, none);
   op::l2_norm(context, none, 0, 1, none);
   op::matmul(context, none, weight, none);
+  const Projection nothing{weight, none, weight};
+  op::matmuls(context, none, {&nothing, 1});
+  op::matmuls(context, none, {});
   op::add(context, none, none);
   op::add_gated(context, none, none, {nullptr, 0, 1});
   op::swiglu(context, none, none, none);
@@ -299,6 +314,12 @@ TEST(OpCost, AgreesWithTheSpecifiedFigures) {
   const Tensor down{nullptr, DType::kQ6_K, {1, 5120, 17408}};
   EXPECT_EQ(cost::matmul(Rows(nullptr, 2, 17408), down, Rows(nullptr, 2, 5120)).bytes, 73113600 + 2 * 4 * (17408 + 5120));
   EXPECT_EQ(cost::matmul(Rows(nullptr, 2, 17408), down, Rows(nullptr, 2, 5120)).flops, 2LL * 2 * 17408 * 5120);
+
+  // The three projections of 27B's gated feed-forward: x is read once.
+  const Tensor wide{std::bit_cast<std::byte*>(&down), DType::kQ6_K, {1, 17408, 5120}};
+  const Projection gated{wide, Rows(nullptr, 2, 17408), wide};
+  EXPECT_EQ(cost::matmuls(Rows(nullptr, 2, 5120), {&gated, 1}).bytes, 2 * 73113600 + 2 * 4 * (17408 + 5120));
+  EXPECT_EQ(cost::matmuls(Rows(nullptr, 2, 5120), {&gated, 1}).flops, 2LL * 17408 * (2 * 2 * 5120 + 5));
 
   // 27B: attention at context n is 393,216 n over 16 layers, and 65,536 B of bf16 cache per token of context.
   Attention attend;
