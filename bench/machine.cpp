@@ -64,14 +64,16 @@ double read_bytes_per_s(const std::vector<std::uint64_t>& words, int threads) {
 }
 
 // Steps of the probe that take about `target_s` on one core.
-std::int64_t steps_for(const cpu::FmaProbe& probe, double target_s) {
+std::int64_t steps_for(const cpu::Probe& probe, double target_s) {
   volatile float kept = probe.run(100'000);  // wakes the clock and the wide units
   const std::int64_t trial = 1'000'000;
   const double trial_s = best_s(3, [&] { kept = probe.run(trial); });
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(target_s / trial_s * static_cast<double>(trial)));
 }
 
-double fma_flop_per_s(const cpu::FmaProbe& probe, std::int64_t steps, int threads) {
+double operations_per_s(const cpu::Probe& probe, int threads) {
+  if (!probe.run) return 0;
+  const std::int64_t steps = steps_for(probe, 0.05);
   ThreadPool pool(threads);
   std::vector<float> kept(static_cast<std::size_t>(threads));
   const double pass_s = best_s(5, [&] {
@@ -81,7 +83,7 @@ double fma_flop_per_s(const cpu::FmaProbe& probe, std::int64_t steps, int thread
   });
   volatile float seen = kept.front();
   static_cast<void>(seen);
-  return static_cast<double>(steps) * static_cast<double>(probe.flops_per_step) * threads / pass_s;
+  return static_cast<double>(steps) * static_cast<double>(probe.operations_per_step) * threads / pass_s;
 }
 
 }  // namespace
@@ -89,12 +91,12 @@ double fma_flop_per_s(const cpu::FmaProbe& probe, std::int64_t steps, int thread
 Ceilings measure_ceilings(int threads) {
   Ceilings found;
   const cpu::Isa isa = cpu::best_isa();
-  const cpu::FmaProbe& probe = cpu::fma_probe(isa);
+  const cpu::Probes& probes = cpu::probes(isa);
   found.isa = cpu::name(isa);
   found.threads = std::max(1, threads);
-  const std::int64_t steps = steps_for(probe, 0.05);
-  found.fma_1_flop_per_s = fma_flop_per_s(probe, steps, 1);
-  found.fma_all_flop_per_s = fma_flop_per_s(probe, steps, found.threads);
+  found.fma_1_flop_per_s = operations_per_s(probes.f32, 1), found.fma_all_flop_per_s = operations_per_s(probes.f32, found.threads);
+  found.int8_1_op_per_s = operations_per_s(probes.int8, 1), found.int8_all_op_per_s = operations_per_s(probes.int8, found.threads);
+  found.bf16_1_flop_per_s = operations_per_s(probes.bf16, 1), found.bf16_all_flop_per_s = operations_per_s(probes.bf16, found.threads);
   const std::vector<std::uint64_t> words(read_buffer_bytes() / sizeof(std::uint64_t), 1);
   found.read_buffer_bytes = words.size() * sizeof(std::uint64_t);
   found.read_1_bytes_per_s = read_bytes_per_s(words, 1);
@@ -119,7 +121,7 @@ Clock measure_clock() {
 
 Steadiness measure_steadiness() {
   constexpr int kChunks = 100;
-  const cpu::FmaProbe& probe = cpu::fma_probe(cpu::best_isa());
+  const cpu::Probe& probe = cpu::probes(cpu::best_isa()).f32;
   const std::int64_t steps = steps_for(probe, 0.005);
   volatile float kept = 0;
   std::vector<double> times_s;

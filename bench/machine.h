@@ -11,11 +11,13 @@
 namespace crossover {
 
 struct Ceilings {
-  std::string isa;                      // that the multiply-add rate was measured with
+  std::string isa;                      // that the multiply-add rates were measured with
   int threads = 1;                      // of the "all" figures
   std::uint64_t read_buffer_bytes = 0;  // well beyond the caches
   double read_1_bytes_per_s = 0, read_all_bytes_per_s = 0;
   double fma_1_flop_per_s = 0, fma_all_flop_per_s = 0;  // f32; a multiply-add is two
+  double int8_1_op_per_s = 0, int8_all_op_per_s = 0;    // dot products of bytes; 0 without such an instruction
+  double bf16_1_flop_per_s = 0, bf16_all_flop_per_s = 0;
 };
 
 struct Clock {

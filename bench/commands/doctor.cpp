@@ -36,6 +36,14 @@ Json measure() {
                        {"read_all_bytes_per_s", ceilings.read_all_bytes_per_s},
                        {"fma_f32_1_flop_per_s", ceilings.fma_1_flop_per_s},
                        {"fma_f32_all_flop_per_s", ceilings.fma_all_flop_per_s}};
+  if (ceilings.int8_1_op_per_s > 0) {
+    found["ceilings"]["dot_int8_1_op_per_s"] = ceilings.int8_1_op_per_s;
+    found["ceilings"]["dot_int8_all_op_per_s"] = ceilings.int8_all_op_per_s;
+  }
+  if (ceilings.bf16_1_flop_per_s > 0) {
+    found["ceilings"]["dot_bf16_1_flop_per_s"] = ceilings.bf16_1_flop_per_s;
+    found["ceilings"]["dot_bf16_all_flop_per_s"] = ceilings.bf16_all_flop_per_s;
+  }
   const Clock clock = measure_clock();
   found["clock"] = {{"resolution_s", clock.resolution_s}, {"call_s", clock.call_s}};
   const Steadiness steadiness = measure_steadiness();
@@ -94,6 +102,10 @@ void print_text(const Json& found) {
                                      giga("read_all_bytes_per_s")));
   line("f32 multiply-add", fmt::format("{:.0f} GFLOP/s on one thread, {:.0f} on all", giga("fma_f32_1_flop_per_s"),
                                        giga("fma_f32_all_flop_per_s")));
+  if (ceilings.contains("dot_int8_1_op_per_s"))
+    line("int8 dot products", fmt::format("{:.0f} GOP/s on one thread, {:.0f} on all", giga("dot_int8_1_op_per_s"), giga("dot_int8_all_op_per_s")));
+  if (ceilings.contains("dot_bf16_1_flop_per_s"))
+    line("bf16 dot products", fmt::format("{:.0f} GFLOP/s on one thread, {:.0f} on all", giga("dot_bf16_1_flop_per_s"), giga("dot_bf16_all_flop_per_s")));
   line("timer",
        fmt::format("steps of {:.0f} ns, {:.0f} ns a reading", found["clock"]["resolution_s"].get<double>() * 1e9,
                    found["clock"]["call_s"].get<double>() * 1e9));
