@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/cpu/attention_parts.h"
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/micro.h"
 #include "kernels/cpu/worker_scratch.h"
@@ -12,17 +13,11 @@
 namespace crossover::cpu {
 namespace {
 
+using Shape = AttentionShape;
+
 constexpr std::int64_t kBlockKeys = 128;     // converted at once
 constexpr std::int64_t kTileRows = 32;       // query rows whose scores against a block stay in L1
 constexpr std::int64_t kTaskRows = 256;      // query rows that share one conversion of a block
-constexpr std::int64_t kFewRows = 32;        // up to this many rows of a KV head its keys are split among tasks instead
-constexpr std::int64_t kSplitKeys = 512;     // keys of a split: the order of summation depends on the length alone
-constexpr std::int64_t kRowsAhead = 32;      // of a typed cache: converting a row takes a tenth of what memory takes to deliver one
-
-struct Shape {
-  std::int64_t tokens, heads, kv_heads, group, dim;  // group = query heads of a KV head, dim = head dim
-  std::int64_t columns;                              // of an accumulator row: dim rounded up to whole panels
-};
 
 Shape shape_of(const Attention& a, const Rows& out) {
   const std::int64_t dim = out.dim;
@@ -42,11 +37,10 @@ Block block_of(const Context& context, const Tensor& cache, std::int64_t dim, st
                float* to) {
   if (cache.dtype == DType::kF32) return {cache.f32() + first * cache.cols() + kv_head * dim, cache.cols()};
   const auto dequantize = context.micro->formats->dequantize[static_cast<std::size_t>(cache.dtype)];
-  const std::int64_t stride = cache.row_stride(), bytes = row_bytes(cache.dtype, dim), rows = cache.rows();
+  const std::int64_t stride = cache.row_stride(), bytes = row_bytes(cache.dtype, dim);
   const std::byte* column = cache.data + row_bytes(cache.dtype, kv_head * dim);
   for (std::int64_t t = first; t < first + count; ++t) {
-    if (t + kRowsAhead < rows)
-      for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(column + (t + kRowsAhead) * stride + i, 0, 2);
+    prefetch_head(cache, column, t + kRowsAhead, bytes);
     dequantize(column + t * stride, to + (t - first) * dim, dim);
   }
   return {to, dim};
@@ -177,12 +171,19 @@ void attend_few(Context& context, const Attention& a, const Shape& s, const Rows
            out.row(r / s.group * s.heads + kv_head * s.group + r % s.group));
 }
 
+// An f32 cache asks for f32 arithmetic.
+bool in_pairs(const Context& context, const Attention& a) {
+  return context.micro->attention_pairs && a.keys.dtype != DType::kF32 && a.values.dtype != DType::kF32;
+}
+
 }  // namespace
 
 void attention(Context& context, const Attention& a, Rows out) {
   const Shape s = shape_of(a, out);
-  context.counters.path("attention", std::string(name(context.micro->isa)) + "-f32-tile");
-  if (s.tokens * s.group <= kFewRows) attend_few(context, a, s, out);
+  const bool pairs = in_pairs(context, a), few = s.rows() <= kFewRows;
+  context.counters.path("attention", std::string(name(context.micro->isa)) + (pairs ? "-bf16" : "-f32") + (few ? "-split" : "-tile"));
+  if (pairs) attend_pairs(context, a, s, out);
+  else if (few) attend_few(context, a, s, out);
   else attend_many(context, a, s, out);
 }
 

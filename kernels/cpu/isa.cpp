@@ -70,7 +70,8 @@ const Micro& micro(Isa isa) {
   static const Micro avx2_micro{Isa::kAvx2, &avx2::formats, &avx2::matmul, &avx2::gdn, &avx2::attention, &avx2::row_ops};
   static const Micro avx512_micro{Isa::kAvx512, &avx512::formats, &avx512::matmul, &avx512::gdn, &avx512::attention, &avx512::row_ops};
   static const Micro avx512bf16_micro{Isa::kAvx512Bf16,       &avx512bf16::formats,   &avx512bf16::matmul,
-                                      &avx512bf16::gdn, &avx512bf16::attention, &avx512bf16::row_ops};
+                                      &avx512bf16::gdn,          &avx512bf16::attention, &avx512bf16::row_ops,
+                                      &avx512bf16::attention_pairs};
   if (isa == Isa::kAvx512Bf16) return avx512bf16_micro;
   if (isa == Isa::kAvx512) return avx512_micro;
   if (isa == Isa::kAvx2) return avx2_micro;

@@ -97,6 +97,32 @@ struct AttentionMicro {
                    float* scratch);
 };
 
+inline constexpr std::int64_t kPairBlockKeys = 256;  // keys of a packed block
+inline constexpr std::int64_t kPairTileRows = 24;    // query rows of one tile: 3 tokens of 8 heads, 4 of 6
+
+// The same with bf16 operands, two neighbours along the sum per 32-bit lane, and f32 sums. Rows of bf16 hold head_dim values (a multiple
+// of 16), strides count values. Avx512bf16 only.
+struct AttentionPairsMicro {
+  void (*narrow[kDTypeCount])(const std::byte* from, std::uint16_t* to, std::int64_t head_dim);  // one head's columns of a cache row
+  void (*pack_query)(const float* q, float scale, std::int64_t head_dim, std::uint16_t* to);
+  // Panels [ceil(count / 32)][head_dim / 2][32 keys] of keys and [ceil(head_dim / 32)][ceil(count / 2)][32 features] of values; what
+  // is missing is zeros. Room for round_up(count, 32) * head_dim, and for round_up(count, 2) * round_up(head_dim, 32) values.
+  void (*pack_keys)(const std::uint16_t* rows, std::int64_t stride, std::int64_t count, std::int64_t head_dim, std::uint16_t* panels);
+  void (*pack_values)(const std::uint16_t* rows, std::int64_t stride, std::int64_t count, std::int64_t head_dim, std::uint16_t* panels);
+  // As AttentionMicro::tile for rows <= kPairTileRows and count <= kPairBlockKeys; scratch: kPairTileRows * (kPairBlockKeys + 32).
+  void (*tile)(const std::uint16_t* q, std::int64_t q_stride, std::int64_t rows, std::int64_t head_dim, const std::uint16_t* key_panels,
+               const std::uint16_t* value_panels, std::int64_t count, const std::int64_t* visible, float* row_max, float* row_sum,
+               float* accumulator, std::int64_t accumulator_stride, float* scratch);
+  // Few rows, keys and values as rows: scores[r*stride + n] = q row . key row; then, in place, bf16 weights, zero from `visible` to the
+  // next multiple of 32; then accumulator += weights of keys first_key (even) .. first_key + count - 1 times their values.
+  void (*score)(const std::uint16_t* q, std::int64_t q_stride, std::int64_t rows, const std::uint16_t* keys, std::int64_t key_stride,
+                std::int64_t count, std::int64_t head_dim, float* scores, std::int64_t stride);
+  void (*weigh)(float* scores, std::int64_t stride, std::int64_t rows, std::int64_t count, const std::int64_t* visible, float* row_max,
+                float* row_sum);
+  void (*accumulate)(const float* weights, std::int64_t stride, std::int64_t first_key, std::int64_t rows, const std::uint16_t* values,
+                     std::int64_t value_stride, std::int64_t count, std::int64_t head_dim, float* accumulator, std::int64_t accumulator_stride);
+};
+
 struct RowsMicro {
   void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t dim, float* out);
   void (*l2_norm)(const float* x, float eps, float scale, std::int64_t dim, float* out);
@@ -118,6 +144,7 @@ struct Micro {
   const GdnMicro* gdn;
   const AttentionMicro* attention;
   const RowsMicro* rows;
+  const AttentionPairsMicro* attention_pairs = nullptr;  // of instruction sets that multiply pairs of bf16
 };
 
 #define CROSSOVER_DECLARE_MICRO(isa)      \
@@ -133,5 +160,6 @@ CROSSOVER_DECLARE_MICRO(avx2)
 CROSSOVER_DECLARE_MICRO(avx512)
 CROSSOVER_DECLARE_MICRO(avx512bf16)
 #undef CROSSOVER_DECLARE_MICRO
+namespace avx512bf16 { extern const AttentionPairsMicro attention_pairs; }
 
 }  // namespace crossover::cpu

@@ -50,24 +50,39 @@ Grid run(const Backend& backend, const Inputs& in) {
   return out;
 }
 
+// Of the largest value: queries, keys, weights and values are each rounded to bf16 by up to 2^-9. An f32 cache keeps f32 arithmetic.
+constexpr double kBf16Limit = 1e-2;
+bool in_bf16(const Backend& backend, const Case& c) {
+  return backend.isa == cpu::Isa::kAvx512Bf16 && c.keys != DType::kF32 && c.values != DType::kF32;
+}
+
 class AttentionTest : public ::testing::TestWithParam<Backend> {
  protected:
-  void expect_near(const Case& c, double limit) {
+  // Caches of f32 also as bf16, which the paths of two neighbours per lane read in place.
+  void expect_near(Case c, double limit) {
+    expect_one_near(c, limit);
+    if (c.keys != DType::kF32 || c.values != DType::kF32) return;
+    c.keys = c.values = DType::kBF16;
+    expect_one_near(c, limit);
+  }
+  void expect_one_near(const Case& c, double limit) {
     SCOPED_TRACE(::testing::Message() << c.tokens << " tokens after " << c.past << ", " << c.heads << "/" << c.kv_heads << " heads of "
                                       << c.head_dim << ", " << name(c.keys) << " keys, " << name(c.values) << " values");
     const Inputs in(c, random);
-    EXPECT_LE(testing::relative_error(run(GetParam(), in), run(testing::reference_backend(), in)), limit);
+    EXPECT_LE(testing::relative_error(run(GetParam(), in), run(testing::reference_backend(), in)), in_bf16(GetParam(), c) ? kBf16Limit : limit);
   }
   Random random{11};
 };
 INSTANTIATE_TEST_SUITE_P(Cpu, AttentionTest, ::testing::ValuesIn(testing::tested_backends()), testing::test_name);
 
 TEST_P(AttentionTest, OneKeyGivesItsValue) {
-  const Inputs in({.tokens = 1, .past = 0, .heads = 4, .kv_heads = 2, .head_dim = 64}, random);
-  const Grid out = run(GetParam(), in);
-  const std::vector<float> values = in.values.values();
-  for (std::int64_t h = 0; h < 4; ++h)
-    for (std::int64_t i = 0; i < 64; ++i) EXPECT_EQ(out.at(h, i), values[static_cast<std::size_t>(h / 2 * 64 + i)]);
+  for (const DType type : {DType::kF32, DType::kBF16}) {
+    const Inputs in({.tokens = 1, .past = 0, .heads = 4, .kv_heads = 2, .head_dim = 64, .keys = type, .values = type}, random);
+    const Grid out = run(GetParam(), in);
+    const std::vector<float> values = in.values.values();
+    for (std::int64_t h = 0; h < 4; ++h)
+      for (std::int64_t i = 0; i < 64; ++i) EXPECT_EQ(out.at(h, i), values[static_cast<std::size_t>(h / 2 * 64 + i)]);
+  }
 }
 
 // Lengths around the blocks of 32, 128 and 512 keys, as one new token and as a prompt.
@@ -112,23 +127,26 @@ TEST_P(AttentionTest, JoinsSplitsThatARowSeesNothingOf) {
 TEST_P(AttentionTest, StaysFiniteForHugeScores) {
   // The largest score takes all; two within rounding of each other cannot be told apart in f32, so only finiteness is asked for.
   for (const float q_scale : {1e4f, 1e20f, 3e37f})
-    for (const std::int64_t tokens : {1, 40}) {
-      const Grid out = run(GetParam(), Inputs({.tokens = tokens, .past = 600, .heads = 2, .kv_heads = 1, .head_dim = 64, .q_scale = q_scale}, random));
-      for (std::int64_t r = 0; r < out.row_count(); ++r)
-        for (std::int64_t i = 0; i < out.dim(); ++i) ASSERT_LE(std::fabs(out.at(r, i)), 5.0f) << "row " << r << ", scale " << q_scale;
-    }
+    for (const std::int64_t tokens : {1, 40})
+      for (const DType type : {DType::kF32, DType::kBF16}) {
+        const Case c{.tokens = tokens, .past = 600, .heads = 2, .kv_heads = 1, .head_dim = 64, .keys = type, .values = type, .q_scale = q_scale};
+        const Grid out = run(GetParam(), Inputs(c, random));
+        for (std::int64_t r = 0; r < out.row_count(); ++r)
+          for (std::int64_t i = 0; i < out.dim(); ++i) ASSERT_LE(std::fabs(out.at(r, i)), 5.0f) << "row " << r << ", scale " << q_scale;
+      }
 }
 
 TEST_P(AttentionTest, NeverReadsPastTheRowsItSees) {
-  for (const std::int64_t tokens : {1, 40}) {
-    Inputs in({.tokens = tokens, .past = 100, .heads = 2, .kv_heads = 1, .head_dim = 64}, random);
-    for (const Matrix* cache : {&in.keys, &in.values}) {
-      Tensor tensor = *cache;
-      for (std::int64_t r = 100 + tokens; r < tensor.rows(); ++r)
-        std::fill_n(reinterpret_cast<float*>(tensor.row(r)), tensor.cols(), std::numeric_limits<float>::quiet_NaN());
+  for (const std::int64_t tokens : {1, 40})
+    for (const DType type : {DType::kF32, DType::kBF16}) {
+      const Case c{.tokens = tokens, .past = 100, .heads = 2, .kv_heads = 1, .head_dim = 64, .keys = type, .values = type};
+      Inputs in(c, random);
+      for (const Matrix* cache : {&in.keys, &in.values}) {
+        const Tensor& tensor = *cache;
+        for (std::int64_t r = 100 + tokens; r < tensor.rows(); ++r) std::fill_n(tensor.row(r), tensor.row_stride(), std::byte{0xff});  // NaN
+      }
+      EXPECT_LE(testing::relative_error(run(GetParam(), in), run(testing::reference_backend(), in)), in_bf16(GetParam(), c) ? kBf16Limit : 2e-6);
     }
-    EXPECT_LE(testing::relative_error(run(GetParam(), in), run(testing::reference_backend(), in)), 2e-6);
-  }
 }
 
 TEST_P(AttentionTest, WritesTheCacheAsTheScalarQuantizerDoes) {
@@ -146,7 +164,7 @@ TEST_P(AttentionTest, WritesTheCacheAsTheScalarQuantizerDoes) {
 
 TEST(AttentionThreads, DoNotChangeABit) {
   Random random{5};
-  for (const std::int64_t tokens : {1, 4, 150}) {
+  for (const std::int64_t tokens : {1, 4, 150, 300}) {
     const Inputs in({.tokens = tokens, .past = 1500, .heads = 8, .kv_heads = 2, .head_dim = 64, .keys = DType::kQ8_0}, random);
     for (const cpu::Isa isa : cpu::usable_isas())
       EXPECT_EQ(testing::relative_error(run({cpu_ops, isa, 3}, in), run({cpu_ops, isa, 1}, in)), 0);
@@ -159,7 +177,7 @@ TEST(AttentionPath, NamesTheInstructionSet) {
   TestContext context({cpu_ops, cpu::Isa::kPortable, 1});
   Grid out(1, 16);
   op::attention(context, in.attention(), out);
-  EXPECT_EQ(context.counters.paths.at("attention"), "portable-f32-tile");
+  EXPECT_EQ(context.counters.paths.at("attention"), "portable-f32-split");
 }
 
 }  // namespace

@@ -27,6 +27,11 @@ struct OpCase {
   Metric metric;
   double tolerance;
   std::function<Result(Context&)> run;  // always the same inputs
+  double bf16_tolerance = 0;            // of instruction sets that round this operation's operands to bf16; 0: none does
+
+  double tolerance_on(const Context& context) const {
+    return bf16_tolerance > 0 && context.micro && context.micro->attention_pairs ? bf16_tolerance : tolerance;
+  }
 };
 
 // Infinite when something that must be equal is not, a value is NaN, or memory outside an operand was written.

@@ -34,7 +34,7 @@ TEST_P(OpSuite, EqualsReference) {
   TestContext tested(backend), reference(reference_backend());
   for (const OpCase& op_case : cases) {
     const Result expected = op_case.run(reference);
-    EXPECT_LE(error_of(op_case, op_case.run(tested), expected), op_case.tolerance) << op_case.what;
+    EXPECT_LE(error_of(op_case, op_case.run(tested), expected), op_case.tolerance_on(tested)) << op_case.what;
   }
   EXPECT_EQ(tested.counters.counts, reference.counters.counts);  // what ran is counted by shape, not by backend
 }

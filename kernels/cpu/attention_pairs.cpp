@@ -1,0 +1,178 @@
+// Attention on bf16 operands: keys and values of any cache type are rounded to bf16 once for all query heads of their KV head.
+#include <cmath>
+#include <limits>
+
+#include "kernels/cpu/attention_parts.h"
+#include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/worker_scratch.h"
+
+namespace crossover::cpu {
+namespace {
+
+using Shape = AttentionShape;
+
+constexpr std::int64_t kTaskRows = 512;  // query rows that share one conversion of a block
+constexpr std::int64_t kNarrowKeys = 32;  // converted at once when rows are few: 16 KiB, so they are still in L1 when used
+
+std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
+struct Bf16Rows {
+  const std::uint16_t* data;
+  std::int64_t stride;
+};
+
+// Rows first .. first + count of a KV head: in place when the cache is bf16, else converted into `to`.
+Bf16Rows narrow(const Context& context, const Tensor& cache, std::int64_t dim, std::int64_t kv_head, std::int64_t first, std::int64_t count,
+                std::uint16_t* to) {
+  const std::int64_t stride = cache.row_stride(), bytes = row_bytes(cache.dtype, dim);
+  const std::byte* column = cache.data + row_bytes(cache.dtype, kv_head * dim);
+  const auto convert = context.micro->attention_pairs->narrow[static_cast<std::size_t>(cache.dtype)];
+  for (std::int64_t t = first; t < first + count; ++t) {
+    prefetch_head(cache, column, t + kRowsAhead, bytes);
+    if (cache.dtype != DType::kBF16) convert(column + t * stride, to + (t - first) * dim, dim);
+  }
+  if (cache.dtype == DType::kBF16) return {reinterpret_cast<const std::uint16_t*>(column + first * stride), cache.cols()};
+  return {to, dim};
+}
+
+// Query rows of some tokens of one KV head with what streaming softmax carries along.
+struct Queries {
+  std::uint16_t* q;    // [rows, dim]
+  float* accumulator;  // [rows, columns]
+  float* row_max;      // [rows]
+  float* row_sum;      // [rows]
+};
+
+std::int64_t queries_floats(const Shape& s, std::int64_t rows) { return rows * (s.dim / 2 + s.columns + 2); }
+
+Queries lay_out(const Shape& s, std::int64_t rows, float* memory) {
+  float* q = memory + rows * s.columns;
+  float* sums = q + rows * s.dim / 2;
+  return {reinterpret_cast<std::uint16_t*>(q), memory, sums, sums + rows};
+}
+
+void begin(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first_row, std::int64_t rows,
+           const Queries& to) {
+  for (std::int64_t r = 0; r < rows; ++r)
+    context.micro->attention_pairs->pack_query(a.q.row(s.row(kv_head, first_row + r)), a.scale, s.dim, to.q + r * s.dim);
+  std::fill_n(to.accumulator, rows * s.columns, 0.0f);
+  std::fill_n(to.row_max, rows, -std::numeric_limits<float>::infinity());
+  std::fill_n(to.row_sum, rows, 0.0f);
+}
+
+// ---- many rows: tasks are (KV head, run of tokens); each walks over all keys that its last token sees ----
+
+struct Block {
+  std::uint16_t *rows, *keys, *values;  // converted, packed, packed
+  float* scores;
+};
+
+std::int64_t block_floats(const Shape& s) { return kPairBlockKeys * (s.dim + s.columns / 2) + kPairTileRows * (kPairBlockKeys + kAttentionPanel); }
+
+Block block_at(const Shape& s, float* memory) {
+  float* keys = memory + kPairBlockKeys * s.dim / 2;
+  float* values = keys + kPairBlockKeys * s.dim / 2;
+  return {reinterpret_cast<std::uint16_t*>(memory), reinterpret_cast<std::uint16_t*>(keys), reinterpret_cast<std::uint16_t*>(values),
+          values + kPairBlockKeys * s.columns / 2};
+}
+
+void attend_run(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first_token, std::int64_t tokens,
+                float* memory, const Rows& out) {
+  const AttentionPairsMicro& micro = *context.micro->attention_pairs;
+  const std::int64_t rows = tokens * s.group, first_row = first_token * s.group, keys = a.past + first_token + tokens;
+  const Queries all = lay_out(s, rows, memory);
+  const Block block = block_at(s, memory + round_up(queries_floats(s, rows), 16));
+  begin(context, a, s, kv_head, first_row, rows, all);
+  for (std::int64_t first = 0; first < keys; first += kPairBlockKeys) {
+    const std::int64_t count = std::min(kPairBlockKeys, keys - first);
+    const Bf16Rows k = narrow(context, a.keys, s.dim, kv_head, first, count, block.rows);
+    micro.pack_keys(k.data, k.stride, count, s.dim, block.keys);
+    const Bf16Rows v = narrow(context, a.values, s.dim, kv_head, first, count, block.rows);
+    micro.pack_values(v.data, v.stride, count, s.dim, block.values);
+    for (std::int64_t r = 0; r < rows; r += kPairTileRows) {
+      const std::int64_t n = std::min(kPairTileRows, rows - r);
+      std::int64_t visible[kPairTileRows];
+      for (std::int64_t i = 0; i < n; ++i) visible[i] = a.past + first_token + (r + i) / s.group + 1 - first;
+      micro.tile(all.q + r * s.dim, s.dim, n, s.dim, block.keys, block.values, count, visible, all.row_max + r, all.row_sum + r,
+                 all.accumulator + r * s.columns, s.columns, block.scores);
+    }
+  }
+  for (std::int64_t r = 0; r < rows; ++r) finish_row(all.accumulator + r * s.columns, all.row_sum[r], s.dim, out.row(s.row(kv_head, first_row + r)));
+}
+
+void attend_many(Context& context, const Attention& a, const Shape& s, const Rows& out) {
+  const std::int64_t run = std::max<std::int64_t>(1, kTaskRows / s.group), runs = (s.tokens + run - 1) / run;
+  const WorkerScratch scratch(context, "attention", round_up(queries_floats(s, run * s.group), 16) + block_floats(s));
+  context.pool.parallel_for(runs * s.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t task = begin; task < end; ++task) {  // the longest runs first: they end together
+      const std::int64_t first = (runs - 1 - task / s.kv_heads) * run;
+      attend_run(context, a, s, task % s.kv_heads, first, std::min(run, s.tokens - first), scratch.mine(), out);
+    }
+  });
+}
+
+// ---- few rows: tasks are (KV head, split of the keys); the splits of a row are joined in order ----
+
+void attend_split(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first, std::int64_t count,
+                  const Queries& to, float* scratch) {
+  const AttentionPairsMicro& micro = *context.micro->attention_pairs;
+  const std::int64_t rows = s.rows(), stride = kSplitKeys + kAttentionPanel;
+  auto* converted = reinterpret_cast<std::uint16_t*>(scratch);
+  float* scores = scratch + kNarrowKeys * s.dim / 2;
+  begin(context, a, s, kv_head, 0, rows, to);
+  for (std::int64_t n = 0; n < count; n += kNarrowKeys) {
+    const std::int64_t keys = std::min(kNarrowKeys, count - n);
+    const Bf16Rows k = narrow(context, a.keys, s.dim, kv_head, first + n, keys, converted);
+    micro.score(to.q, s.dim, rows, k.data, k.stride, keys, s.dim, scores + n, stride);
+  }
+  std::int64_t visible[kFewRows];
+  for (std::int64_t r = 0; r < rows; ++r) visible[r] = a.past + r / s.group + 1 - first;
+  micro.weigh(scores, stride, rows, count, visible, to.row_max, to.row_sum);
+  for (std::int64_t n = 0; n < count; n += kNarrowKeys) {
+    const std::int64_t keys = std::min(kNarrowKeys, count - n);
+    const Bf16Rows v = narrow(context, a.values, s.dim, kv_head, first + n, keys, converted);
+    micro.accumulate(scores, stride, n, rows, v.data, v.stride, keys, s.dim, to.accumulator, s.columns);
+  }
+}
+
+// A split that a row sees nothing of has row_max -inf and weighs 0.
+void join(const Shape& s, float* parts, std::int64_t part_floats, std::int64_t splits, std::int64_t r, float* out) {
+  Queries first = lay_out(s, s.rows(), parts);
+  float top = first.row_max[r];
+  for (std::int64_t i = 1; i < splits; ++i) top = std::max(top, lay_out(s, s.rows(), parts + i * part_floats).row_max[r]);
+  float total = 0;
+  float* sum = first.accumulator + r * s.columns;
+  for (std::int64_t i = 0; i < splits; ++i) {
+    const Queries part = lay_out(s, s.rows(), parts + i * part_floats);
+    const float weight = std::exp(part.row_max[r] - top);
+    const float* x = part.accumulator + r * s.columns;
+    total += weight * part.row_sum[r];
+    for (std::int64_t c = 0; c < s.dim; ++c) sum[c] = i == 0 ? weight * x[c] : sum[c] + weight * x[c];
+  }
+  finish_row(sum, total, s.dim, out);
+}
+
+void attend_few(Context& context, const Attention& a, const Shape& s, const Rows& out) {
+  const std::int64_t keys = a.past + s.tokens, splits = (keys + kSplitKeys - 1) / kSplitKeys;
+  const std::int64_t part_floats = round_up(queries_floats(s, s.rows()), 16);
+  float* parts = context.workspace.floats("attention.parts", static_cast<std::size_t>(splits * s.kv_heads * part_floats));
+  const WorkerScratch scratch(context, "attention", kNarrowKeys * s.dim / 2 + kFewRows * (kSplitKeys + kAttentionPanel));
+  context.pool.parallel_for(splits * s.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t first = task % splits * kSplitKeys;
+      attend_split(context, a, s, task / splits, first, std::min(kSplitKeys, keys - first), lay_out(s, s.rows(), parts + task * part_floats),
+                   scratch.mine());
+    }
+  });
+  for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head)
+    for (std::int64_t r = 0; r < s.rows(); ++r) join(s, parts + kv_head * splits * part_floats, part_floats, splits, r, out.row(s.row(kv_head, r)));
+}
+
+}  // namespace
+
+void attend_pairs(Context& context, const Attention& a, const AttentionShape& s, const Rows& out) {
+  if (s.rows() <= kFewRows) attend_few(context, a, s, out);
+  else attend_many(context, a, s, out);
+}
+
+}  // namespace crossover::cpu
