@@ -26,6 +26,31 @@ int rank_threads(const EngineOptions& options, int rank) {
   return std::max(1, each + (rank < extra ? 1 : 0));
 }
 
+// Cpus of every worker of the process, rank by rank; empty: the system places them. Never two workers on one cpu.
+std::vector<int> worker_cpus(const EngineOptions& options, std::size_t workers) {
+  const std::string& wanted = options.knobs.get("CROSSOVER_PIN_THREADS");
+  std::vector<int> cpus = allowed_cpus();
+  // With cpus to spare the lowest ones may be two halves of one core: only who chose them can know.
+  if (wanted == "off" || cpus.size() < workers || (wanted == "auto" && cpus.size() > workers)) return {};
+  cpus.resize(workers);
+  return cpus;
+}
+
+std::vector<ThreadPool::Options> pool_options(const EngineOptions& options) {
+  std::size_t workers = 0, first = 0;
+  for (int r = 0; r < options.ranks; ++r) workers += static_cast<std::size_t>(rank_threads(options, r));
+  const std::vector<int> cpus = worker_cpus(options, workers);
+  std::vector<ThreadPool::Options> pools(static_cast<std::size_t>(options.ranks));
+  for (int r = 0; r < options.ranks; ++r) {
+    ThreadPool::Options& pool = pools[static_cast<std::size_t>(r)];
+    const auto own = static_cast<std::size_t>(rank_threads(options, r));
+    pool.cores_are_shared = workers > allowed_cpus().size();
+    if (!cpus.empty()) pool.cpus.assign(cpus.begin() + static_cast<std::ptrdiff_t>(first), cpus.begin() + static_cast<std::ptrdiff_t>(first + own));
+    first += own;
+  }
+  return pools;
+}
+
 void check(const EngineOptions& options) {
   if (options.ranks < 1) throw std::invalid_argument(fmt::format("ranks must be at least 1, asked for {}", options.ranks));
   if (options.threads < 1) throw std::invalid_argument(fmt::format("threads must be at least 1, asked for {}", options.threads));
@@ -34,8 +59,8 @@ void check(const EngineOptions& options) {
 
 // One rank: its workers, memory and sequence. Touched by its own thread only while the group runs.
 struct Rank {
-  Rank(const Ops& ops, int threads, const cpu::Micro* micro, const Knobs& knobs)
-      : pool(threads), traces(static_cast<std::size_t>(threads)), weights(ops, pin_of(knobs)), ctx{ops, pool, workspace, counters, &traces[0], micro} {
+  Rank(const Ops& ops, int threads, ThreadPool::Options pool_options, const cpu::Micro* micro, const Knobs& knobs)
+      : pool(threads, std::move(pool_options)), traces(static_cast<std::size_t>(threads)), weights(ops, pin_of(knobs)), ctx{ops, pool, workspace, counters, &traces[0], micro} {
     for (Trace& trace : traces) trace.delay_once(delay_of(knobs));
   }
   ThreadPool pool;
@@ -87,7 +112,9 @@ void Engine::Impl::load() {
   check(options);
   report.begin_s = monotonic_s();
   const cpu::Micro* micro = options.backend == "cpu" ? load_micro(options.knobs) : nullptr;
-  for (int r = 0; r < options.ranks; ++r) ranks.push_back(std::make_unique<Rank>(ops, rank_threads(options, r), micro, options.knobs));
+  const std::vector<ThreadPool::Options> pools = pool_options(options);
+  for (int r = 0; r < options.ranks; ++r)
+    ranks.push_back(std::make_unique<Rank>(ops, rank_threads(options, r), pools[static_cast<std::size_t>(r)], micro, options.knobs));
   try {
     load_once("");
   } catch (const DamagedPiece& damage) {
@@ -96,6 +123,7 @@ void Engine::Impl::load() {
     for (auto& rank : ranks) rank->weights.clear(), rank->counters = {};
     load_once(damage.what());
   }
+  for (auto& rank : ranks) rank->counters.path("threads", pools[0].cpus.empty() ? "free" : "pinned");
   report.cache = weights->outcome();
   weights.reset();
   auto kernel = [&](const char* knob) {
@@ -186,6 +214,7 @@ void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out) {
   broken = true;
   group.run([&](int r) {
     Rank& rank = *ranks[static_cast<std::size_t>(r)];
+    const ThreadPool::CallerPin pin(rank.pool);
     const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, rank.probe ? &rank.probe : nullptr};
     forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out);
   });

@@ -24,6 +24,12 @@ std::span<const KnobInfo> all_knobs() {
       {"CROSSOVER_LOAD_DELAY", "delay", "none", {}, "test hook: PHASE:MILLISECONDS sleeps once in every thread that enters this load phase"},
       {"CROSSOVER_LOAD_ORDER", "choice", "together", {"together", "in-turn"}, "ranks load at the same time, or one after the other"},
       {"CROSSOVER_PIN", "choice", "huge", {"plain", "huge", "mlock"}, "memory of the weights: ordinary pages, huge pages, or huge pages locked in memory"},
+      {"CROSSOVER_PIN_THREADS",
+       "choice",
+       "auto",
+       {"auto", "on", "off"},
+       "every worker stays on a cpu of its own: auto where exactly as many cpus are allowed as there are workers; on also where more are "
+       "(the lowest ones); off nowhere. Never with more workers than cpus"},
       {"CROSSOVER_QUANT_CACHE",
        "choice",
        "off",

@@ -39,7 +39,6 @@ home() {
   offence "only $2 may include $1" "^ *# *include *<$1" "${elsewhere[@]}"
 }
 home 'cuda[a-z_]*\.h' 'kernels/cuda/'
-home '(tbb|oneapi)/' 'kernels/thread_pool\.cpp'
 home 'nccl\.h' 'engine/comm_nccl\.cpp'
 home 'cupti' 'bench/counters_cupti\.cpp'
 home 'openssl/' '(engine|bench)/[a-z_/]*(sha256|hash)\.cpp'

@@ -2,7 +2,7 @@
 
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 jobs=$(nproc)
-build_packages=(cmake ninja-build g++ nlohmann-json3-dev libcli11-dev libfmt-dev libtbb-dev libboost-math-dev
+build_packages=(cmake ninja-build g++ nlohmann-json3-dev libcli11-dev libfmt-dev libboost-math-dev
   libpcre2-dev libutf8proc-dev libvalijson-dev libssl-dev liburing-dev libxxhash-dev gnuplot-nox)
 
 fail() {

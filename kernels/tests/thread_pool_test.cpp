@@ -7,6 +7,7 @@
 #include <mutex>
 #include <numeric>
 #include <set>
+#include <system_error>
 #include <stdexcept>
 #include <thread>
 #include <vector>
@@ -126,6 +127,93 @@ TEST(ThreadPool, TwoPoolsWorkSideBySide) {
   for (std::thread& rank : ranks) rank.join();
   EXPECT_EQ(sums[0], 50 * 499500);
   EXPECT_EQ(sums[1], 50 * 499500);
+}
+
+TEST_P(ThreadPoolOf, InsideABodyTheSamePoolWorksOnTheCallingWorker) {
+  ThreadPool pool(GetParam());
+  std::atomic<int> items = 0;
+  pool.parallel_for(20, 1, [&](std::int64_t, std::int64_t) {
+    const int outer = ThreadPool::worker();
+    pool.parallel_for(10, 3, [&](std::int64_t begin, std::int64_t end) {
+      EXPECT_EQ(ThreadPool::worker(), outer);
+      items += static_cast<int>(end - begin);
+    });
+  });
+  EXPECT_EQ(items, 200);
+}
+
+TEST_P(ThreadPoolOf, InsideABodyAnotherPoolHasItsOwnIndices) {
+  ThreadPool pool(GetParam()), alone(1), pair(2);
+  std::mutex mutex;
+  pool.parallel_for(20, 1, [&](std::int64_t, std::int64_t) {
+    const int outer = ThreadPool::worker();
+    alone.parallel_for(2, 1, [&](std::int64_t, std::int64_t) { EXPECT_EQ(ThreadPool::worker(), 0); });
+    {
+      const std::lock_guard lock(mutex);
+      pair.parallel_for(20, 1, [&](std::int64_t, std::int64_t) { EXPECT_LT(ThreadPool::worker(), 2); });
+    }
+    EXPECT_EQ(ThreadPool::worker(), outer);
+  });
+}
+
+TEST_P(ThreadPoolOf, WorkComesThroughWhetherWorkersSpinOrSleep) {
+  for (const bool shared : {false, true}) {
+    ThreadPool pool(GetParam(), {{}, shared});
+    std::atomic<std::int64_t> sum = 0;
+    for (int round = 0; round < 300; ++round) {
+      pool.parallel_for(17, 1, [&](std::int64_t begin, std::int64_t) { sum += begin; });
+      if (round % 30 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));  // longer than they spin
+    }
+    EXPECT_EQ(sum, 300 * 136);
+  }
+}
+
+TEST_P(ThreadPoolOf, FailuresOfManyBodiesAtOnceGiveOneException) {
+  ThreadPool pool(GetParam());
+  for (int round = 0; round < 100; ++round)
+    EXPECT_THROW(pool.parallel_for(50, 1, [](std::int64_t, std::int64_t) { throw std::out_of_range("all"); }), std::out_of_range);
+  EXPECT_EQ(ranges_of(pool, 10, 1).size(), 10u);
+}
+
+TEST(ThreadPool, ASecondCallerIsRefused) {
+  ThreadPool pool(2);
+  std::atomic<bool> inside = false, refused = false;
+  std::thread other([&] {
+    while (!inside) std::this_thread::yield();
+    EXPECT_THROW(pool.parallel_for(2, 1, [](std::int64_t, std::int64_t) {}), std::logic_error);
+    refused = true;
+  });
+  pool.parallel_for(2, 1, [&](std::int64_t, std::int64_t) {
+    inside = true;
+    while (!refused) std::this_thread::yield();
+  });
+  other.join();
+  EXPECT_EQ(ranges_of(pool, 5, 1).size(), 5u);
+}
+
+// Each worker waits for the others, so that all of them take part; the caller's own place is given back.
+TEST(ThreadPool, WorkersStayOnTheirCpus) {
+  const std::vector<int> cpus = allowed_cpus();
+  const int threads = static_cast<int>(cpus.size());
+  if (threads < 2) GTEST_SKIP() << "one cpu";
+  ThreadPool pool(threads, {cpus, false});
+  std::vector<std::vector<int>> found(cpus.size());
+  {
+    const ThreadPool::CallerPin pin(pool);
+    std::atomic<int> arrived = 0;
+    pool.parallel_for(threads, 1, [&](std::int64_t, std::int64_t) {
+      found[static_cast<std::size_t>(ThreadPool::worker())] = allowed_cpus();
+      ++arrived;
+      while (arrived < threads) std::this_thread::yield();
+    });
+  }
+  for (std::size_t i = 0; i < cpus.size(); ++i) EXPECT_EQ(found[i], std::vector<int>{cpus[i]});
+  EXPECT_EQ(allowed_cpus(), cpus);
+}
+
+TEST(ThreadPool, CpusForOtherThanAllWorkersOrThatAreNotThereAreRefused) {
+  EXPECT_THROW(ThreadPool(2, {{0}, false}), std::invalid_argument);
+  EXPECT_THROW(ThreadPool(2, {{0, CPU_SETSIZE - 1}, false}), std::system_error);
 }
 
 TEST(ThreadPool, OutsideThePoolTheWorkerIsZero) { EXPECT_EQ(ThreadPool::worker(), 0); }
