@@ -287,6 +287,21 @@ TEST(FetchAhead, AHolderMayWaitForEarlierItems) {
   EXPECT_EQ(released.load(), items.size());
 }
 
+// As items of a file do that is checked in pieces: what neighbours share is read once.
+TEST(FetchAhead, NeighboursThatWantTheSameBytesShareThem) {
+  const RandomFiles random_files({4 * kMiB + 100});
+  const SourceFiles files(random_files.source, ReadMode::kRead);
+  std::vector<FetchItem> items;
+  for (std::uint64_t piece = 0; piece < 4; ++piece)
+    for (int i = 0; i < 50; ++i) items.push_back({&random_files.tensor, {{0, 100 + piece * kMiB, static_cast<std::uint64_t>(i < 49 || piece == 3 ? kMiB : 2 * kMiB)}}});
+  for (const std::int64_t buffer_bytes : {64 * kMiB, kMiB, std::int64_t{1}}) {
+    Fetcher fetcher(files, items, {ReadMode::kRead, true, buffer_bytes, 2});
+    ASSERT_EQ(consume(fetcher, &random_files, items, 3), "");
+    EXPECT_LE(fetcher.bytes_read(), 8 * kMiB);
+    EXPECT_LE(fetcher.peak_buffer_bytes(), std::max(buffer_bytes, 3 * kMiB));
+  }
+}
+
 TEST(FetchMap, LeavesNoPagesBehind) {
   const RandomFiles random_files({32 * kMiB});
   const SourceFiles files(random_files.source, ReadMode::kMap);

@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <stdexcept>
 
 #include "engine/load/fetch/fetch_state.h"
@@ -19,6 +20,15 @@ void check_extents(const SourceFiles& files, const FetchItem& item) {
   }
 }
 
+// Whether an item wants one stretch that begins in that of `before`, as neighbours do that are checked by common pieces: what it adds is
+// counted then, in bytes; otherwise nothing is returned.
+std::optional<std::uint64_t> added_to(const Extent* before, const std::vector<Extent>& extents, std::uint64_t alignment) {
+  if (!before || extents.size() != 1 || extents[0].file != before->file) return {};
+  const std::uint64_t end = before->offset + before->bytes, begin = extents[0].offset;
+  if (begin < before->offset || begin >= end) return {};
+  return round_up(std::max(end, begin + extents[0].bytes), alignment) - round_up(end, alignment);
+}
+
 }  // namespace
 
 std::vector<Extent> Fetcher::State::extents_of(const Batch& batch) const {
@@ -34,17 +44,21 @@ void Fetcher::State::make_batches() {
       options.ahead ? std::min(reader.rules().request_bytes, static_cast<std::uint64_t>(options.buffer_bytes) / 4) : 0;
   std::size_t first = 0;
   std::uint64_t sum = 0;
+  const Extent* last = nullptr;  // the stretch of the item before, where it has just one
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     check_extents(files, wanted[i]);
-    const std::uint64_t bytes = plan_reads(wanted[i].extents, reader.rules()).staging_bytes;
-    if (i > first && (!options.ahead || sum + bytes > most_bytes)) {
-      close_batch(first, i, most_bytes);
+    const std::uint64_t alone = plan_reads(wanted[i].extents, reader.rules()).staging_bytes;
+    std::uint64_t bytes = added_to(last, wanted[i].extents, reader.rules().alignment).value_or(alone);
+    if (i > first && (!options.ahead || (bytes > 0 && sum + bytes > most_bytes))) {
+      close_batch(first, i, std::max(sum, most_bytes));
       first = i;
       sum = 0;
+      bytes = alone;
     }
     sum += bytes;
+    last = wanted[i].extents.size() == 1 ? wanted[i].extents.data() : nullptr;
   }
-  if (first < wanted.size()) close_batch(first, wanted.size(), most_bytes);
+  if (first < wanted.size()) close_batch(first, wanted.size(), std::max(sum, most_bytes));
 }
 
 // Items of which the gaps between them are what is large stay apart.
