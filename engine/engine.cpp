@@ -121,6 +121,7 @@ void Engine::Impl::load() {
     // Found while it was read. The ranks begin again, from the checkpoint.
     weights->discard(damage.what());
     for (auto& rank : ranks) rank->weights.clear(), rank->counters = {};
+    if (options.progress) options.progress->begin_again();
     load_once(damage.what());
   }
   for (auto& rank : ranks) rank->counters.path("threads", pools[0].cpus.empty() ? "free" : "pinned");

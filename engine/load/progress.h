@@ -22,6 +22,12 @@ class LoadProgress {
   void finish_rows(std::int64_t bytes) { done_bytes_.fetch_add(bytes, std::memory_order_relaxed); }
   void finish_tensor() { done_tensors_.fetch_add(1, std::memory_order_relaxed); }
 
+  // What was done counts for nothing any more: the load starts over.
+  void begin_again() {
+    for (std::atomic<std::int64_t>* count : {&done_bytes_, &total_bytes_, &done_tensors_, &total_tensors_}) count->store(0, std::memory_order_relaxed);
+    enter("open");
+  }
+
   State state() const {
     return {phase_.load(std::memory_order_relaxed), done_bytes_.load(std::memory_order_relaxed), total_bytes_.load(std::memory_order_relaxed),
             done_tensors_.load(std::memory_order_relaxed), total_tensors_.load(std::memory_order_relaxed)};

@@ -346,12 +346,24 @@ TEST(LoadCache, ADamagedPieceIsNamedAndMadeAgain) {
   const CacheOutcome first = cached_load(options, expected);
   ASSERT_EQ(first.state, "built") << first.sentence;
   const std::string good = read_bytes(first.file);
+  LoadProgress whole;  // of a load that is not kept, and so converts nothing beside what ranks hold
+  options.progress = &whole;
+  options.knobs.set("CROSSOVER_QUANT_CACHE", "off", "test");
+  logits_of(*std::make_unique<Engine>(options));
+  options.knobs.set("CROSSOVER_QUANT_CACHE", "folder", "test");
+  const std::int64_t weight_bytes = whole.state().total_bytes;
   for (const char* read : {"mmap", "pread"}) {
     std::string bad = good;
     bad[bad.size() * 2 / 3] = static_cast<char>(bad[bad.size() * 2 / 3] ^ 4);
     test::write_bytes(first.file, bad);
     options.knobs.set("CROSSOVER_READ", read, "test");
+    LoadProgress progress;
+    options.progress = &progress;
     const CacheOutcome again = cached_load(options, logits);
+    options.progress = nullptr;
+    EXPECT_EQ(progress.state().total_bytes, weight_bytes);  // of the second attempt alone
+    EXPECT_EQ(progress.state().done_bytes, weight_bytes);
+    EXPECT_EQ(progress.state().done_tensors, progress.state().total_tensors);
     EXPECT_EQ(again.state, "built") << again.sentence;
     EXPECT_NE(again.sentence.find("the file is damaged"), std::string::npos) << again.sentence;
     EXPECT_NE(again.sentence.find("blk."), std::string::npos) << again.sentence;
