@@ -103,6 +103,7 @@ void add_load(Sample& sample, const Engine& engine, const std::filesystem::path&
   }
   sample.counters["bytes.held"] = static_cast<double>(engine.total_weight_bytes() + engine.state_bytes()) + buffer_bytes;
   add_busy(sample, busy_s, load.total_s);
+  if (load.read.fell_back) sample.flags.push_back("read: " + load.read.reason);
   sample.counters["bytes.files"] = bytes_of_files(load.cache.state == "hit" ? load.cache.file : model);
   if (load.cache.state == "hit" || load.cache.state == "built") sample.quantized_file = load.cache.file.string();
   else if (!load.cache.sentence.empty()) sample.flags.push_back("quantized cache: " + load.cache.sentence);
@@ -182,6 +183,7 @@ void run_quantize(const json& job, Sample& sample, const std::function<void(cons
   sample.counters["bytes.read"] = static_cast<double>(quantized.bytes_read);
   sample.counters["values.quantized"] = static_cast<double>(quantized.quantized_values);
   sample.counters["bytes.held"] = static_cast<double>(quantized.peak_buffer_bytes);
+  if (quantized.read.fell_back) sample.flags.push_back("read: " + quantized.read.reason);
   sample.counters["bytes.files"] = bytes_of_files(job.at("model").get<std::string>());
   sample.path = {quantized.counters.paths.begin(), quantized.counters.paths.end()};
   phase("hash");

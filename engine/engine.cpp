@@ -126,6 +126,7 @@ void Engine::Impl::load() {
   }
   for (auto& rank : ranks) rank->counters.path("threads", pools[0].cpus.empty() ? "free" : "pinned");
   report.cache = weights->outcome();
+  report.read = weights->read();
   weights.reset();
   auto kernel = [&](const char* knob) {
     const std::string& value = options.knobs.get(knob);
@@ -150,6 +151,8 @@ void Engine::Impl::load_once(const std::string& before) {
         weights.emplace(options.model, options.weights, options.knobs, options.cache_folder, rank.pool, before);
         source = weights->source();
         plan = make_shard_plan(source, weights->weights(), options.ranks, head_policy(options.knobs));
+        weights->open(options.knobs, plan);
+        rank.counters.path("read", name(weights->read().mode));
         if (weights->writer()) shares = cache_shares(source, *options.weights, plan);
       }
       group.comm().barrier();
@@ -161,7 +164,7 @@ void Engine::Impl::load_once(const std::string& before) {
       const Range range(rank.ctx.trace, "state");
       rank.state = std::make_unique<State>(source.config, part.shape, StateOptions{options.keys, options.values, options.capacity_tokens});
     }
-    LoadJob job{source, part, schedule, {weights->files(), fetch_options(options.knobs), rank.ctx.micro,
+    LoadJob job{source, part, schedule, {weights->files(), fetch_options(options.knobs, weights->files().mode()), rank.ctx.micro,
                 schedule == Schedule::kSerial ? &turn : nullptr, options.progress}};
     job.convert.check = weights->check();
     if (writer) {

@@ -15,6 +15,7 @@
 #include "engine/layers/layers.h"
 #include "engine/load/convert.h"
 #include "engine/load/progress.h"
+#include "engine/load/read_choice.h"
 #include "engine/load/shard_plan.h"
 #include "engine/load/weight_source.h"
 #include "engine/model.h"
@@ -58,6 +59,7 @@ struct LoadReport {
   std::vector<RankPhases> ranks;
   std::vector<RankLoadDetails> details;  // per rank
   CacheOutcome cache;
+  ReadChoice read;
   std::vector<LoadSpan> timeline;        // neighbours of one phase within 2 ms joined
 };
 

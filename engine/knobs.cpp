@@ -43,9 +43,10 @@ std::span<const KnobInfo> all_knobs() {
        "take whole experts; the same taking chunks of rows; or the standing threads of every rank"},
       {"CROSSOVER_READ",
        "choice",
-       "mmap",
-       {"mmap", "pread", "direct", "uring"},
-       "how checkpoint files are read: mapped, through the page cache, past it (O_DIRECT), or past it by io_uring"},
+       "auto",
+       {"auto", "mmap", "pread", "direct", "uring"},
+       "how checkpoint files are read: mapped, through the page cache, past it (O_DIRECT), or past it by io_uring; auto maps what is in the "
+       "page cache and reads past it what is not (a result says what was done as path.read)"},
       {"CROSSOVER_READ_AHEAD", "bool", "1", {}, "reader threads fetch what will be converted next; 0: every worker reads for itself"},
       {"CROSSOVER_READ_THREADS", "integer", "2", {"1", "64"}, "reader threads of a rank; requests in flight with uring are 8 for each"},
   };

@@ -110,7 +110,8 @@ json describe_run(const Engine& engine, const EngineOptions& options, const Time
   json counts = counters.counts;
   counts["paths"] = counters.paths;
   return {{"timings", timings}, {"phases", phases}, {"counters", counts}, {"knobs", knobs}, {"backend", options.backend}, {"isa", engine.isa()},
-          {"cache", {{"state", cache.state}, {"file", cache.file.string()}, {"sentence", cache.sentence}}}};
+          {"cache", {{"state", cache.state}, {"file", cache.file.string()}, {"sentence", cache.sentence}}},
+          {"read", {{"mode", name(engine.load_report().read.mode)}, {"reason", engine.load_report().read.reason}}}};
 }
 
 // Of ids that were given as ids nobody needs the text: a tokenizer that this program cannot use is then no error.

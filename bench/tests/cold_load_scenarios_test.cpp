@@ -107,12 +107,15 @@ TEST_F(ColdLoadScenario, CacheHoldsWhatQuantizationMakes) {
   EXPECT_EQ(paths(outcome, 'B', "cache"), std::set<std::string>{"hit"});
   for (const Sample& sample : outcome.samples)
     EXPECT_EQ(sample.counters.at("values.quantized") > 0, sample.arm == 'A');
-  const auto read = [&](char arm) {
+  const auto files = [&](char arm) {
     for (const Sample& sample : outcome.samples)
-      if (sample.arm == arm) return sample.counters.at("bytes.read");
+      if (sample.arm == arm) return sample.counters.at("bytes.files");
     return 0.0;
   };
-  EXPECT_LT(read('B'), 0.6 * read('A'));  // 6.6 bits a weight instead of 16
+  EXPECT_LT(files('B'), 0.6 * files('A'));  // 6.6 bits a weight instead of 16
+  // Both ranks may read every piece of a file of a few pieces, and one more where a batch begins inside one.
+  for (const Sample& sample : outcome.samples)
+    if (sample.arm == 'B') EXPECT_LT(sample.counters.at("bytes.read"), 4 * files('B'));
 }
 
 TEST_F(ColdLoadScenario, DoesNotStartWithoutTheFileItIsAbout) {

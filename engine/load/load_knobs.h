@@ -7,6 +7,7 @@
 #include "engine/knobs.h"
 #include "engine/load/fetch/fetch.h"
 #include "engine/load/loader.h"
+#include "engine/load/read_choice.h"
 #include "engine/load/schedule.h"
 #include "engine/load/shard_plan.h"
 #include "kernels/cpu/isa.h"
@@ -26,7 +27,13 @@ inline std::size_t choice(const Knobs& knobs, std::string_view name) {
   const std::vector<std::string>& values = find_knob(name)->values;
   return static_cast<std::size_t>(std::find(values.begin(), values.end(), knobs.get(name)) - values.begin());
 }
-inline ReadMode read_mode(const Knobs& knobs) { return static_cast<ReadMode>(choice(knobs, "CROSSOVER_READ")); }
+
+// `passes`: direct_passes of what is to be loaded.
+inline ReadChoice read_choice(const Knobs& knobs, const Source& source, double passes) {
+  const std::size_t value = choice(knobs, "CROSSOVER_READ");
+  return value == 0 ? choose_read(source, passes) : ReadChoice{static_cast<ReadMode>(value - 1), "", false};
+}
+
 inline HeadPolicy head_policy(const Knobs& knobs) { return static_cast<HeadPolicy>(choice(knobs, "CROSSOVER_LM_HEAD")); }
 inline Pin pin_of(const Knobs& knobs) { return static_cast<Pin>(choice(knobs, "CROSSOVER_PIN")); }
 
@@ -37,8 +44,8 @@ inline PhaseDelay delay_of(const Knobs& knobs) {
   return {value.substr(0, colon), static_cast<double>(std::stol(value.substr(colon + 1))) * 1e-3};
 }
 
-inline FetchOptions fetch_options(const Knobs& knobs) {
-  return {read_mode(knobs), knobs.flag("CROSSOVER_READ_AHEAD"), std::int64_t{knobs.integer("CROSSOVER_LOAD_BUFFER_MIB")} << 20,
+inline FetchOptions fetch_options(const Knobs& knobs, ReadMode mode) {
+  return {mode, knobs.flag("CROSSOVER_READ_AHEAD"), std::int64_t{knobs.integer("CROSSOVER_LOAD_BUFFER_MIB")} << 20,
           static_cast<int>(knobs.integer("CROSSOVER_READ_THREADS")), delay_of(knobs)};
 }
 

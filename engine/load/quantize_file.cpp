@@ -18,7 +18,8 @@ QuantizeReport quantize_checkpoint(const std::filesystem::path& model, const std
   QuantizeReport report;
   const std::size_t open = traces[0].open("open");
   const Source source = open_checkpoint(model);
-  const SourceFiles files(source, read_mode(options.knobs));
+  report.read = read_choice(options.knobs, source, 1);
+  const SourceFiles files(source, report.read.mode);
   const std::vector<GgufTensorPlan> tensors = plan_gguf(source, options.type);
   const Schedule schedule = schedule_of(options.knobs);
   ConvertPlan plan(source, schedule);
@@ -32,7 +33,7 @@ QuantizeReport quantize_checkpoint(const std::filesystem::path& model, const std
   traces[0].close(open);
 
   std::mutex turn;
-  ConvertOptions convert_options{files, fetch_options(options.knobs), load_micro(options.knobs), schedule == Schedule::kSerial ? &turn : nullptr, options.progress, {}};
+  ConvertOptions convert_options{files, fetch_options(options.knobs, report.read.mode), load_micro(options.knobs), schedule == Schedule::kSerial ? &turn : nullptr, options.progress, {}};
   RowBlocks blocks(source, schedule, [&](std::size_t tensor, std::int64_t first_row, const std::byte* bytes, std::int64_t rows) {
     writer.write(tensor, first_row, bytes, rows);
   });
@@ -51,6 +52,7 @@ QuantizeReport quantize_checkpoint(const std::filesystem::path& model, const std
   report.bytes_read = converted.bytes_read;
   report.peak_buffer_bytes = converted.peak_buffer_bytes;
   report.counters.add("launches.quantize", converted.launches);
+  report.counters.path("read", name(report.read.mode));
   for (Schedule used : converted.schedules) report.counters.path("quantize", quantize_path(used, convert_options.micro));
   report.phases = load_shares(traces, converted.readers, begin_s, end_s);
   report.thread_busy_s = busy_seconds(traces, begin_s, end_s);

@@ -10,6 +10,7 @@
 #include "engine/knobs.h"
 #include "engine/load/convert.h"
 #include "engine/load/progress.h"
+#include "engine/load/read_choice.h"
 #include "kernels/counters.h"
 #include "kernels/trace.h"
 
@@ -30,6 +31,7 @@ struct QuantizeReport {
   std::vector<double> thread_busy_s;    // of each worker: not waiting
   std::vector<LoadSpan> timeline;       // as rank 0
   Counters counters;
+  ReadChoice read;
 };
 
 QuantizeReport quantize_checkpoint(const std::filesystem::path& model, const std::filesystem::path& out, const QuantizeOptions& options);

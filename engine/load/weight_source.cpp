@@ -25,7 +25,11 @@ WeightSource::WeightSource(const std::filesystem::path& model, std::optional<DTy
   } else if (where != "off") {
     outcome_.sentence = "the weights are used as they are stored, so nothing is quantized that could be kept";
   }
-  files_.emplace(source(), read_mode(knobs));
+}
+
+void WeightSource::open(const Knobs& knobs, const ShardPlan& plan) {
+  read_ = read_choice(knobs, source(), direct_passes(source(), plan));
+  files_.emplace(source(), read_.mode);
 }
 
 void WeightSource::look(const std::filesystem::path& folder, ThreadPool& pool) {

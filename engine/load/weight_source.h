@@ -14,6 +14,7 @@
 #include "engine/load/cache/cache_writer.h"
 #include "engine/load/cache/piece_check.h"
 #include "engine/load/cache/quantized_cache.h"
+#include "engine/load/read_choice.h"
 #include "engine/load/shard_plan.h"
 #include "kernels/thread_pool.h"
 
@@ -36,7 +37,10 @@ class WeightSource {
 
   const Source& source() const { return loaded_ ? *loaded_ : checkpoint_; }
   std::optional<DType> weights() const { return loaded_ ? std::nullopt : weights_; }  // type to load as; empty: as stored
+  // Opens the files for a load by this plan.
+  void open(const Knobs& knobs, const ShardPlan& plan);
   const SourceFiles& files() const { return *files_; }
+  const ReadChoice& read() const { return read_; }
   PieceCheck* check() const { return check_.get(); }     // of a hit
   CacheWriter* writer() const { return writer_.get(); }  // where a file is being made
 
@@ -52,6 +56,7 @@ class WeightSource {
   Source checkpoint_;
   std::optional<DType> weights_;
   std::optional<Source> loaded_;
+  ReadChoice read_;
   std::optional<SourceFiles> files_;
   CacheLookup lookup_;
   std::unique_ptr<PieceCheck> check_;

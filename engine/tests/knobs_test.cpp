@@ -36,7 +36,7 @@ TEST(Knobs, TypoIsAnErrorWithTheNearestName) {
 
 TEST(Knobs, EmptyAndUnlistedValuesAreErrors) {
   EXPECT_NE(refusal("CROSSOVER_READ", "").find("empty value"), std::string::npos);
-  EXPECT_NE(refusal("CROSSOVER_READ", "MMAP").find("use one of mmap, pread"), std::string::npos);
+  EXPECT_NE(refusal("CROSSOVER_READ", "MMAP").find("use one of auto, mmap, pread"), std::string::npos);
 }
 
 TEST(Knobs, EnvironmentIsReadWholeAndRemembered) {

@@ -25,7 +25,7 @@ std::string message_of(int error) { return std::generic_category().message(error
 std::uint64_t page_bytes() { return static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE)); }
 
 [[noreturn]] void refuse_direct(const std::string& path, const std::string& why) {
-  throw std::runtime_error(fmt::format("cannot read {} past the page cache: {}; read it through the cache instead (pread)", path, why));
+  throw std::runtime_error(fmt::format("cannot read {} past the page cache: {}; read it through the cache instead (CROSSOVER_READ=pread)", path, why));
 }
 
 // What O_DIRECT asks of offsets, sizes and addresses.
