@@ -14,8 +14,9 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
-#include <sstream>
 
+#include "bench/micro/table.h"
+#include "bench/page_tables.h"
 #include "bench/scenario_schema.h"
 
 namespace crossover {
@@ -176,25 +177,8 @@ std::string held(const json& result) {
 
 using Table = std::function<std::string(const json&)>;
 const std::map<std::string, Table> kTables{{"verdicts", verdicts}, {"floors", floors}, {"rates", rates},
-                                           {"phases", phases},     {"schedules", schedules}, {"held", held}};
-
-// The page with every table made anew.
-std::string made_anew(const std::string& page, int& tables) {
-  std::istringstream in(page);
-  std::string out;
-  bool inside = false;
-  for (std::string line; std::getline(in, line);) {
-    if (line == "<!-- end -->") inside = false;
-    if (!inside) out += line + "\n";
-    std::istringstream words(line);
-    std::string open, table, kind, name;
-    if (!(words >> open >> table >> kind >> name) || open != "<!--" || table != "table") continue;
-    out += "\n" + kTables.at(kind)(result_of(name)) + "\n";
-    inside = true;
-    ++tables;
-  }
-  return out;
-}
+                                           {"phases", phases},     {"schedules", schedules}, {"held", held},
+                                           {"kernels", micro_bench::kernel_table}};
 
 TEST(ReportPages, TablesSayWhatTheResultsHold) {
   int tables = 0;
@@ -202,7 +186,7 @@ TEST(ReportPages, TablesSayWhatTheResultsHold) {
     if (entry.path().extension() != ".md") continue;
     std::ifstream file(entry.path());
     const std::string page{std::istreambuf_iterator<char>(file), {}};
-    const std::string anew = made_anew(page, tables);
+    const std::string anew = with_tables(page, [](const std::string& kind, const std::string& name) { return kTables.at(kind)(result_of(name)); }, tables);
     if (std::getenv("CROSSOVER_UPDATE_PAGES")) std::ofstream(entry.path()) << anew;
     else EXPECT_EQ(page, anew) << entry.path();
   }
