@@ -114,8 +114,11 @@ TEST_F(ColdLoadScenario, CacheHoldsWhatQuantizationMakes) {
   };
   EXPECT_LT(files('B'), 0.6 * files('A'));  // 6.6 bits a weight instead of 16
   // Both ranks may read every piece of a file of a few pieces, and one more where a batch begins inside one.
-  for (const Sample& sample : outcome.samples)
-    if (sample.arm == 'B') EXPECT_LT(sample.counters.at("bytes.read"), 4 * files('B'));
+  for (const Sample& sample : outcome.samples) {
+    if (sample.arm == 'B') {
+      EXPECT_LT(sample.counters.at("bytes.read"), 4 * files('B'));
+    }
+  }
 }
 
 TEST_F(ColdLoadScenario, DoesNotStartWithoutTheFileItIsAbout) {
