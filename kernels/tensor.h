@@ -27,20 +27,26 @@ std::optional<DType> parse_dtype(std::string_view name);
 // Bytes of a row of `values`; std::invalid_argument when they are not whole blocks.
 std::int64_t row_bytes(DType dtype, std::int64_t values);
 
-// Row-major view of up to three dimensions, the last contiguous: [rows, cols] or [experts, rows, cols]; a vector is [1, n].
+// kPanels: the order of kernels/formats/panels.h, for weights of matrix products on the cpu backend.
+enum class Layout : std::uint8_t { kRows, kPanels };
+inline constexpr std::int64_t kPanelRows = 32;
+
+// View of up to three dimensions: [rows, cols] or [experts, rows, cols]; a vector is [1, n]. In rows: row-major, the last contiguous.
 struct Tensor {
   std::byte* data = nullptr;
   DType dtype = DType::kF32;
   std::array<std::int64_t, 3> shape{1, 0, 0};  // experts, rows, cols
+  Layout layout = Layout::kRows;
 
   std::int64_t experts() const { return shape[0]; }
   std::int64_t rows() const { return shape[1]; }
   std::int64_t cols() const { return shape[2]; }
   std::int64_t values() const { return shape[0] * shape[1] * shape[2]; }
   std::int64_t row_stride() const { return row_bytes(dtype, cols()); }  // bytes
-  std::int64_t bytes() const { return experts() * rows() * row_stride(); }
-  std::byte* row(std::int64_t r) const { return data + r * row_stride(); }
-  Tensor expert(std::int64_t e) const { return {data + e * rows() * row_stride(), dtype, {1, rows(), cols()}}; }
+  std::int64_t stored_rows() const { return layout == Layout::kRows ? rows() : (rows() + kPanelRows - 1) / kPanelRows * kPanelRows; }  // of one expert
+  std::int64_t bytes() const { return experts() * stored_rows() * row_stride(); }
+  std::byte* row(std::int64_t r) const { return data + r * row_stride(); }  // in panels: a multiple of kPanelRows, where a panel begins
+  Tensor expert(std::int64_t e) const { return {data + e * stored_rows() * row_stride(), dtype, {1, rows(), cols()}, layout}; }
   const float* f32() const { return reinterpret_cast<const float*>(data); }
   float* f32() { return reinterpret_cast<float*>(data); }
 };

@@ -65,11 +65,11 @@ const Micro& micro(Isa isa) {
   if (isa > highest_isa())
     throw std::runtime_error(std::string("instruction set ") + name(isa) + " was asked for, but this CPU supports at most " + name(highest_isa()) +
                              "; set CROSSOVER_ISA to auto or a lower one");
-  static const Micro portable_micro{Isa::kPortable, &portable::formats, &portable::matmul, &portable::gdn, &portable::attention, &portable::row_ops};
+  static const Micro portable_micro{Isa::kPortable, &portable::formats, &portable::matmul, &portable::panels, &portable::gdn, &portable::attention, &portable::row_ops};
 #if defined(__x86_64__)
-  static const Micro avx2_micro{Isa::kAvx2, &avx2::formats, &avx2::matmul, &avx2::gdn, &avx2::attention, &avx2::row_ops};
-  static const Micro avx512_micro{Isa::kAvx512, &avx512::formats, &avx512::matmul, &avx512::gdn, &avx512::attention, &avx512::row_ops};
-  static const Micro avx512bf16_micro{Isa::kAvx512Bf16,       &avx512bf16::formats,   &avx512bf16::matmul,
+  static const Micro avx2_micro{Isa::kAvx2, &avx2::formats, &avx2::matmul, &avx2::panels, &avx2::gdn, &avx2::attention, &avx2::row_ops};
+  static const Micro avx512_micro{Isa::kAvx512, &avx512::formats, &avx512::matmul, &avx512::panels, &avx512::gdn, &avx512::attention, &avx512::row_ops};
+  static const Micro avx512bf16_micro{Isa::kAvx512Bf16,       &avx512bf16::formats,   &avx512bf16::matmul, &avx512bf16::panels,
                                       &avx512bf16::gdn,          &avx512bf16::attention, &avx512bf16::row_ops,
                                       &avx512bf16::attention_pairs};
   if (isa == Isa::kAvx512Bf16) return avx512bf16_micro;

@@ -22,7 +22,6 @@ struct FormatsMicro {
 
 inline constexpr std::int64_t kMatvecTokens = 4;  // activation rows that one pass over the weights serves
 inline constexpr std::int64_t kTileTokens = 12;   // activation rows of one packed GEMM tile
-inline constexpr std::int64_t kPanelRows = 32;    // weight rows of one GEMM panel
 
 // Both paths give a row of `out` the same bits whatever rows it is computed beside; the two paths differ in rounding.
 // Weights are rows of row_bytes(weight, dim) bytes, one after the other.
@@ -45,6 +44,22 @@ struct MatmulMicro {
   // As matvec, for n < rows <= kPanelRows and any number of tokens in consecutive tiles.
   void (*gemm)(DType weight, const std::byte* w, std::int64_t rows, std::int64_t dim, const std::byte* tiles, std::int64_t tokens,
                float* out, std::int64_t out_stride, std::byte* panel);
+};
+
+// Products with Q6_K weights in Layout::kPanels (kernels/formats/panels.h). Activations are rows packed for Q6_K by MatmulMicro::pack;
+// x[t] is that of token t. All paths give the same bits.
+struct PanelMicro {
+  const char *matvec_path, *gemm_path;
+  std::int64_t gemm_from_tokens;  // fewer are faster by matvec
+  // As pack_panel, the same bytes.
+  void (*pack)(const std::byte* stored, std::int64_t rows, std::int64_t dim, std::byte* panel);
+  // out[t*out_stride + n] for n < rows of consecutive panels, t < tokens <= kMatvecTokens: codes are unpacked in registers.
+  void (*matvec)(const std::byte* panels, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
+                 std::int64_t out_stride);
+  // As matvec, for one panel (rows <= kPanelRows) and any number of tokens: codes are unpacked once, to scratch of one worker.
+  std::int64_t (*scratch_bytes)(std::int64_t dim);
+  void (*gemm)(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
+               std::int64_t out_stride, std::byte* scratch);
 };
 
 inline constexpr std::int64_t kGdnHeadDim = 128;
@@ -141,6 +156,7 @@ struct Micro {
   Isa isa;
   const FormatsMicro* formats;
   const MatmulMicro* matmul;
+  const PanelMicro* panels;
   const GdnMicro* gdn;
   const AttentionMicro* attention;
   const RowsMicro* rows;
@@ -151,6 +167,7 @@ struct Micro {
   namespace isa {                         \
   extern const FormatsMicro formats;      \
   extern const MatmulMicro matmul;        \
+  extern const PanelMicro panels;         \
   extern const GdnMicro gdn;              \
   extern const AttentionMicro attention;  \
   extern const RowsMicro row_ops;         \

@@ -41,20 +41,20 @@ class Ranges {
 
 // Workspace names of the kinds of one call, which live side by side.
 struct Names {
-  const char *lists, *packed, *panels, *ups;
+  const char *lists, *packed, *rows, *panels, *ups;
 };
 constexpr Names kNames[kMaxWeightKinds] = {
-    {"matmul.lists.0", "matmul.packed.0", "matmul.panels.0", "matmul.ups.0"}, {"matmul.lists.1", "matmul.packed.1", "matmul.panels.1", "matmul.ups.1"},
-    {"matmul.lists.2", "matmul.packed.2", "matmul.panels.2", "matmul.ups.2"}, {"matmul.lists.3", "matmul.packed.3", "matmul.panels.3", "matmul.ups.3"},
-    {"matmul.lists.4", "matmul.packed.4", "matmul.panels.4", "matmul.ups.4"}, {"matmul.lists.5", "matmul.packed.5", "matmul.panels.5", "matmul.ups.5"},
-    {"matmul.lists.6", "matmul.packed.6", "matmul.panels.6", "matmul.ups.6"}, {"matmul.lists.7", "matmul.packed.7", "matmul.panels.7", "matmul.ups.7"}};
+    {"matmul.lists.0", "matmul.packed.0", "matmul.rows.0", "matmul.panels.0", "matmul.ups.0"}, {"matmul.lists.1", "matmul.packed.1", "matmul.rows.1", "matmul.panels.1", "matmul.ups.1"},
+    {"matmul.lists.2", "matmul.packed.2", "matmul.rows.2", "matmul.panels.2", "matmul.ups.2"}, {"matmul.lists.3", "matmul.packed.3", "matmul.rows.3", "matmul.panels.3", "matmul.ups.3"},
+    {"matmul.lists.4", "matmul.packed.4", "matmul.rows.4", "matmul.panels.4", "matmul.ups.4"}, {"matmul.lists.5", "matmul.packed.5", "matmul.rows.5", "matmul.panels.5", "matmul.ups.5"},
+    {"matmul.lists.6", "matmul.packed.6", "matmul.rows.6", "matmul.panels.6", "matmul.ups.6"}, {"matmul.lists.7", "matmul.packed.7", "matmul.rows.7", "matmul.panels.7", "matmul.ups.7"}};
 
-// The products of one kind of weight: type and number of columns. The others of the call are passed over.
+// The products of one kind of weight: type, layout and number of columns. The others of the call are passed over.
 class Multiplication {
  public:
   Multiplication(Context& context, std::span<const Operand> operands, std::span<const Product> products, const Tensor& kind, const Names& names);
 
-  bool takes(const Product& product) const { return product.weight.dtype == type_ && product.weight.cols() == dim_; }
+  bool takes(const Product& product) const { return product.weight.dtype == type_ && product.weight.layout == layout_ && product.weight.cols() == dim_; }
   std::int64_t pack_items() const { return pack_items_.total(); }
   std::int64_t pack_grain() const { return std::max<std::int64_t>(1, kPackTaskValues / dim_); }
   std::int64_t compute_items() const { return compute_items_.total(); }
@@ -67,10 +67,15 @@ class Multiplication {
 
  private:
   struct Packed {
-    bool used, gemm;
-    std::int64_t offset;  // into packed_
+    bool used, gemm, shared;  // shared: rows and place are those of the operand before
+    std::int64_t offset;      // into packed_
+    std::int64_t first_row;   // of this operand in rows_; weights in panels only
   };
+  std::int64_t row_step() const { return panels() ? kPanelRows : 4; }
+  bool panels() const { return layout_ == Layout::kPanels; }
   std::int64_t task_rows(const Packed& packed) const { return packed.gemm ? kPanelRows : task_rows_; }
+  std::int64_t packed_rows(const Operand& operand) const { return panels() && operand.index ? operand.x.rows : operand.rows; }
+  void place_operands(const Names& names);
   void pack_item(std::size_t operand, std::int64_t item);
   void compute_item(std::size_t product, std::int64_t item);
   void multiply_rows(std::size_t operand, const Tensor& weight, std::int64_t first_row, std::int64_t rows, float* out, std::int64_t out_stride);
@@ -80,55 +85,82 @@ class Multiplication {
   std::span<const Operand> operands_;
   std::span<const Product> products_;
   DType type_;
+  Layout layout_;
   std::int64_t dim_, packed_bytes_, tile_bytes_, panel_bytes_, task_rows_, up_floats_ = 0;
   Packed* where_;
   Ranges pack_items_, compute_items_;
   std::byte* packed_ = nullptr;
+  const std::byte** rows_ = nullptr;  // of all operands, one after the other: where each is packed; weights in panels only
   std::byte* panels_ = nullptr;  // one per worker
   float* ups_ = nullptr;         // one per worker: the other half of a gated task
 };
 
 std::byte* list_memory(Context& context, const char* name, std::size_t operands, std::size_t products) {
-  return context.workspace.bytes(name, operands * 16 + (operands + products + 2) * sizeof(std::int64_t));
+  return context.workspace.bytes(name, operands * 32 + (operands + products + 2) * sizeof(std::int64_t));
 }
 
 Multiplication::Multiplication(Context& context, std::span<const Operand> operands, std::span<const Product> products, const Tensor& kind, const Names& names)
-    : context_(context), micro_(*context.micro->matmul), operands_(operands), products_(products), type_(kind.dtype), dim_(kind.cols()),
+    : context_(context), micro_(*context.micro->matmul), operands_(operands), products_(products), type_(kind.dtype), layout_(kind.layout), dim_(kind.cols()),
       packed_bytes_(micro_.packed_bytes(type_, dim_)), tile_bytes_(micro_.tile_bytes(type_, dim_)),
-      panel_bytes_((micro_.panel_bytes(type_, dim_) + 63) / 64 * 64),
-      task_rows_(std::max<std::int64_t>(1, kMatvecTaskBytes / kind.row_stride() / 4) * 4),
+      panel_bytes_(((panels() ? context.micro->panels->scratch_bytes(dim_) : micro_.panel_bytes(type_, dim_)) + 63) / 64 * 64),
+      task_rows_(std::max<std::int64_t>(1, kMatvecTaskBytes / kind.row_stride() / row_step()) * row_step()),
       where_(reinterpret_cast<Packed*>(list_memory(context, names.lists, operands.size(), products.size()))),
       pack_items_(reinterpret_cast<std::int64_t*>(where_ + operands.size())),
       compute_items_(reinterpret_cast<std::int64_t*>(where_ + operands.size()) + operands.size() + 1) {
-  static_assert(sizeof(Packed) == 16);
-  const auto type = static_cast<std::size_t>(type_);
-  for (std::size_t i = 0; i < operands.size(); ++i) where_[i] = {false, operands[i].rows >= micro_.gemm_from_tokens[type], 0};
+  static_assert(sizeof(Packed) <= 32);
+  const std::int64_t gemm_from = panels() ? context.micro->panels->gemm_from_tokens : micro_.gemm_from_tokens[static_cast<std::size_t>(type_)];
+  for (std::size_t i = 0; i < operands.size(); ++i) where_[i] = {false, operands[i].rows >= gemm_from, false, 0, 0};
   for (const Product& product : products) {
     if (takes(product)) where_[product.operand].used = operands[product.operand].rows > 0;
     const Packed& packed = where_[product.operand];
     compute_items_.append(takes(product) && packed.used ? ceil_div(product.weight.rows(), task_rows(packed)) : 0);
     if (takes(product) && product.up.data) up_floats_ = std::max(up_floats_, operands[product.operand].rows * task_rows(packed));
   }
-  std::int64_t bytes = 0;
+  place_operands(names);
+  if (up_floats_ > 0) ups_ = context.workspace.floats(names.ups, static_cast<std::size_t>(up_floats_ * context.pool.threads()));
+}
+
+// Operands that follow each other and take their rows from the same ones, as experts do, share them packed where weights are in panels.
+void Multiplication::place_operands(const Names& names) {
+  const auto type = static_cast<std::size_t>(type_);
+  const PanelMicro& panel = *context_.micro->panels;
+  std::int64_t bytes = 0, rows = 0;
+  const Packed* before = nullptr;
+  const Operand* operand_before = nullptr;
   bool any_gemm = false;
-  for (std::size_t i = 0; i < operands.size(); ++i) {
+  for (std::size_t i = 0; i < operands_.size(); ++i) {
     Packed& packed = where_[i];
-    const std::int64_t items = !packed.used ? 0 : packed.gemm ? ceil_div(operands[i].rows, kTileTokens) : operands[i].rows;
-    packed.offset = bytes;
+    const Operand& operand = operands_[i];
+    packed.offset = bytes, packed.first_row = rows;
+    if (!packed.used) {
+      pack_items_.append(0);
+      continue;
+    }
+    packed.shared = panels() && before && operand_before->x.data == operand.x.data && packed_rows(*operand_before) == packed_rows(operand);
+    if (packed.shared) packed.offset = before->offset;
+    const bool tiles = packed.gemm && !panels();
+    const std::int64_t items = packed.shared ? 0 : tiles ? ceil_div(operand.rows, kTileTokens) : packed_rows(operand);
     pack_items_.append(items);
-    bytes += items * (packed.gemm ? tile_bytes_ : packed_bytes_);
-    any_gemm |= packed.used && packed.gemm;
-    if (packed.used) context.counters.path(kPathNames[type], packed.gemm ? micro_.gemm_path[type] : micro_.matvec_path[type]);
+    bytes += items * (tiles ? tile_bytes_ : packed_bytes_);
+    rows += operand.rows;
+    any_gemm |= packed.gemm;
+    context_.counters.path(kPathNames[type], panels() ? (packed.gemm ? panel.gemm_path : panel.matvec_path)
+                                                      : (packed.gemm ? micro_.gemm_path : micro_.matvec_path)[type]);
+    before = &packed, operand_before = &operand;
   }
-  const auto workers = static_cast<std::size_t>(context.pool.threads());
-  packed_ = context.workspace.bytes(names.packed, static_cast<std::size_t>(bytes));
-  if (any_gemm) panels_ = context.workspace.bytes(names.panels, static_cast<std::size_t>(panel_bytes_) * workers);
-  if (up_floats_ > 0) ups_ = context.workspace.floats(names.ups, static_cast<std::size_t>(up_floats_) * workers);
+  packed_ = context_.workspace.bytes(names.packed, static_cast<std::size_t>(bytes));
+  if (any_gemm) panels_ = context_.workspace.bytes(names.panels, static_cast<std::size_t>(panel_bytes_ * context_.pool.threads()));
+  if (!panels()) return;
+  rows_ = reinterpret_cast<const std::byte**>(context_.workspace.bytes(names.rows, static_cast<std::size_t>(rows) * sizeof(std::byte*)));
+  for (std::size_t i = 0; i < operands_.size(); ++i)
+    for (std::int64_t r = 0; where_[i].used && r < operands_[i].rows; ++r)
+      rows_[where_[i].first_row + r] = packed_ + where_[i].offset + (operands_[i].index ? operands_[i].index[r] : r) * packed_bytes_;
 }
 
 void Multiplication::pack_item(std::size_t index, std::int64_t item) {
   const Operand& operand = operands_[index];
   const Packed& packed = where_[index];
+  if (panels()) return micro_.pack(type_, operand.x.row(item), dim_, packed_ + packed.offset + item * packed_bytes_);
   if (!packed.gemm) return micro_.pack(type_, operand.row(item), dim_, packed_ + packed.offset + item * packed_bytes_);
   const float* rows[kTileTokens];
   const std::int64_t first = item * kTileTokens, count = std::min(kTileTokens, operand.rows - first);
@@ -141,6 +173,14 @@ void Multiplication::multiply_rows(std::size_t operand, const Tensor& weight, st
   const Packed& packed = where_[operand];
   const std::byte *w = weight.row(first_row), *activations = packed_ + packed.offset;
   const std::int64_t tokens = operands_[operand].rows;
+  if (panels()) {
+    const PanelMicro& micro = *context_.micro->panels;
+    const std::byte* const* x = rows_ + packed.first_row;
+    if (packed.gemm) return micro.gemm(w, rows, dim_, x, tokens, out, out_stride, panels_ + ThreadPool::worker() * panel_bytes_);
+    for (std::int64_t t = 0; t < tokens; t += kMatvecTokens)
+      micro.matvec(w, rows, dim_, x + t, std::min(kMatvecTokens, tokens - t), out + t * out_stride, out_stride);
+    return;
+  }
   if (packed.gemm)
     return micro_.gemm(type_, w, rows, dim_, activations, tokens, out, out_stride, panels_ + ThreadPool::worker() * panel_bytes_);
   for (std::int64_t t = 0; t < tokens; t += kMatvecTokens)  // the rows of one task stay in the cache
