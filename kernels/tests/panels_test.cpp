@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/multiply.h"
 #include "kernels/formats/panels.h"
 #include "kernels/tests/test_context.h"
 
@@ -51,6 +52,187 @@ TEST(Panels, EveryInstructionSetPacksTheSameBytes) {
 TEST(Panels, OnlyTypesWithPanelsArePacked) {
   std::byte byte{};
   EXPECT_THROW(pack_panel(DType::kQ8_0, &byte, 0, 0, &byte), std::invalid_argument);
+}
+
+// A copy of a matrix, packed.
+class PanelMatrix {
+ public:
+  explicit PanelMatrix(const Tensor& rows) : tensor_(rows) {
+    tensor_.layout = Layout::kPanels;
+    bytes_.resize(static_cast<std::size_t>(tensor_.bytes()));
+    tensor_.data = bytes_.data();
+    for (std::int64_t e = 0; e < rows.experts(); ++e)
+      for (std::int64_t r = 0; r < rows.rows(); r += kPanelRows)
+        pack_panel(rows.dtype, rows.expert(e).row(r), std::min(kPanelRows, rows.rows() - r), rows.cols(), tensor_.expert(e).row(r));
+  }
+  operator const Tensor&() const { return tensor_; }
+
+ private:
+  std::vector<std::byte> bytes_;
+  Tensor tensor_;
+};
+
+class PanelProducts : public ::testing::TestWithParam<Backend> {};
+
+// Activations as int8 with one scale per 32 values, to the nearest code.
+std::vector<double> rounded(const Grid& x) {
+  std::vector<double> values;
+  for (std::int64_t r = 0; r < x.row_count(); ++r)
+    for (std::int64_t k = 0; k < x.dim(); k += 32) {
+      float largest = 0;
+      for (std::int64_t i = k; i < k + 32; ++i) largest = std::max(largest, std::fabs(x.at(r, i)));
+      const float scale = largest / 127.0f, inverse = 1.0f / scale;
+      for (std::int64_t i = k; i < k + 32; ++i)
+        values.push_back(largest == 0 ? 0.0 : static_cast<double>(scale) * std::nearbyint(x.at(r, i) * inverse));
+    }
+  return values;
+}
+
+void expect_products(const Grid& out, const std::vector<double>& x, const std::vector<float>& weight, std::int64_t dim) {
+  for (std::int64_t t = 0; t < out.row_count(); ++t)
+    for (std::int64_t n = 0; n < out.dim(); ++n) {
+      double dot = 0, magnitude = 0;
+      for (std::int64_t i = 0; i < dim; ++i) {
+        const double product = x[static_cast<std::size_t>(t * dim + i)] * weight[static_cast<std::size_t>(n * dim + i)];
+        dot += product, magnitude += std::fabs(product);
+      }
+      ASSERT_NEAR(out.at(t, n), dot, 2e-6 * magnitude + 1e-30) << "token " << t << " row " << n;
+    }
+}
+
+TEST_P(PanelProducts, AreThoseOfTheRoundedActivations) {
+  for (const std::int64_t tokens : {1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65})
+    for (const auto& [rows, dim] : {std::pair(1, 256), std::pair(33, 512), std::pair(70, 768), std::pair(64, 5120)}) {
+      if (dim == 5120 && tokens % 16 != 1) continue;
+      Random random(static_cast<std::uint64_t>(tokens * 1000 + rows));
+      const Matrix weight = Matrix(DType::kQ6_K, rows, dim).fill(random, 0.1f);
+      Grid x(tokens, dim, 5), out(tokens, rows, 3);
+      x.fill(random);
+      TestContext context(GetParam());
+      cpu::matmul(context, x, PanelMatrix(weight), out);
+      out.expect_gaps_untouched();
+      EXPECT_NE(context.counters.paths.at("matmul.q6_k").find("panels"), std::string::npos);
+      expect_products(out, rounded(x), weight.values(), dim);
+      if (HasFatalFailure()) FAIL() << "tokens " << tokens << " rows " << rows << " dim " << dim;
+    }
+}
+
+// Codes and scales at both ends of their ranges, all activations of one magnitude: the largest sums.
+TEST_P(PanelProducts, DoNotSaturate) {
+  constexpr std::int64_t kRows = 8, kDim = 512;
+  Matrix weight(DType::kQ6_K, kRows, kDim);
+  for (std::int64_t r = 0; r < kRows; ++r)
+    for (std::int64_t b = 0; b < kDim / 256; ++b) {
+      std::byte* p = weight.tensor().row(r) + b * 210;
+      std::fill_n(p, 192, std::byte{static_cast<unsigned char>(r % 2 ? 0xff : 0x00)});
+      std::fill_n(p + 192, 16, std::byte{static_cast<unsigned char>(r % 4 < 2 ? 0x7f : 0x80)});
+      p[208] = std::byte{0x00}, p[209] = std::byte{0x3c};
+    }
+  for (const std::int64_t tokens : {1, 4, 20})
+    for (const int pattern : {0, 1, 2}) {
+      Grid x(tokens, kDim), out(tokens, kRows);
+      x.set([&](std::int64_t t, std::int64_t i) { return (t % 2 ? -127.0f : 127.0f) * (pattern == 1 && i % 2 ? -1.0f : pattern == 2 && i % 4 > 1 ? -1.0f : 1.0f); });
+      TestContext context(GetParam());
+      cpu::matmul(context, x, PanelMatrix(weight), out);
+      expect_products(out, rounded(x), weight.values(), kDim);
+    }
+}
+
+TEST_P(PanelProducts, DoNotDependOnNeighboursOrThreads) {
+  Random random(5);
+  const Matrix rows = Matrix(DType::kQ6_K, 150, 4608).fill(random);
+  const PanelMatrix weight(rows);
+  Grid x(70, 4608), out(70, 150);
+  x.fill(random);
+  TestContext context(GetParam());
+  cpu::matmul(context, x, weight, out);
+  for (const std::int64_t count : {1, 3, 4, 6, 30})
+    for (std::int64_t first = 0; first + count <= 70; first += 13) {
+      Grid part(count, 150);
+      TestContext other({reference_ops, GetParam().isa, GetParam().threads + 2});
+      cpu::matmul(other, static_cast<ConstRows>(x).slice(first, count), weight, part);
+      for (std::int64_t t = 0; t < count; ++t)
+        for (std::int64_t n = 0; n < 150; ++n) ASSERT_EQ(part.at(t, n), out.at(first + t, n)) << "token " << first + t << " of " << count;
+    }
+}
+
+TEST_P(PanelProducts, NotANumberReachesItsRowOnly) {
+  Random random(7);
+  for (const std::int64_t tokens : {3, 30})
+    for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+      const Matrix weight = Matrix(DType::kQ6_K, 5, 512).fill(random);
+      Grid x(tokens, 512), out(tokens, 5);
+      x.fill(random).at(1, 300) = bad;
+      TestContext context(GetParam());
+      cpu::matmul(context, x, PanelMatrix(weight), out);
+      for (std::int64_t t = 0; t < tokens; ++t)
+        for (std::int64_t n = 0; n < 5; ++n) ASSERT_EQ(std::isfinite(out.at(t, n)), t != 1) << "token " << t;
+    }
+}
+
+// Experts: rows found by index, several operands over the same rows, gate and up in one task.
+TEST_P(PanelProducts, OfGatheredRowsEqualThoseOfTheRowsThemselves) {
+  Random random(8);
+  const Matrix gate = Matrix(DType::kQ6_K, 3, 40, 512).fill(random, 0.1f), up = Matrix(DType::kQ6_K, 3, 40, 512).fill(random, 0.1f);
+  const PanelMatrix gate_panels(gate), up_panels(up);
+  Grid x(30, 512, 7);
+  x.fill(random);
+  const std::vector<std::int32_t> index[3] = {{4}, {}, {29, 0, 7, 7, 12, 1, 2, 3, 5, 6, 8, 9, 10, 11, 13, 14, 15, 20}};
+  std::vector<cpu::Operand> operands;
+  std::vector<cpu::Product> products;
+  std::vector<Grid> outs;
+  for (const auto& rows : index) outs.emplace_back(static_cast<std::int64_t>(rows.size()), 40, 2);
+  for (std::size_t e = 0; e < 3; ++e) {
+    operands.push_back({x, static_cast<std::int64_t>(index[e].size()), index[e].data()});
+    const Tensor& g = gate_panels;
+    const Tensor& u = up_panels;
+    products.push_back({e, g.expert(static_cast<std::int64_t>(e)), outs[e], u.expert(static_cast<std::int64_t>(e))});
+  }
+  TestContext context(GetParam());
+  cpu::multiply(context, operands, products);
+  for (std::size_t e = 0; e < 3; ++e) {
+    const auto expert = static_cast<std::int64_t>(e);
+    Grid all(30, 40), all_up(30, 40);
+    cpu::matmul(context, x, PanelMatrix(gate.tensor().expert(expert)), all);
+    cpu::matmul(context, x, PanelMatrix(up.tensor().expert(expert)), all_up);
+    for (std::size_t i = 0; i < index[e].size(); ++i)
+      for (std::int64_t n = 0; n < 40; ++n) {
+        const float g = all.at(index[e][i], n), u = all_up.at(index[e][i], n);
+        ASSERT_NEAR(outs[e].at(static_cast<std::int64_t>(i), n), g / (1 + std::exp(-g)) * u, 1e-5f * std::fabs(g * u) + 1e-12f);
+      }
+  }
+}
+
+TEST_P(PanelProducts, RowsOfATableInPanelsAreEmbedded) {
+  Random random(9);
+  const Matrix table = Matrix(DType::kQ6_K, 45, 512).fill(random);
+  const std::vector<std::int32_t> ids = {100, 144, 99, 145, 131, 132, 100};
+  Grid expected(static_cast<std::int64_t>(ids.size()), 512), out(static_cast<std::int64_t>(ids.size()), 512, 3);
+  TestContext context(GetParam());
+  cpu::embed(context, table, 100, ids, expected);
+  cpu::embed(context, PanelMatrix(table), 100, ids, out);
+  for (std::int64_t t = 0; t < expected.row_count(); ++t)
+    for (std::int64_t i = 0; i < 512; ++i) ASSERT_EQ(out.at(t, i), expected.at(t, i));
+}
+
+INSTANTIATE_TEST_SUITE_P(Isas, PanelProducts, ::testing::ValuesIn(tested_backends()), test_name);
+
+// Integer sums are exact and the rest is done in one order, so instruction sets with fused multiply-add agree to the bit.
+TEST(Panels, InstructionSetsAgree) {
+  Random random(10);
+  const Matrix rows = Matrix(DType::kQ6_K, 37, 1024).fill(random);
+  Grid x(9, 1024);
+  x.fill(random);
+  std::optional<Grid> first;
+  for (const cpu::Isa isa : cpu::usable_isas()) {
+    if (isa == cpu::Isa::kPortable) continue;
+    TestContext context({cpu_ops, isa, 1});
+    Grid out(9, 37);
+    cpu::matmul(context, x, PanelMatrix(rows), out);
+    if (!first) first = out;
+    for (std::int64_t t = 0; t < 9; ++t)
+      for (std::int64_t n = 0; n < 37; ++n) ASSERT_EQ(out.at(t, n), first->at(t, n)) << cpu::name(isa);
+  }
 }
 
 }  // namespace
