@@ -45,49 +45,49 @@ class Recipes {
   }
 
   // The tensor of `slot` from `from`, whose rows lie as `layout` says.
-  void add(const TensorSlot& slot, const StoredTensor& from, Layout layout, Transform transform) {
+  void add(const TensorSlot& slot, const StoredTensor& from, SlotLayout layout, Transform transform) {
     SourceTensor tensor = start(slot, from, transform);
     const std::int64_t d = c_.gdn_head_dim, nk = c_.key_heads, nv = c_.value_heads, r = nv / nk;
     switch (layout) {
-      case Layout::kWhole:
+      case SlotLayout::kWhole:
         append(tensor, from, 0, slot.shape[0] * slot.shape[1]);
         break;
-      case Layout::kQkv:
+      case SlotLayout::kQkv:
         append(tensor, from, 0, 2 * c_.key_dim());
         for (std::int64_t h = 0; h < nv; ++h) append(tensor, from, 2 * c_.key_dim() + stored_value_head(c_, h) * d, d);
         break;
-      case Layout::kHeadRows:
+      case SlotLayout::kHeadRows:
         for (std::int64_t h = 0; h < nv; ++h) append(tensor, from, stored_value_head(c_, h) * d, d);
         break;
-      case Layout::kHeadRow:
+      case SlotLayout::kHeadRow:
         for (std::int64_t h = 0; h < nv; ++h) append(tensor, from, stored_value_head(c_, h), 1);
         break;
-      case Layout::kHeadValue:
+      case SlotLayout::kHeadValue:
         whole_rows_by_head(tensor, from, 1);
         break;
-      case Layout::kHeadColumns:
+      case SlotLayout::kHeadColumns:
         whole_rows_by_head(tensor, from, d);
         break;
-      case Layout::kFusedQkv:
+      case SlotLayout::kFusedQkv:
         for (std::int64_t part : {std::int64_t{0}, d}) by_key_head(tensor, from, (2 + 2 * r) * d, part, d);
         by_key_head(tensor, from, (2 + 2 * r) * d, 2 * d, r * d);
         break;
-      case Layout::kFusedZ:
+      case SlotLayout::kFusedZ:
         by_key_head(tensor, from, (2 + 2 * r) * d, (2 + r) * d, r * d);
         break;
-      case Layout::kFusedB:
+      case SlotLayout::kFusedB:
         by_key_head(tensor, from, 2 * r, 0, r);
         break;
-      case Layout::kFusedA:
+      case SlotLayout::kFusedA:
         by_key_head(tensor, from, 2 * r, r, r);
         break;
-      case Layout::kExpertGate:
+      case SlotLayout::kExpertGate:
         by_expert(tensor, from, 2 * c_.expert_width, 0, c_.expert_width);
         break;
-      case Layout::kExpertUp:
+      case SlotLayout::kExpertUp:
         by_expert(tensor, from, 2 * c_.expert_width, c_.expert_width, c_.expert_width);
         break;
-      case Layout::kExpertDown:
+      case SlotLayout::kExpertDown:
         by_expert(tensor, from, c_.hidden, 0, c_.hidden);
         break;
     }
@@ -186,16 +186,16 @@ class Recipes {
   std::vector<SourceTensor> tensors_;
 };
 
-bool is_expert(Layout layout) {
-  return layout == Layout::kExpertGate || layout == Layout::kExpertUp || layout == Layout::kExpertDown;
+bool is_expert(SlotLayout layout) {
+  return layout == SlotLayout::kExpertGate || layout == SlotLayout::kExpertUp || layout == SlotLayout::kExpertDown;
 }
 
 void add_hf(Recipes& recipes, const TensorSlot& slot) {
   if (!is_expert(slot.layout))
     return recipes.add(slot, recipes.take(slot.hf, slot.hf_shape), slot.layout, slot.transform);
-  const bool down = slot.layout == Layout::kExpertDown;
+  const bool down = slot.layout == SlotLayout::kExpertDown;
   const std::string packed = slot.hf + (down ? ".down_proj" : ".gate_up_proj");
-  const std::string part = down ? "down_proj" : slot.layout == Layout::kExpertUp ? "up_proj" : "gate_proj";
+  const std::string part = down ? "down_proj" : slot.layout == SlotLayout::kExpertUp ? "up_proj" : "gate_proj";
   if (!recipes.has(packed) && recipes.has(fmt::format("{}.0.{}.weight", slot.hf, part)))
     return recipes.add_experts(slot, part);
   recipes.add(slot, recipes.take(packed, slot.hf_shape), slot.layout, slot.transform);
@@ -207,15 +207,15 @@ std::string with_suffix(const std::string& name, std::string_view suffix) {
 
 void add_gguf(Recipes& recipes, const TensorSlot& slot) {
   const std::vector<std::int64_t> own(slot.shape.begin(), slot.shape.end());
-  if (recipes.has(slot.name)) return recipes.add(slot, recipes.take(slot.name, own), Layout::kWhole, Transform::kNone);
-  if (slot.layout == Layout::kFusedB || slot.layout == Layout::kFusedA)
+  if (recipes.has(slot.name)) return recipes.add(slot, recipes.take(slot.name, own), SlotLayout::kWhole, Transform::kNone);
+  if (slot.layout == SlotLayout::kFusedB || slot.layout == SlotLayout::kFusedA)
     return recipes.add(slot, recipes.take(with_suffix(slot.name, "ssm_ba.weight"), slot.hf_shape), slot.layout,
                        Transform::kNone);
   const std::string fused = with_suffix(slot.name, "ssm_in.weight");  // qwen3next files of older converters
-  if ((slot.layout == Layout::kFusedQkv || slot.layout == Layout::kFusedZ) && recipes.has(fused))
+  if ((slot.layout == SlotLayout::kFusedQkv || slot.layout == SlotLayout::kFusedZ) && recipes.has(fused))
     return recipes.add(slot, recipes.take(fused, slot.hf_shape), slot.layout, Transform::kNone);
   const std::string gate_up = with_suffix(slot.name, "ffn_gate_up_exps.weight");
-  if ((slot.layout == Layout::kExpertGate || slot.layout == Layout::kExpertUp) && recipes.has(gate_up))
+  if ((slot.layout == SlotLayout::kExpertGate || slot.layout == SlotLayout::kExpertUp) && recipes.has(gate_up))
     return recipes.add(slot, recipes.take(gate_up, slot.hf_shape), slot.layout, Transform::kNone);
   recipes.take(slot.name, own);  // reports it as missing
 }

@@ -68,8 +68,8 @@ class TensorList {
 
  private:
   void add_slot(const TensorSlot& slot) {
-    const bool down = slot.layout == Layout::kExpertDown, up = slot.layout == Layout::kExpertUp;
-    if (!down && !up && slot.layout != Layout::kExpertGate) return add(slot, slot.hf, slot.hf_shape);
+    const bool down = slot.layout == SlotLayout::kExpertDown, up = slot.layout == SlotLayout::kExpertUp;
+    if (!down && !up && slot.layout != SlotLayout::kExpertGate) return add(slot, slot.hf, slot.hf_shape);
     if (!o_.per_expert_names) return add(slot, slot.hf + (down ? ".down_proj" : ".gate_up_proj"), slot.hf_shape);
     const char* part = down ? "down_proj" : up ? "up_proj" : "gate_proj";
     for (std::int64_t e = 0; e < c_.experts; ++e)

@@ -12,7 +12,7 @@ class LayerSlots {
       : c_(config), slots_(slots), blk_(fmt::format("blk.{}.", block)), hf_(std::move(hf)) {}
 
   void norm(const char* gguf, const char* hf, std::int64_t n) {
-    vector(gguf, hf, n, Layout::kWhole, Transform::kAddOne);
+    vector(gguf, hf, n, SlotLayout::kWhole, Transform::kAddOne);
   }
 
   void attention() {
@@ -32,11 +32,11 @@ class LayerSlots {
       split_projections();
     const std::int64_t channels = c_.conv_channels();
     add("ssm_conv1d.weight", "linear_attn.conv1d.weight", {1, channels, c_.conv_width}, {channels, 1, c_.conv_width},
-        Layout::kQkv);
-    vector("ssm_a", "linear_attn.A_log", c_.value_heads, Layout::kHeadValue, Transform::kNegExp);
-    vector("ssm_dt.bias", "linear_attn.dt_bias", c_.value_heads, Layout::kHeadValue);
+        SlotLayout::kQkv);
+    vector("ssm_a", "linear_attn.A_log", c_.value_heads, SlotLayout::kHeadValue, Transform::kNegExp);
+    vector("ssm_dt.bias", "linear_attn.dt_bias", c_.value_heads, SlotLayout::kHeadValue);
     vector("ssm_norm.weight", "linear_attn.norm.weight", c_.gdn_head_dim);
-    matrix("ssm_out.weight", "linear_attn.out_proj.weight", c_.hidden, c_.value_dim(), Layout::kHeadColumns);
+    matrix("ssm_out.weight", "linear_attn.out_proj.weight", c_.hidden, c_.value_dim(), SlotLayout::kHeadColumns);
   }
 
   void feed_forward() {
@@ -58,37 +58,37 @@ class LayerSlots {
 
  private:
   void add(const char* gguf, const char* hf, std::array<std::int64_t, 3> shape, std::vector<std::int64_t> hf_shape,
-           Layout layout, Transform transform = Transform::kNone) {
+           SlotLayout layout, Transform transform = Transform::kNone) {
     slots_.push_back({blk_ + gguf, hf_ + hf, shape, std::move(hf_shape), layout, transform});
   }
-  void matrix(const char* gguf, const char* hf, std::int64_t rows, std::int64_t cols, Layout layout = Layout::kWhole) {
+  void matrix(const char* gguf, const char* hf, std::int64_t rows, std::int64_t cols, SlotLayout layout = SlotLayout::kWhole) {
     add(gguf, hf, {1, rows, cols}, {rows, cols}, layout);
   }
-  void vector(const char* gguf, const char* hf, std::int64_t n, Layout layout = Layout::kWhole,
+  void vector(const char* gguf, const char* hf, std::int64_t n, SlotLayout layout = SlotLayout::kWhole,
               Transform transform = Transform::kNone) {
     add(gguf, hf, {1, 1, n}, {n}, layout, transform);
   }
 
   void split_projections() {
-    matrix("attn_qkv.weight", "linear_attn.in_proj_qkv.weight", c_.conv_channels(), c_.hidden, Layout::kQkv);
-    matrix("attn_gate.weight", "linear_attn.in_proj_z.weight", c_.value_dim(), c_.hidden, Layout::kHeadRows);
-    matrix("ssm_beta.weight", "linear_attn.in_proj_b.weight", c_.value_heads, c_.hidden, Layout::kHeadRow);
-    matrix("ssm_alpha.weight", "linear_attn.in_proj_a.weight", c_.value_heads, c_.hidden, Layout::kHeadRow);
+    matrix("attn_qkv.weight", "linear_attn.in_proj_qkv.weight", c_.conv_channels(), c_.hidden, SlotLayout::kQkv);
+    matrix("attn_gate.weight", "linear_attn.in_proj_z.weight", c_.value_dim(), c_.hidden, SlotLayout::kHeadRows);
+    matrix("ssm_beta.weight", "linear_attn.in_proj_b.weight", c_.value_heads, c_.hidden, SlotLayout::kHeadRow);
+    matrix("ssm_alpha.weight", "linear_attn.in_proj_a.weight", c_.value_heads, c_.hidden, SlotLayout::kHeadRow);
   }
   void fused_projections() {
     const std::int64_t h = c_.hidden, nv = c_.value_heads, qkvz = c_.conv_channels() + c_.value_dim();
-    add("attn_qkv.weight", "linear_attn.in_proj_qkvz.weight", {1, c_.conv_channels(), h}, {qkvz, h}, Layout::kFusedQkv);
-    add("attn_gate.weight", "linear_attn.in_proj_qkvz.weight", {1, c_.value_dim(), h}, {qkvz, h}, Layout::kFusedZ);
-    add("ssm_beta.weight", "linear_attn.in_proj_ba.weight", {1, nv, h}, {2 * nv, h}, Layout::kFusedB);
-    add("ssm_alpha.weight", "linear_attn.in_proj_ba.weight", {1, nv, h}, {2 * nv, h}, Layout::kFusedA);
+    add("attn_qkv.weight", "linear_attn.in_proj_qkvz.weight", {1, c_.conv_channels(), h}, {qkvz, h}, SlotLayout::kFusedQkv);
+    add("attn_gate.weight", "linear_attn.in_proj_qkvz.weight", {1, c_.value_dim(), h}, {qkvz, h}, SlotLayout::kFusedZ);
+    add("ssm_beta.weight", "linear_attn.in_proj_ba.weight", {1, nv, h}, {2 * nv, h}, SlotLayout::kFusedB);
+    add("ssm_alpha.weight", "linear_attn.in_proj_ba.weight", {1, nv, h}, {2 * nv, h}, SlotLayout::kFusedA);
   }
   void experts() {
     const std::int64_t e = c_.experts, w = c_.expert_width, s = c_.shared_width, h = c_.hidden;
     matrix("ffn_gate_inp.weight", "mlp.gate.weight", e, h);
-    add("ffn_gate_exps.weight", "mlp.experts", {e, w, h}, {e, 2 * w, h}, Layout::kExpertGate);
-    add("ffn_up_exps.weight", "mlp.experts", {e, w, h}, {e, 2 * w, h}, Layout::kExpertUp);
-    add("ffn_down_exps.weight", "mlp.experts", {e, h, w}, {e, h, w}, Layout::kExpertDown);
-    add("ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight", {1, 1, h}, {1, h}, Layout::kWhole);
+    add("ffn_gate_exps.weight", "mlp.experts", {e, w, h}, {e, 2 * w, h}, SlotLayout::kExpertGate);
+    add("ffn_up_exps.weight", "mlp.experts", {e, w, h}, {e, 2 * w, h}, SlotLayout::kExpertUp);
+    add("ffn_down_exps.weight", "mlp.experts", {e, h, w}, {e, h, w}, SlotLayout::kExpertDown);
+    add("ffn_gate_inp_shexp.weight", "mlp.shared_expert_gate.weight", {1, 1, h}, {1, h}, SlotLayout::kWhole);
     matrix("ffn_gate_shexp.weight", "mlp.shared_expert.gate_proj.weight", s, h);
     matrix("ffn_up_shexp.weight", "mlp.shared_expert.up_proj.weight", s, h);
     matrix("ffn_down_shexp.weight", "mlp.shared_expert.down_proj.weight", h, s);
@@ -111,7 +111,7 @@ std::vector<TensorSlot> tensor_slots(const ModelConfig& config, const std::strin
   const std::int64_t h = config.hidden, v = config.vocab;
   std::vector<TensorSlot> slots;
   slots.push_back({"token_embd.weight", prefix + "embed_tokens.weight", {1, v, h}, {v, h}});
-  slots.push_back({"output_norm.weight", prefix + "norm.weight", {1, 1, h}, {h}, Layout::kWhole, Transform::kAddOne});
+  slots.push_back({"output_norm.weight", prefix + "norm.weight", {1, 1, h}, {h}, SlotLayout::kWhole, Transform::kAddOne});
   if (!config.tied_embeddings) slots.push_back({"output.weight", "lm_head.weight", {1, v, h}, {v, h}});
   for (std::int64_t block = 0; block < config.layers + config.mtp_layers; ++block) {
     const bool predicts = block >= config.layers;

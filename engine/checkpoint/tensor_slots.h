@@ -13,7 +13,7 @@
 namespace crossover {
 
 // Where a tensor's rows lie in its Hugging Face tensor. "Heads" are GDN value heads, put into the engine's head order.
-enum class Layout : std::uint8_t {
+enum class SlotLayout : std::uint8_t {
   kWhole,
   kQkv,          // key_heads*2 heads of q and k rows as they lie, then value-head rows (in_proj_qkv, conv1d)
   kHeadRows,     // gdn_head_dim rows a head (in_proj_z)
@@ -34,7 +34,7 @@ struct TensorSlot {
   std::string hf;                      // "model.language_model.layers.0.linear_attn.in_proj_qkv.weight"
   std::array<std::int64_t, 3> shape;   // experts, rows, cols
   std::vector<std::int64_t> hf_shape;  // of tensor `hf`
-  Layout layout = Layout::kWhole;
+  SlotLayout layout = SlotLayout::kWhole;
   Transform transform = Transform::kNone;
 };
 
