@@ -1,4 +1,6 @@
-// Gated delta rule of one value head, state S [128 (k), 128 (v)]: S <- a S; d = b (v - S^T k); S <- S + k d^T; o = S^T q.
+// Gated delta rule of one value head, state S [128 (k), 128 (v)], for each token with the old S:
+//   d = b (v - a S^T k);  o = a S^T q + (k.q) d;  S <- a S + k d^T        o is S^T q with the new S, without reading it again
+// Every sum over k is one chain of fma in ascending order, so a call split anywhere, or by other loops, gives the same bits.
 #include "kernels/cpu/micro.h"
 #include "kernels/cpu/micro/gdn_bf16.h"
 #include "kernels/cpu/micro/gdn_f32.h"
@@ -6,85 +8,154 @@
 namespace crossover::cpu::CROSSOVER_ISA {
 namespace {
 
-constexpr std::int64_t kTokens = 64;  // of a block of the recurrence
-
-constexpr int kStripVectors = 2;
-constexpr std::int64_t kStrip = 16 * kStripVectors;  // columns of the state that are swept together: 16 KB
-
-// Up to 64 tokens side by side. In the operands a head's rows lie whole pages apart and would fight for a few sets of the caches.
-struct TokenBlock {
-  float k[kTokens][kDim], q[kTokens][kDim], v[kTokens][kDim];
-  float decay[kTokens];  // e^g
-  float beta[kTokens];
-  std::int64_t tokens;
+// Sixteen lanes, `vectors` times, side by side.
+template <int vectors>
+struct Columns {
+  F16 lane[vectors];
 };
 
-struct Strip {
-  F16 lane[kStripVectors];
-};
-
-CROSSOVER_INLINE Strip zero_strip() {
-  Strip s;
+template <int vectors>
+CROSSOVER_INLINE Columns<vectors> zero_columns() {
+  Columns<vectors> s;
   for (F16& lane : s.lane) lane = zero();
   return s;
 }
 
-// S <- a S + k d^T, from `from` [128, kStrip] to `to`; o = S^T q and, with `more`, p = S^T k of the next token.
+float dot_128(const float* x, const float* y) {
+  F16 total = zero();
+  for (std::int64_t i = 0; i < kDim; i += 16) total = fma(load(x + i), load(y + i), total);
+  return sum(total);
+}
+
+struct Token {
+  const float *k, *q, *v;
+  float decay;  // e^g
+  float beta;
+  float kq;
+};
+
+CROSSOVER_INLINE Token token_of(const GdnHead& head, std::int64_t t) {
+  const float *k = head.k + t * head.k_stride, *q = head.q + t * head.q_stride;
+  return {k, q, head.v + t * head.v_stride, __builtin_expf(head.g[t * head.g_stride]), head.beta[t * head.beta_stride], dot_128(k, q)};
+}
+
+// d and o of one token from the sums with the old state; `read` holds S^T k and becomes d.
+template <int vectors>
+CROSSOVER_INLINE void write_and_output(const Token& token, std::int64_t column, const Columns<vectors>& sum_q, Columns<vectors>& read, float* out) {
+  const F16 a = broadcast(token.decay), b = broadcast(token.beta), kq = broadcast(token.kq);
+  for (int j = 0; j < vectors; ++j) {
+    read.lane[j] = b * (load(token.v + column + 16 * j) - a * read.lane[j]);
+    store(out + column + 16 * j, fma(kq, read.lane[j], a * sum_q.lane[j]));
+  }
+}
+
+// ---- one token ----
+
+#if defined(__AVX512F__)
+constexpr int kDecodeVectors = 8;  // whole rows of the state: sixteen sums in registers, and memory is read in one run
+#else
+constexpr int kDecodeVectors = 2;
+#endif
+
+// Two passes over the state: the first waits for memory, the second finds its rows in the second-level cache.
+void decode_columns(const Token& token, std::int64_t column, float* state, float* out) {
+  Columns<kDecodeVectors> sum_k = zero_columns<kDecodeVectors>(), sum_q = sum_k;
+  for (std::int64_t i = 0; i < kDim; ++i) {
+    const F16 k = broadcast(token.k[i]), q = broadcast(token.q[i]);
+#pragma GCC unroll 8
+    for (int j = 0; j < kDecodeVectors; ++j) {
+      const F16 s = load(state + i * kDim + column + 16 * j);
+      sum_k.lane[j] = fma(k, s, sum_k.lane[j]);
+      sum_q.lane[j] = fma(q, s, sum_q.lane[j]);
+    }
+  }
+  write_and_output<kDecodeVectors>(token, column, sum_q, sum_k, out);
+  const F16 a = broadcast(token.decay);
+  for (std::int64_t i = 0; i < kDim; ++i) {
+    const F16 k = broadcast(token.k[i]);
+#pragma GCC unroll 8
+    for (int j = 0; j < kDecodeVectors; ++j) {
+      float* s = state + i * kDim + column + 16 * j;
+      store(s, fma(k, sum_k.lane[j], a * load(s)));
+    }
+  }
+}
+
+// ---- several tokens ----
+
+constexpr std::int64_t kTokens = 64;
+constexpr int kStripVectors = 2;
+constexpr std::int64_t kStrip = 16 * kStripVectors;  // columns of the state that stay in L1 while all tokens pass: 16 KB
+using Strip = Columns<kStripVectors>;
+
+// Up to 64 tokens side by side. In the operands a head's rows lie whole pages apart and would fight for a few sets of the caches.
+struct TokenBlock {
+  float k[kTokens][kDim], q[kTokens][kDim], v[kTokens][kDim];
+  Token token[kTokens];
+  std::int64_t tokens;
+};
+
+// S <- a S + k d^T, from `from` [128, kStrip] to `to`; with `more`, the sums of the next token.
 template <bool more>
 CROSSOVER_INLINE void sweep(const float* from, float* to, std::int64_t to_stride, const TokenBlock& block, std::int64_t t, const Strip& d,
-                            Strip& o, Strip& p) {
-  const F16 decay = broadcast(block.decay[t]);
-  const float *k = block.k[t], *q = block.q[t], *next_k = block.k[more ? t + 1 : t];
-  Strip o_sum = zero_strip(), p_sum = zero_strip();
+                            Strip& sum_k, Strip& sum_q) {
+  const F16 decay = broadcast(block.token[t].decay);
+  const float *k = block.k[t], *next_k = block.k[more ? t + 1 : t], *next_q = block.q[more ? t + 1 : t];
+  Strip k_total = zero_columns<kStripVectors>(), q_total = k_total;
   for (std::int64_t i = 0; i < kDim; ++i) {
-    const F16 ki = broadcast(k[i]), qi = broadcast(q[i]);
+    const F16 ki = broadcast(k[i]);
     for (int v = 0; v < kStripVectors; ++v) {
       const F16 s = fma(ki, d.lane[v], decay * load(from + i * kStrip + 16 * v));
       store(to + i * to_stride + 16 * v, s);
-      o_sum.lane[v] = fma(qi, s, o_sum.lane[v]);
-      if constexpr (more) p_sum.lane[v] = fma(broadcast(next_k[i]), s, p_sum.lane[v]);
+      if constexpr (more) {
+        k_total.lane[v] = fma(broadcast(next_k[i]), s, k_total.lane[v]);
+        q_total.lane[v] = fma(broadcast(next_q[i]), s, q_total.lane[v]);
+      }
     }
   }
-  o = o_sum, p = p_sum;
+  sum_k = k_total, sum_q = q_total;
 }
 
-// Columns of S are independent: a strip is copied to a buffer that stays in L1 and swept once per token. The sweep of token t
-// updates S, reads o_t from it and already sums S^T k of token t + 1, so a call split anywhere gives the same bits.
+// Columns of S are independent: a strip is copied to a buffer that stays in L1 and swept once per token.
 void recurrent_strip(const TokenBlock& block, std::int64_t column, float* state, float* out, std::int64_t out_stride) {
   alignas(64) float local[kDim * kStrip];
-  Strip p = zero_strip();
+  Strip sum_k = zero_columns<kStripVectors>(), sum_q = sum_k;
   for (std::int64_t i = 0; i < kDim; ++i) {
     for (int j = 0; j < kStripVectors; ++j) {
       const F16 s = load(state + i * kDim + column + 16 * j);
       store(local + i * kStrip + 16 * j, s);
-      p.lane[j] = fma(broadcast(block.k[0][i]), s, p.lane[j]);
+      sum_k.lane[j] = fma(broadcast(block.k[0][i]), s, sum_k.lane[j]);
+      sum_q.lane[j] = fma(broadcast(block.q[0][i]), s, sum_q.lane[j]);
     }
   }
   for (std::int64_t t = 0; t < block.tokens; ++t) {
-    const F16 a = broadcast(block.decay[t]), b = broadcast(block.beta[t]);
-    Strip d, o;
-    for (int j = 0; j < kStripVectors; ++j) d.lane[j] = b * (load(block.v[t] + column + 16 * j) - a * p.lane[j]);
-    if (t + 1 < block.tokens) sweep<true>(local, local, kStrip, block, t, d, o, p);
-    else sweep<false>(local, state + column, kDim, block, t, d, o, p);
-    for (int j = 0; j < kStripVectors; ++j) store(out + t * out_stride + column + 16 * j, o.lane[j]);
+    Strip d = sum_k;
+    write_and_output<kStripVectors>(block.token[t], column, sum_q, d, out + t * out_stride);
+    if (t + 1 < block.tokens) sweep<true>(local, local, kStrip, block, t, d, sum_k, sum_q);
+    else sweep<false>(local, state + column, kDim, block, t, d, sum_k, sum_q);
   }
 }
 
 void gather_tokens(const GdnHead& head, std::int64_t first, TokenBlock& block) {
   block.tokens = head.tokens - first < kTokens ? head.tokens - first : kTokens;
   for (std::int64_t t = 0; t < block.tokens; ++t) {
-    const std::int64_t row = first + t;
+    Token& token = block.token[t];
+    token = token_of(head, first + t);
     for (std::int64_t i = 0; i < kDim; i += 16) {
-      store(block.k[t] + i, load(head.k + row * head.k_stride + i));
-      store(block.q[t] + i, load(head.q + row * head.q_stride + i));
-      store(block.v[t] + i, load(head.v + row * head.v_stride + i));
+      store(block.k[t] + i, load(token.k + i));
+      store(block.q[t] + i, load(token.q + i));
+      store(block.v[t] + i, load(token.v + i));
     }
-    block.decay[t] = __builtin_expf(head.g[row * head.g_stride]);
-    block.beta[t] = head.beta[row * head.beta_stride];
+    token.k = block.k[t], token.q = block.q[t], token.v = block.v[t];
   }
 }
 
 void recurrent_head(const GdnHead& head) {
+  if (head.tokens == 1) {
+    const Token token = token_of(head, 0);
+    for (std::int64_t column = 0; column < kDim; column += 16 * kDecodeVectors) decode_columns(token, column, head.state, head.out);
+    return;
+  }
   alignas(64) TokenBlock block;
   for (std::int64_t first = 0; first < head.tokens; first += kTokens) {
     gather_tokens(head, first, block);
@@ -92,7 +163,6 @@ void recurrent_head(const GdnHead& head) {
       recurrent_strip(block, column, head.state, head.out + first * head.out_stride, head.out_stride);
   }
 }
-
 
 #define CROSSOVER_TEXT(name) #name
 #define CROSSOVER_PATH(isa, path) CROSSOVER_TEXT(isa) path
