@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
@@ -86,7 +87,7 @@ struct Engine::Impl {
   RankGroup group;
   std::vector<std::unique_ptr<Rank>> ranks;
   LoadReport report;
-  GdnKernel prefill_gdn = GdnKernel::kChunked, decode_gdn = GdnKernel::kRecurrent;
+  GdnForm prefill_gdn = GdnForm::kAuto, decode_gdn = GdnForm::kAuto;
   std::vector<float> logits;
   bool broken = false;
 
@@ -128,11 +129,9 @@ void Engine::Impl::load() {
   report.cache = weights->outcome();
   report.read = weights->read();
   weights.reset();
-  auto kernel = [&](const char* knob) {
-    const std::string& value = options.knobs.get(knob);
-    return value == "recurrent" ? GdnKernel::kRecurrent : value == "chunked" ? GdnKernel::kChunked : GdnKernel::kChunkedF32;
-  };
-  prefill_gdn = kernel("CROSSOVER_GDN_PREFILL"), decode_gdn = kernel("CROSSOVER_GDN_DECODE");
+  const std::map<std::string, GdnForm> forms{
+      {"auto", GdnForm::kAuto}, {"recurrent", GdnForm::kRecurrent}, {"chunked", GdnForm::kChunked}, {"chunked-f32", GdnForm::kChunkedF32}};
+  prefill_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_PREFILL")), decode_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_DECODE"));
 }
 
 void Engine::Impl::load_once(const std::string& before) {

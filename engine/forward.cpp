@@ -26,7 +26,7 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
     op::embed(ctx, model.weights.embedding, model.weights.first_vocab_row, tokens, x);
     comm.all_reduce(rank, {x.data, static_cast<std::size_t>(count * hidden)});  // one rank has the row, the others zeros: exact
   }
-  Pass pass{ctx, config, model.shape, state.tokens(), 0, options.gdn_kernel, options.probe};
+  Pass pass{ctx, config, model.shape, state.tokens(), 0, options.gdn_form, options.probe};
   pass.show("embed", x);
   for (std::int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = model.weights.layers[static_cast<std::size_t>(i)];

@@ -18,7 +18,7 @@ struct RankModel {
 };
 
 struct ForwardOptions {
-  GdnKernel gdn_kernel = GdnKernel::kChunked;
+  GdnForm gdn_form = GdnForm::kAuto;
   const Probe* probe = nullptr;
 };
 

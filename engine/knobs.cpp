@@ -10,9 +10,13 @@ namespace crossover {
 std::span<const KnobInfo> all_knobs() {
   static const std::vector<KnobInfo> kKnobs{
       {"CROSSOVER_CACHE_DIR", "path", "", {}, "folder of prepared models; default $XDG_CACHE_HOME/crossover or ~/.cache/crossover"},
-      {"CROSSOVER_GDN_DECODE", "choice", "recurrent", {"recurrent", "chunked", "chunked-f32"}, "Gated DeltaNet kernel for passes of one token"},
-      {"CROSSOVER_GDN_PREFILL", "choice", "chunked", {"recurrent", "chunked", "chunked-f32"},
-       "Gated DeltaNet kernel for passes of several tokens; chunked multiplies in bf16 where that is faster, chunked-f32 nowhere"},
+      {"CROSSOVER_GDN_DECODE", "choice", "auto", {"auto", "recurrent", "chunked", "chunked-f32"}, "Gated DeltaNet for passes of one token; auto: recurrent"},
+      {"CROSSOVER_GDN_PREFILL",
+       "choice",
+       "auto",
+       {"auto", "recurrent", "chunked", "chunked-f32"},
+       "Gated DeltaNet for passes of several tokens: token by token, or chunks of tokens with products in bf16 where the CPU has them, or "
+       "in f32; auto: chunked from that number of tokens on from which it is faster"},
       {"CROSSOVER_ISA", "choice", "auto", {"auto", "portable", "avx2", "avx512", "avx512bf16"}, "highest instruction set the cpu backend may use"},
       {"CROSSOVER_LM_HEAD",
        "choice",

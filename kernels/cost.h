@@ -70,6 +70,16 @@ inline Cost gdn_chunked(const GdnScan& scan, const Rows& out) {
   return {gdn_bytes(scan, out), out.rows * scan.value_heads * (6 * dim * dim + 2 * chunk * 5 * dim + chunk * chunk / 3)};
 }
 
+// Every activation read once and the result written once, the states and the weights of the convolution read and the states written.
+// Flops: those of the parts, the delta rule counted token by token whatever form runs (7*dk*dv).
+inline Cost gdn_mixer(const GdnMixer& mixer, const Rows& out) {
+  const std::int64_t dim = mixer.head_dim, states = mixer.value_heads * dim * dim + 3 * mixer.mixed.dim;
+  const std::int64_t keys = out.rows * 2 * mixer.key_heads * dim;
+  return {bytes(mixer.mixed) + mixer.conv.bytes() + bytes(mixer.a) + bytes(mixer.b) + bytes(mixer.z) + 2 * 4 * states + bytes(out),
+          12 * out.rows * mixer.mixed.dim + 3 * keys + 8 * out.rows * mixer.value_heads + 9 * out.rows * out.dim +
+              out.rows * mixer.value_heads * 7 * dim * dim};
+}
+
 // Four products and two sums per rotated pair; the angles' cos and sin are shared by the heads and not counted.
 inline Cost rope(const Rows& x, std::int64_t rotary_dim) {
   return {2 * x.rows * rotary_dim * static_cast<std::int64_t>(sizeof(float)), 3 * x.rows * rotary_dim};

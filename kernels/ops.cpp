@@ -70,12 +70,16 @@ void check_count(const Names& names, const char* operand, std::int64_t asked, st
 
 bool empty(const ConstRows& x) { return x.rows == 0 || x.dim == 0; }
 
+void check_heads(const Names& names, std::int64_t key_heads, std::int64_t value_heads, std::int64_t head_dim) {
+  check_at_least(names, "key_heads", 0, key_heads);
+  check_at_least(names, "value_heads", 0, value_heads);
+  if (head_dim != 128) refuse(names, "head_dim", "128", std::to_string(head_dim));
+  if (key_heads == 0 ? value_heads != 0 : value_heads % key_heads != 0)
+    refuse(names, "value_heads", "a multiple of the " + std::to_string(key_heads) + " key heads", std::to_string(value_heads));
+}
+
 void check_scan(const Names& names, const GdnScan& scan, const Rows& out) {
-  check_at_least(names, "key_heads", 0, scan.key_heads);
-  check_at_least(names, "value_heads", 0, scan.value_heads);
-  if (scan.head_dim != 128) refuse(names, "head_dim", "128", std::to_string(scan.head_dim));
-  if (scan.key_heads == 0 ? scan.value_heads != 0 : scan.value_heads % scan.key_heads != 0)
-    refuse(names, "value_heads", "a multiple of the " + std::to_string(scan.key_heads) + " key heads", std::to_string(scan.value_heads));
+  check_heads(names, scan.key_heads, scan.value_heads, scan.head_dim);
   const std::int64_t tokens = out.rows;
   check_rows(names, "out", out, tokens, scan.value_heads * scan.head_dim);
   check_rows(names, "q", scan.q, tokens, scan.key_heads * scan.head_dim);
@@ -84,6 +88,31 @@ void check_scan(const Names& names, const GdnScan& scan, const Rows& out) {
   check_rows(names, "g", scan.g, tokens, scan.value_heads);
   check_rows(names, "beta", scan.beta, tokens, scan.value_heads);
   check_pointer(names, "state", scan.state, scan.value_heads > 0);
+}
+
+void check_optional(const Names& names, const char* operand, const Rows& x, std::int64_t rows, std::int64_t dim) {
+  if (x.data != nullptr) check_rows(names, operand, x, rows, dim);
+}
+
+void check_mixer(const Names& names, const GdnMixer& mixer, const Rows& out) {
+  check_heads(names, mixer.key_heads, mixer.value_heads, mixer.head_dim);
+  const std::int64_t tokens = out.rows, heads = mixer.value_heads, dim = mixer.head_dim, channels = (2 * mixer.key_heads + heads) * dim;
+  check_rows(names, "out", out, tokens, heads * dim);
+  check_rows(names, "mixed", mixer.mixed, tokens, channels);
+  check_matrix(names, "conv", mixer.conv, 1, channels, 4);
+  if (mixer.conv.dtype != DType::kF32) refuse(names, "conv", "f32", describe(mixer.conv));
+  check_rows(names, "a", mixer.a, tokens, heads);
+  check_rows(names, "b", mixer.b, tokens, heads);
+  check_rows(names, "z", mixer.z, tokens, heads * dim);
+  check_epsilon(names, mixer.norm_eps);
+  check_pointer(names, "ssm_a", mixer.ssm_a, heads > 0);
+  check_pointer(names, "dt_bias", mixer.dt_bias, heads > 0);
+  check_pointer(names, "norm", mixer.norm, heads > 0);
+  check_pointer(names, "conv_state", mixer.conv_state, heads > 0);
+  check_pointer(names, "state", mixer.state, heads > 0);
+  check_optional(names, "conv_out", mixer.conv_out, tokens, channels);
+  check_optional(names, "g", mixer.g, tokens, heads);
+  check_optional(names, "beta", mixer.beta, tokens, heads);
 }
 
 // Also refuses an id that no expert has; the count of different experts is what the weights' traffic depends on.
@@ -238,6 +267,14 @@ void gdn_chunked(Context& context, const GdnScan& scan, Rows out) {
   if (empty(out)) return;
   count(context, kNames, cost::gdn_chunked(scan, out));
   context.ops.gdn_chunked(context, scan, out);
+}
+
+void gdn_mixer(Context& context, const GdnMixer& mixer, Rows out) {
+  static constexpr Names kNames CROSSOVER_NAMES(gdn_mixer);
+  check_mixer(kNames, mixer, out);
+  if (empty(out)) return;
+  count(context, kNames, cost::gdn_mixer(mixer, out));
+  context.ops.gdn_mixer(context, mixer, out);
 }
 
 void gated_rms_norm(Context& context, ConstRows x, const float* weight, ConstRows z, float eps, Rows out) {

@@ -42,6 +42,30 @@ struct GdnScan {
   bool f32_products = false;  // chunked: keep f32 where products in bf16 with f32 sums are faster
 };
 
+// How the delta rule is evaluated: token by token, or by chunks of tokens with products in bf16 where that is faster, or in f32.
+// Auto: chunks from that number of tokens on from which they are faster.
+enum class GdnForm : std::uint8_t { kAuto, kRecurrent, kChunked, kChunkedF32 };
+
+// What a Gated DeltaNet layer does between its projections, in one operation: convolution and SiLU of q, k and v, L2 norm of q and
+// k, gates, delta rule, gated norm of every head's output.
+struct GdnMixer {
+  ConstRows mixed;                     // [T, C], C = (2 nk + nv) D: q, k and v before the convolution
+  Tensor conv;                         // f32 [C, 4]
+  ConstRows a, b;                      // [T, nv]
+  const float *ssm_a = nullptr, *dt_bias = nullptr;  // [nv]
+  ConstRows z;                         // [T, nv*D]: the gate of the output
+  const float* norm = nullptr;         // [D]
+  float norm_eps = 1e-6f;
+  float* conv_state = nullptr;         // [3, C], oldest first, in place
+  float* state = nullptr;              // [nv, D (k), D (v)], in place
+  std::int64_t key_heads = 0, value_heads = 0, head_dim = 128;
+  HeadOrder order = HeadOrder::kTiled;
+  GdnForm form = GdnForm::kAuto;
+  Rows conv_out = {}, g = {}, beta = {};  // for whoever wants to see them, [T, C] and [T, nv]; not written where data is null
+};
+
+inline constexpr float kGdnKeyEps = 1e-6f;  // of the L2 norms of q and k
+
 struct Attention {
   ConstRows q;                // [T*nh, hd], after norm and RoPE; row t*nh + h
   Tensor keys, values;        // caches [capacity, nkv*hd]; rows 0 .. past+T-1 are filled
@@ -89,6 +113,7 @@ struct Ops {
   void (*gdn_gates)(Context&, ConstRows a, ConstRows b, const float* ssm_a, const float* dt_bias, Rows g, Rows beta);  // g = ssm_a*softplus(a+dt), beta = sigmoid(b)
   void (*gdn_recurrent)(Context&, const GdnScan&, Rows out);                       // out [T, nv*D]
   void (*gdn_chunked)(Context&, const GdnScan&, Rows out);                         // the same values by chunks of tokens; state f32 between them
+  void (*gdn_mixer)(Context&, const GdnMixer&, Rows out);                          // out [T, nv*D]
   void (*gated_rms_norm)(Context&, ConstRows x, const float* weight, ConstRows z, float eps, Rows out);  // norm(x)*w*silu(z), rows of D; may be in place
   void (*rope)(Context&, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta);  // x [T*heads, hd], pairs (i, i+rotary_dim/2), in place
   void (*kv_write)(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row);  // x [T, nkv*hd] -> rows of the cache, in its type
@@ -116,6 +141,7 @@ void conv1d_silu(Context&, ConstRows x, const Tensor& weight, float* state, Rows
 void gdn_gates(Context&, ConstRows a, ConstRows b, const float* ssm_a, const float* dt_bias, Rows g, Rows beta);
 void gdn_recurrent(Context&, const GdnScan&, Rows out);
 void gdn_chunked(Context&, const GdnScan&, Rows out);
+void gdn_mixer(Context&, const GdnMixer&, Rows out);
 void gated_rms_norm(Context&, ConstRows x, const float* weight, ConstRows z, float eps, Rows out);
 void rope(Context&, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta);
 void kv_write(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row);

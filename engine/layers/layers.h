@@ -16,15 +16,13 @@ namespace crossover {
 // Sees intermediate activations: (name, layer, values). For tests and for finding where two engines part; null otherwise.
 using Probe = std::function<void(std::string_view name, std::int64_t layer, ConstRows values)>;
 
-enum class GdnKernel : std::uint8_t { kRecurrent, kChunked, kChunkedF32 };
-
 struct Pass {
   Context& ctx;
   const ModelConfig& config;
   const RankShape& shape;
   std::int64_t past = 0;   // tokens in the state before this pass
   std::int64_t layer = 0;
-  GdnKernel gdn_kernel = GdnKernel::kChunked;
+  GdnForm gdn_form = GdnForm::kAuto;
   const Probe* probe = nullptr;
 
   void show(std::string_view name, ConstRows values) const {

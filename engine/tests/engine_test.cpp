@@ -139,7 +139,7 @@ TEST(Engine, KnobsChangeThePathAndTheCountersSayWhichRan) {
     engine.feed(kPrompt);
     engine.feed({&kPrompt[0], 1});
     EXPECT_TRUE(engine.counters().paths.at("gdn").starts_with(std::string(engine.isa()) + "-" + kernel)) << engine.counters().paths.at("gdn");
-    EXPECT_EQ(engine.counters().counts.at(kernel == std::string("recurrent") ? "launches.gdn_recurrent" : "launches.gdn_chunked"), 2 * 3);  // two passes, three GDN layers of four
+    EXPECT_EQ(engine.counters().counts.at("launches.gdn_mixer"), 2 * 3);  // two passes, three GDN layers of four
   }
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/cpu/gdn_heads.h"
 #include "kernels/cpu/micro.h"
 #include "kernels/cpu/worker_scratch.h"
 
@@ -9,15 +10,6 @@ namespace crossover::cpu {
 namespace {
 
 constexpr std::int64_t kDim = kGdnHeadDim;
-
-std::int64_t key_head(const GdnScan& scan, std::int64_t value_head) {
-  return scan.order == HeadOrder::kTiled ? value_head % scan.key_heads : value_head / (scan.value_heads / scan.key_heads);
-}
-
-// The i-th value head that reads `key_head`.
-std::int64_t value_head(const GdnScan& scan, std::int64_t key_head, std::int64_t i) {
-  return scan.order == HeadOrder::kTiled ? i * scan.key_heads + key_head : key_head * (scan.value_heads / scan.key_heads) + i;
-}
 
 GdnHead head_of(const GdnScan& scan, std::int64_t h, std::int64_t first_token, std::int64_t tokens, const Rows& out) {
   const std::int64_t key_column = key_head(scan, h) * kDim, column = h * kDim;

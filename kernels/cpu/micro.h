@@ -84,11 +84,15 @@ struct GdnChunks {
   void (*keys)(const GdnHead& head, void* keys);
   void (*head)(const GdnHead& head, const void* keys, void* scratch);
   std::int64_t keys_bytes, scratch_bytes;
+  std::int64_t from_tokens;  // fewer are faster token by token
 };
 
 struct GdnMicro {
   const char* recurrent_path;
   void (*recurrent_head)(const GdnHead& head);  // the same bits however the tokens are split into calls
+  // g = ssm_a softplus(a + dt_bias) and beta = sigmoid(b) of one head.
+  void (*gates)(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, float ssm_a, float dt_bias, std::int64_t tokens,
+                float* g, float* beta);
   GdnChunks chunked;                            // the fastest
   GdnChunks chunked_f32;                        // the same where bf16 is not faster
 };

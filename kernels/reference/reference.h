@@ -25,6 +25,7 @@ void conv1d_silu(Context&, ConstRows x, const Tensor& weight, float* state, Rows
 void gdn_gates(Context&, ConstRows a, ConstRows b, const float* ssm_a, const float* dt_bias, Rows g, Rows beta);
 void gdn_recurrent(Context&, const GdnScan&, Rows out);
 void gdn_chunked(Context&, const GdnScan&, Rows out);
+void gdn_mixer(Context&, const GdnMixer&, Rows out);
 void gated_rms_norm(Context&, ConstRows x, const float* weight, ConstRows z, float eps, Rows out);
 void rope(Context&, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta);
 void kv_write(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row);

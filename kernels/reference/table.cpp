@@ -24,6 +24,7 @@ const Ops& reference_ops() {
       .gdn_gates = gdn_gates,
       .gdn_recurrent = gdn_recurrent,
       .gdn_chunked = gdn_chunked,
+      .gdn_mixer = gdn_mixer,
       .gated_rms_norm = gated_rms_norm,
       .rope = rope,
       .kv_write = kv_write,

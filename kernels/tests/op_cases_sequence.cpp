@@ -96,6 +96,57 @@ void add_scan_cases(std::vector<OpCase>& cases) {
   }
 }
 
+struct Mixed {
+  std::int64_t key_heads, ratio;
+  HeadOrder order;
+  std::vector<std::int64_t> calls;  // tokens of consecutive calls, the states handed over
+  GdnForm form;
+  bool shown = false;  // with the values in between
+  std::string what() const {
+    std::string text = std::to_string(ratio) + " value heads on each of " + std::to_string(key_heads) + (order == HeadOrder::kTiled ? " tiled" : " grouped") +
+                       ", form " + std::to_string(static_cast<int>(form)) + (shown ? ", shown" : "") + ", calls of";
+    for (const std::int64_t tokens : calls) text += " " + std::to_string(tokens);
+    return text;
+  }
+};
+
+Result run_mixer(Context& context, const Mixed& m) {
+  Random random(93);
+  const std::int64_t heads = m.key_heads * m.ratio, channels = (2 * m.key_heads + heads) * kHeadDim, values = heads * kHeadDim;
+  const Matrix conv = Matrix(DType::kF32, channels, 4).fill(random, 0.5f);
+  Grid conv_state = Grid(3, channels).fill(random), state = Grid(1, values * kHeadDim).fill(random, 0.1f);
+  Grid ssm_a(1, heads), dt_bias = Grid(1, heads).fill(random), norm = Grid(1, kHeadDim).fill(random);
+  ssm_a.set([&](std::int64_t, std::int64_t) { return -uniform(random, 0.01f, 1); });
+  Result result;
+  for (const std::int64_t tokens : m.calls) {
+    const Grid mixed = Grid(tokens, channels, 4).fill(random), z = Grid(tokens, values, 9).fill(random);
+    const Grid a = Grid(tokens, heads, 2).fill(random), b = Grid(tokens, heads, 5).fill(random);
+    Grid out(tokens, values, 7), conv_out(tokens, channels, 3), g(tokens, heads, 1), beta(tokens, heads, 2);
+    GdnMixer mixer{.mixed = mixed, .conv = conv, .a = a, .b = b, .ssm_a = ssm_a.data(), .dt_bias = dt_bias.data(), .z = z, .norm = norm.data(),
+                   .conv_state = conv_state.data(), .state = state.data(), .key_heads = m.key_heads, .value_heads = heads, .order = m.order, .form = m.form};
+    if (m.shown) mixer.conv_out = conv_out, mixer.g = g, mixer.beta = beta;
+    op::gdn_mixer(context, mixer, out);
+    result.values.push_back(out);
+    if (m.shown) result.values.insert(result.values.end(), {conv_out, g, beta});
+  }
+  result.values.push_back(conv_state), result.values.push_back(state);
+  return result;
+}
+
+void add_mixer_cases(std::vector<OpCase>& cases) {
+  std::vector<Mixed> list;
+  for (const GdnForm form : {GdnForm::kRecurrent, GdnForm::kChunkedF32}) {
+    for (const std::int64_t tokens : kTokenCounts) list.push_back({1, 2, HeadOrder::kTiled, {tokens}, form});
+    for (const HeadOrder order : {HeadOrder::kTiled, HeadOrder::kGrouped})
+      for (const std::int64_t ratio : {1, 2, 3})
+        for (const std::int64_t tokens : {1, 20}) list.push_back({3, ratio, order, {tokens}, form, ratio == 2});
+    list.push_back({2, 2, HeadOrder::kTiled, {1, 1, 3, 64, 0, 2, 129, 2, 2}, form});
+    list.push_back({1, 1, HeadOrder::kTiled, {2, 260, 1}, form, true});
+    list.push_back({0, 0, HeadOrder::kTiled, {3}, form});
+  }
+  for (const Mixed& m : list) cases.push_back({"gdn_mixer", m.what(), Metric::kOfLargest, kScan, [m](Context& context) { return run_mixer(context, m); }});
+}
+
 // Every type that a cache may have; its rows are exact once written, so the tolerance of attention is the same for all.
 constexpr DType kCacheTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0, DType::kQ4_0,
                                  DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ6_K};
@@ -175,6 +226,7 @@ void add_attention_cases(std::vector<OpCase>& cases) {
 std::vector<OpCase> sequence_cases() {
   std::vector<OpCase> cases;
   add_scan_cases(cases);
+  add_mixer_cases(cases);
   add_kv_write_cases(cases);
   add_attention_cases(cases);
   return cases;

@@ -36,6 +36,10 @@ struct Operands {
   std::vector<float> state = std::vector<float>(4 * 128 * 128);
   Rows logits{grid_x.data(), kTokens, kExperts};
   GdnScan scan;
+  Matrix taps{DType::kF32, 9 * 128, 4};
+  Grid grid_mixed{8, 1200};
+  std::vector<float> conv_state = std::vector<float>(3 * 8 * 128);
+  GdnMixer mixer;
   Rows scan_out{grid_out.data(), kTokens, 4 * 128};
   Attention attend;
   Rows attend_out{grid_out.data(), kTokens * 4, 64};
@@ -46,6 +50,10 @@ struct Operands {
     for (Grid* grid : {&grid_x, &grid_y, &grid_z, &grid_g, &grid_beta}) grid->set([](std::int64_t, std::int64_t) { return 0.5f; });
     scan = {Rows(grid_x.data(), kTokens, 2 * 128), Rows(grid_y.data(), kTokens, 2 * 128), Rows(grid_z.data(), kTokens, 4 * 128),
             Rows(grid_g.data(), kTokens, 4), Rows(grid_beta.data(), kTokens, 4), state.data(), 2, 4, 128, HeadOrder::kTiled};
+    grid_mixed.set([](std::int64_t, std::int64_t) { return 0.5f; });
+    mixer = {.mixed = Rows(grid_mixed.data(), kTokens, 8 * 128), .conv = shaped(taps, 1, 8 * 128, 4), .a = scan.g, .b = scan.beta,
+             .ssm_a = memory.tensor().f32(), .dt_bias = memory.tensor().f32(), .z = scan.v, .norm = memory.tensor().f32(), .conv_state = conv_state.data(),
+             .state = state.data(), .key_heads = 2, .value_heads = 4};
     attend = {Rows(grid_x.data(), kTokens * 4, 64), shaped(memory, 1, 20, 128), shaped(memory, 1, 20, 128), 5, 4, 2, 0.125f};
     moe = {Rows(grid_x.data(), kTokens, kHidden), ids, weights, shaped(memory, kExperts, 32, kHidden), shaped(memory, kExperts, 32, kHidden),
            shaped(memory, kExperts, kHidden, 32)};
@@ -68,6 +76,7 @@ void conv1d_silu(Operands& o) { op::conv1d_silu(o.context, o.x, o.weight, o.stat
 void gdn_gates(Operands& o) { op::gdn_gates(o.context, o.x, o.y, o.weights.data(), o.weights.data(), o.z, o.out); }
 void gdn_recurrent(Operands& o) { op::gdn_recurrent(o.context, o.scan, o.scan_out); }
 void gdn_chunked(Operands& o) { op::gdn_chunked(o.context, o.scan, o.scan_out); }
+void gdn_mixer(Operands& o) { op::gdn_mixer(o.context, o.mixer, o.scan_out); }
 void gated_rms_norm(Operands& o) { op::gated_rms_norm(o.context, o.x, o.weight.f32(), o.z, 1e-6f, o.out); }
 void kv_write(Operands& o) { op::kv_write(o.context, o.x, o.weight, 2); }
 void attention(Operands& o) { op::attention(o.context, o.attend, o.attend_out); }
@@ -181,6 +190,21 @@ std::vector<Refusal> sequence_refusals() {
       {"gdn_chunked", "q", [](Operands& o) { ++o.scan.q.rows; }, gdn_chunked},
       {"gdn_chunked", "state", [](Operands& o) { o.scan.state = nullptr; }, gdn_chunked},
       {"gdn_chunked", "head_dim", [](Operands& o) { o.scan.head_dim = 256; }, gdn_chunked},
+      VIEW_REFUSALS(gdn_mixer, mixer.mixed, "mixed"), VIEW_REFUSALS(gdn_mixer, mixer.a, "a"), VIEW_REFUSALS(gdn_mixer, mixer.b, "b"),
+      VIEW_REFUSALS(gdn_mixer, mixer.z, "z"), MATRIX_REFUSALS(gdn_mixer, mixer.conv, "conv", 3),
+      {"gdn_mixer", "conv", [](Operands& o) { o.mixer.conv.dtype = DType::kBF16; }, gdn_mixer},
+      {"gdn_mixer", "out", [](Operands& o) { o.scan_out.data = nullptr; }, gdn_mixer},
+      {"gdn_mixer", "ssm_a", [](Operands& o) { o.mixer.ssm_a = nullptr; }, gdn_mixer},
+      {"gdn_mixer", "dt_bias", [](Operands& o) { o.mixer.dt_bias = nullptr; }, gdn_mixer},
+      {"gdn_mixer", "norm", [](Operands& o) { o.mixer.norm = nullptr; }, gdn_mixer},
+      {"gdn_mixer", "eps", [](Operands& o) { o.mixer.norm_eps = -1; }, gdn_mixer},
+      {"gdn_mixer", "conv_state", [](Operands& o) { o.mixer.conv_state = nullptr; }, gdn_mixer},
+      {"gdn_mixer", "state", [](Operands& o) { o.mixer.state = nullptr; }, gdn_mixer},
+      {"gdn_mixer", "head_dim", [](Operands& o) { o.mixer.head_dim = 64; }, gdn_mixer},
+      {"gdn_mixer", "value_heads", [](Operands& o) { o.mixer.key_heads = 3; }, gdn_mixer},
+      {"gdn_mixer", "conv_out", [](Operands& o) { o.mixer.conv_out = shifted(o.y, 0, 1); }, gdn_mixer},
+      {"gdn_mixer", "g", [](Operands& o) { o.mixer.g = shifted(o.y, 0, 1); }, gdn_mixer},
+      {"gdn_mixer", "beta", [](Operands& o) { o.mixer.beta = shifted(o.y, 1, 0); }, gdn_mixer},
       MATRIX_REFUSALS(kv_write, weight, "cache", 255),
       {"kv_write", "x", [](Operands& o) { o.x.data = nullptr; }, kv_write},
       {"kv_write", "cache", [](Operands& o) { o.weight.shape[1] = 4; }, kv_write},
@@ -236,12 +260,12 @@ std::vector<std::pair<const char*, std::function<void(Operands&)>>> accepted() {
           {"swiglu", swiglu}, {"sigmoid_gate", sigmoid_gate},
           {"conv1d_silu", [](Operands& o) { o.weight = shaped(o.weight, 1, kDim, 4), conv1d_silu(o); }},
           {"gdn_gates", [](Operands& o) { o.x.dim = o.y.dim = o.z.dim = o.out.dim = 3, gdn_gates(o); }},
-          {"gdn_recurrent", gdn_recurrent}, {"gdn_chunked", gdn_chunked}, {"gated_rms_norm", gated_rms_norm}, {"rope", rope(3, 0, 64, 1e7)},
+          {"gdn_recurrent", gdn_recurrent}, {"gdn_chunked", gdn_chunked}, {"gdn_mixer", gdn_mixer}, {"gated_rms_norm", gated_rms_norm}, {"rope", rope(3, 0, 64, 1e7)},
           {"kv_write", kv_write}, {"attention", attention}, {"moe_route", moe_route}, {"moe_experts", moe_experts}};
 }
 
 TEST(OpCounted, OneLaunchWithItsBytesAndFlops) {
-  ASSERT_EQ(accepted().size(), 19u);
+  ASSERT_EQ(accepted().size(), 20u);
   for (const auto& [name, call] : accepted()) {
     Operands o;
     call(o);
@@ -259,7 +283,7 @@ TEST(OpCounted, OneLaunchWithItsBytesAndFlops) {
 TEST(OpCounted, NothingToDoIsNeitherAnErrorNorALaunch) {
   TestContext context(testing::reference_backend());
   const Rows none(nullptr, 0, 256), narrow(nullptr, 0, 2);
-  const Matrix weight(DType::kF32, 256, 256), taps(DType::kF32, 256, 4);
+  const Matrix weight(DType::kF32, 256, 256), taps(DType::kF32, 512, 4);
   const float* vector = weight.tensor().f32();
   Grid state(1, 2 * 128 * 128);
   state.set([](std::int64_t, std::int64_t i) { return static_cast<float>(i); });
@@ -275,11 +299,14 @@ TEST(OpCounted, NothingToDoIsNeitherAnErrorNorALaunch) {
   op::add_gated(context, none, none, {nullptr, 0, 1});
   op::swiglu(context, none, none, none);
   op::sigmoid_gate(context, none, none);
-  op::conv1d_silu(context, none, taps, state.data(), none);
+  op::conv1d_silu(context, none, shaped(taps, 1, 256, 4), state.data(), none);
   op::gdn_gates(context, narrow, narrow, vector, vector, narrow, narrow);
   const Rows key(nullptr, 0, 128);
   op::gdn_recurrent(context, {key, key, none, narrow, narrow, state.data(), 1, 2, 128, HeadOrder::kTiled}, none);
   op::gdn_chunked(context, {key, key, none, narrow, narrow, state.data(), 1, 2, 128, HeadOrder::kTiled}, none);
+  op::gdn_mixer(context, {.mixed = Rows(nullptr, 0, 512), .conv = Tensor{taps.tensor().data, DType::kF32, {1, 512, 4}}, .a = narrow, .b = narrow,
+                          .ssm_a = vector, .dt_bias = vector, .z = none, .norm = vector, .conv_state = state.data(), .state = state.data(),
+                          .key_heads = 1, .value_heads = 2}, none);
   op::gated_rms_norm(context, none, vector, none, 0, none);
   op::rope(context, none, 3, 0, 64, 1e7);
   op::kv_write(context, none, weight, 256);

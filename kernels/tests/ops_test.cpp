@@ -62,7 +62,7 @@ TEST(OpSuite, CoversEveryOperationOnce) {
   std::vector<std::string> names(std::begin(kOpNames), std::end(kOpNames));
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
-  EXPECT_EQ(names.size(), 19u);
+  EXPECT_EQ(names.size(), 20u);
   for (const auto& list : {row_cases(), matrix_cases(), sequence_cases()})
     for (const OpCase& op_case : list) EXPECT_TRUE(std::binary_search(names.begin(), names.end(), op_case.op)) << op_case.op;
 }
@@ -87,6 +87,17 @@ void scan_other_order(Context& context, const GdnScan& scan, Rows out) {
 void scan_forgets_state(Context& context, const GdnScan& scan, Rows out) {
   std::fill_n(scan.state, scan.value_heads * scan.head_dim * scan.head_dim, 0.0f);
   reference_ops().gdn_chunked(context, scan, out);
+}
+
+void mixer_forgets_its_inputs(Context& context, const GdnMixer& mixer, Rows out) {
+  std::fill_n(mixer.conv_state, 3 * mixer.mixed.dim, 0.0f);
+  reference_ops().gdn_mixer(context, mixer, out);
+}
+
+void mixer_gates_with_beta(Context& context, const GdnMixer& mixer, Rows out) {
+  GdnMixer other = mixer;
+  std::swap(other.a, other.b);
+  reference_ops().gdn_mixer(context, other, out);
 }
 
 void l2_norm_without_scale(Context& context, ConstRows x, float eps, float, Rows out) { reference_ops().l2_norm(context, x, eps, 1, out); }
@@ -183,6 +194,8 @@ struct Mutation {
 const Mutation kMutations[] = {
     {"value heads read the other head order's keys", "gdn_recurrent", [](Ops& ops) { ops.gdn_recurrent = scan_other_order; }},
     {"the state of the call before is dropped", "gdn_chunked", [](Ops& ops) { ops.gdn_chunked = scan_forgets_state; }},
+    {"the last inputs of the call before are dropped", "gdn_mixer", [](Ops& ops) { ops.gdn_mixer = mixer_forgets_its_inputs; }},
+    {"the projections of the gates are swapped", "gdn_mixer", [](Ops& ops) { ops.gdn_mixer = mixer_gates_with_beta; }},
     {"q is not scaled", "l2_norm", [](Ops& ops) { ops.l2_norm = l2_norm_without_scale; }},
     {"eps is not added to the sum of squares", "l2_norm", [](Ops& ops) { ops.l2_norm = l2_norm_eps_outside; }},
     {"another eps", "rms_norm", [](Ops& ops) { ops.rms_norm = rms_norm_other_eps; }},

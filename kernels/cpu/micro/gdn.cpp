@@ -164,17 +164,38 @@ void recurrent_head(const GdnHead& head) {
   }
 }
 
+// log(1 + x) for 0 <= x <= 1: 2 atanh(s), s = x / (2 + x) <= 1/3; eight terms leave a relative error below 1e-8.
+CROSSOVER_INLINE F16 log_1_plus(F16 x) {
+  const F16 s = x / (broadcast(2.0f) + x), square = s * s;
+  F16 series = broadcast(1.0f / 15);
+  for (const float term : {1.0f / 13, 1.0f / 11, 1.0f / 9, 1.0f / 7, 1.0f / 5, 1.0f / 3, 1.0f}) series = fma(series, square, broadcast(term));
+  return broadcast(2.0f) * s * series;
+}
+
+void gates(const float* a, std::int64_t a_stride, const float* b, std::int64_t b_stride, float ssm_a, float dt_bias, std::int64_t tokens, float* g,
+           float* beta) {
+  for (std::int64_t first = 0; first < tokens; first += 16) {
+    const std::int64_t count = tokens - first < 16 ? tokens - first : 16;
+    float lanes_a[16] = {}, lanes_b[16] = {};
+    for (std::int64_t t = 0; t < count; ++t) lanes_a[t] = a[(first + t) * a_stride], lanes_b[t] = b[(first + t) * b_stride];
+    const F16 x = load(lanes_a) + broadcast(dt_bias);
+    store(lanes_a, broadcast(ssm_a) * (max(x, zero()) + log_1_plus(exp(zero() - abs(x)))));
+    store(lanes_b, sigmoid(load(lanes_b)));
+    for (std::int64_t t = 0; t < count; ++t) g[first + t] = lanes_a[t], beta[first + t] = lanes_b[t];
+  }
+}
+
 #define CROSSOVER_TEXT(name) #name
 #define CROSSOVER_PATH(isa, path) CROSSOVER_TEXT(isa) path
 
 template <class Products>
-constexpr GdnChunks chunks_of(const char* path) {
-  return {path, chunk_keys<Products>, chunk_head<Products>, kChunkKeysBytes<Products>, kChunkScratchBytes<Products>};
+constexpr GdnChunks chunks_of(const char* path, std::int64_t from_tokens) {
+  return {path, chunk_keys<Products>, chunk_head<Products>, kChunkKeysBytes<Products>, kChunkScratchBytes<Products>, from_tokens};
 }
 
-constexpr GdnChunks kF32 = chunks_of<F32Products>(CROSSOVER_PATH(CROSSOVER_ISA, "-chunked-f32"));
+constexpr GdnChunks kF32 = chunks_of<F32Products>(CROSSOVER_PATH(CROSSOVER_ISA, "-chunked-f32"), 64);
 #if defined(__AVX512BF16__)
-constexpr GdnChunks kFastest = chunks_of<Bf16Products>(CROSSOVER_PATH(CROSSOVER_ISA, "-chunked-bf16"));
+constexpr GdnChunks kFastest = chunks_of<Bf16Products>(CROSSOVER_PATH(CROSSOVER_ISA, "-chunked-bf16"), 9);
 #else
 constexpr GdnChunks kFastest = kF32;
 #endif
@@ -182,6 +203,6 @@ constexpr GdnChunks kFastest = kF32;
 }  // namespace
 
 extern const GdnMicro gdn;
-const GdnMicro gdn = {CROSSOVER_PATH(CROSSOVER_ISA, "-recurrent"), recurrent_head, kFastest, kF32};
+const GdnMicro gdn = {CROSSOVER_PATH(CROSSOVER_ISA, "-recurrent"), recurrent_head, gates, kFastest, kF32};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

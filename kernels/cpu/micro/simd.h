@@ -183,6 +183,17 @@ CROSSOVER_INLINE F16 exp(F16 x) {
   p = fma(p, r * r, r + broadcast(1.0f));
   return p * as_float(shift_left<23>(n + broadcast_i(127)));
 }
-CROSSOVER_INLINE F16 sigmoid(F16 x) { return broadcast(1.0f) / (broadcast(1.0f) + exp(zero() - x)); }
+
+// 1 / x for normal x whose reciprocal is normal too, to 1.5 units in the last place: where there is an estimate of 14 bits, it and a
+// Newton step take a third of the time of a division.
+CROSSOVER_INLINE F16 reciprocal(F16 x) {
+#if defined(__AVX512F__)
+  const F16 estimate = {_mm512_rcp14_ps(x.v)};
+  return fma(estimate, fma(zero() - x, estimate, broadcast(1.0f)), estimate);
+#else
+  return broadcast(1.0f) / x;
+#endif
+}
+CROSSOVER_INLINE F16 sigmoid(F16 x) { return reciprocal(broadcast(1.0f) + exp(zero() - x)); }
 
 }  // namespace crossover::cpu::CROSSOVER_ISA
