@@ -9,6 +9,7 @@
 
 #include "kernels/buffer.h"
 #include "kernels/formats/formats.h"
+#include "kernels/formats/panels.h"
 
 namespace crossover::micro_bench {
 namespace {
@@ -63,21 +64,26 @@ void add_row(const std::string& kernel, cpu::Isa isa, const std::string& shape, 
       ->Unit(benchmark::kMillisecond);
 }
 
-std::byte* weights(DType dtype, std::int64_t bytes) {
-  static std::map<DType, HostBuffer> buffers;
-  HostBuffer& buffer = buffers[dtype];
+std::byte* weights(DType dtype, Layout layout, std::int64_t bytes) {
+  static std::map<std::pair<DType, Layout>, HostBuffer> buffers;
+  HostBuffer& buffer = buffers[{dtype, layout}];
   if (static_cast<std::int64_t>(buffer.size()) >= bytes) return buffer.data();
   buffer = HostBuffer(static_cast<std::size_t>(bytes));
-  constexpr std::int64_t kValues = 256 * 256;
-  const std::vector<float> values = random_floats(kValues, -0.1f, 0.1f);
-  std::vector<std::byte> once(static_cast<std::size_t>(row_bytes(dtype, kValues)));
-  quantize_fn(dtype)(values.data(), once.data(), kValues);
+  constexpr std::int64_t kRows = 256, kBlock = 256;
+  const std::vector<float> values = random_floats(kRows * kBlock, -0.1f, 0.1f);
+  std::vector<std::byte> once(static_cast<std::size_t>(kRows * row_bytes(dtype, kBlock)));
+  quantize_fn(dtype)(values.data(), once.data(), kRows * kBlock);
+  if (layout == Layout::kPanels) {  // of one block of columns: longer rows have the same ones, one after the other
+    const std::vector<std::byte> rows = once;
+    const std::int64_t panel_bytes = kPanelRows * row_bytes(dtype, kBlock);
+    for (std::int64_t i = 0; i < kRows / kPanelRows; ++i) pack_panel(dtype, rows.data() + i * panel_bytes, kPanelRows, kBlock, once.data() + i * panel_bytes);
+  }
   for (std::size_t done = 0; done < buffer.size(); done += once.size()) std::memcpy(buffer.data() + done, once.data(), std::min(once.size(), buffer.size() - done));
   return buffer.data();
 }
 
 const char* products_of(DType dtype, cpu::Isa isa) {
-  if (is_block_format(dtype) && isa != cpu::Isa::kPortable) return "int8";
+  if (is_block_format(dtype)) return "int8";
   return dtype == DType::kBF16 && isa == cpu::Isa::kAvx512Bf16 ? "bf16" : "f32";
 }
 

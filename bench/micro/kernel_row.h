@@ -25,10 +25,10 @@ struct KernelRow {
 // `prepare` runs when the row does, so that a filter costs nothing for the others. shape: "M:512/N:4352/K:5120".
 void add_row(const std::string& kernel, cpu::Isa isa, const std::string& shape, int threads, std::function<KernelRow(std::shared_ptr<CpuContext>)> prepare);
 
-// At least `bytes` of valid blocks, repeated; their values do not matter to the time. Earlier ones of that type are gone.
-std::byte* weights(DType dtype, std::int64_t bytes = kMemoryBytes);
+// At least `bytes` of valid blocks, repeated; their values do not matter to the time. Earlier ones of that type and layout are gone.
+std::byte* weights(DType dtype, Layout layout, std::int64_t bytes = kMemoryBytes);
 
-// The arithmetic that products with these weights come down to: quantized ones in integers wherever there are instructions for it.
+// The arithmetic that products with these weights come down to: quantized ones in integers.
 const char* products_of(DType dtype, cpu::Isa isa);
 
 }  // namespace crossover::micro_bench

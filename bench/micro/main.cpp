@@ -11,6 +11,7 @@
 #include <iostream>
 #include <iterator>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <stdexcept>
 
@@ -94,7 +95,7 @@ json peer_rows(const std::string& name, const std::string& path) {
   }
 }
 
-void rewrite_page(const fs::path& page, const fs::path& result, const json& run) {
+void rewrite_page(const fs::path& page, const fs::path& result, const std::string& run) {
   std::ifstream in(page);
   if (!in) throw std::runtime_error(fmt::format("cannot read the page {}", page.string()));
   const std::string old{std::istreambuf_iterator<char>(in), {}};
@@ -121,12 +122,13 @@ void run(int argc, char** argv) {
   for (const char* private_fact : {"host_name", "executable"}) recorded["context"].erase(private_fact);
   recorded["ceilings"] = std::move(ceilings);
   recorded["peers"] = std::move(peers);
+  const std::string text = recorded.dump(1) + "\n";
   std::ofstream file(options.out);
-  file << recorded.dump(1) << "\n";
+  file << text;
   if (!file.flush()) throw std::runtime_error(fmt::format("cannot write {}", options.out.string()));
   for (const auto& [name, path] : options.peers)
-    for (const std::string& row : unmatched_rows(recorded, name)) fmt::print(stderr, "{}: no kernel {} in this run\n", name, row);
-  if (!options.page.empty()) rewrite_page(options.page, options.out, recorded);
+    for (const std::string& row : unmatched_rows(text, name)) fmt::print(stderr, "{}: no kernel {} in this run\n", name, row);
+  if (!options.page.empty()) rewrite_page(options.page, options.out, text);
 }
 
 }  // namespace

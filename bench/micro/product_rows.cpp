@@ -5,16 +5,18 @@
 #include <numeric>
 
 #include "bench/micro/kernel_row.h"
+#include "kernels/formats/panels.h"
 
 namespace crossover::micro_bench {
 namespace {
 
 constexpr std::int64_t kDecodingTokens = 16;  // fewer: one pass over the weights, so they have to come from memory
 
-void add_matmul(DType dtype, cpu::Isa isa, std::int64_t tokens, std::int64_t n, std::int64_t k, int threads) {
-  add_row(fmt::format("matmul/{}", name(dtype)), isa, fmt::format("M:{}/N:{}/K:{}", tokens, n, k), threads, [=](std::shared_ptr<CpuContext> context) {
+// The layout that a load gives to these weights; "matmul/q6_k-rows" is that of the file.
+void add_matmul(DType dtype, Layout layout, cpu::Isa isa, std::int64_t tokens, std::int64_t n, std::int64_t k, int threads) {
+  add_row(fmt::format("matmul/{}{}", name(dtype), has_panels(dtype) && layout == Layout::kRows ? "-rows" : ""), isa, fmt::format("M:{}/N:{}/K:{}", tokens, n, k), threads, [=](std::shared_ptr<CpuContext> context) {
     const bool decodes = tokens < kDecodingTokens;
-    const Tensor first{weights(dtype), dtype, {1, n, k}};
+    const Tensor first{weights(dtype, layout), dtype, {1, n, k}, layout};
     const std::int64_t bytes = first.bytes(), matrices = decodes ? kMemoryBytes / bytes : 1;
     auto x = std::make_shared<std::vector<float>>(random_floats(tokens * k));
     auto out = std::make_shared<std::vector<float>>(static_cast<std::size_t>(tokens * n));
@@ -54,15 +56,15 @@ Routed route(std::int64_t tokens, std::int64_t hidden, std::int64_t experts, std
 void add_experts(cpu::Isa isa, std::int64_t tokens, int threads) {
   constexpr std::int64_t kExperts = 256, kWidth = 512, kHidden = 2048, kChosen = 8;
   add_row("moe_experts/q6_k", isa, fmt::format("T:{}/E:256/width:512/hidden:2048/top:8", tokens), threads, [=](std::shared_ptr<CpuContext> context) {
-    const Tensor gate{nullptr, DType::kQ6_K, {kExperts, kWidth, kHidden}}, down{nullptr, DType::kQ6_K, {kExperts, kHidden, kWidth}};
-    std::byte* memory = weights(DType::kQ6_K, 2 * gate.bytes() + down.bytes());
+    const Tensor gate{nullptr, DType::kQ6_K, {kExperts, kWidth, kHidden}, Layout::kPanels}, down{nullptr, DType::kQ6_K, {kExperts, kHidden, kWidth}, Layout::kPanels};
+    std::byte* memory = weights(DType::kQ6_K, Layout::kPanels, 2 * gate.bytes() + down.bytes());
     auto routed = std::make_shared<Routed>(route(tokens, kHidden, kExperts, kChosen));
     const MoeExperts moe{.x = {routed->x.data(), tokens, kHidden},
                          .ids = routed->ids,
                          .weights = routed->weights,
-                         .gate = {memory, gate.dtype, gate.shape},
-                         .up = {memory + gate.bytes(), gate.dtype, gate.shape},
-                         .down = {memory + 2 * gate.bytes(), down.dtype, down.shape}};
+                         .gate = {memory, gate.dtype, gate.shape, gate.layout},
+                         .up = {memory + gate.bytes(), gate.dtype, gate.shape, gate.layout},
+                         .down = {memory + 2 * gate.bytes(), down.dtype, down.shape, down.layout}};
     std::vector<std::int32_t> hit = routed->ids;
     std::sort(hit.begin(), hit.end());
     const std::int64_t experts_hit = std::unique(hit.begin(), hit.end()) - hit.begin();
@@ -78,11 +80,12 @@ void add_experts(cpu::Isa isa, std::int64_t tokens, int threads) {
 [[maybe_unused]] const bool kAdded = [] {
   for (const cpu::Isa isa : cpu::usable_isas()) {
     for (const auto& [n, k] : {std::pair(4352, 5120), std::pair(8192, 2048)}) {
-      for (const std::int64_t tokens : {1, 4, 16, 64, 512}) add_matmul(DType::kQ6_K, isa, tokens, n, k, 1);
-      for (const std::int64_t tokens : {1, 512}) add_matmul(DType::kQ6_K, isa, tokens, n, k, 2);
+      for (const std::int64_t tokens : {1, 4, 16, 64, 512}) add_matmul(DType::kQ6_K, Layout::kPanels, isa, tokens, n, k, 1);
+      for (const std::int64_t tokens : {1, 512}) add_matmul(DType::kQ6_K, Layout::kPanels, isa, tokens, n, k, 2);
+      for (const std::int64_t tokens : {1, 512}) add_matmul(DType::kQ6_K, Layout::kRows, isa, tokens, n, k, 1);
     }
     for (const DType dtype : {DType::kQ8_0, DType::kBF16, DType::kF32})
-      for (const std::int64_t tokens : {1, 512}) add_matmul(dtype, isa, tokens, 8192, 2048, 1);
+      for (const std::int64_t tokens : {1, 512}) add_matmul(dtype, Layout::kRows, isa, tokens, 8192, 2048, 1);
     for (const std::int64_t tokens : {1, 16, 512, 2048})
       if (tokens < 2048 || isa != cpu::Isa::kPortable)
         for (const int threads : {1, 2}) add_experts(isa, tokens, threads);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
 
@@ -135,7 +136,8 @@ std::string bounds_of(const Kernel& kernel, const std::vector<std::string>& isas
 
 }  // namespace
 
-std::string kernel_table(const json& run) {
+std::string kernel_table(const std::string& text_of_run) {
+  const json run = json::parse(text_of_run);
   const std::vector<Kernel> kernels = kernels_of(run);
   const std::vector<std::string> isas = isas_of(kernels);
   std::vector<std::string> head{"kernel", "shape", "threads", "bound by"};
@@ -165,7 +167,8 @@ std::string kernel_table(const json& run) {
   return text;
 }
 
-std::vector<std::string> unmatched_rows(const json& run, const std::string& peer) {
+std::vector<std::string> unmatched_rows(const std::string& text_of_run, const std::string& peer) {
+  const json run = json::parse(text_of_run);
   const std::vector<Kernel> kernels = kernels_of(run);
   std::vector<std::string> unmatched;
   for (const json& row : run.at("peers").at(peer)) {

@@ -24,7 +24,7 @@ expect 4 'no tag of crossover' cache clear  # a folder that somebody else filled
 [ -f "$scratch/cache/model/part" ] || complain "removed a folder that is not its own" cache clear
 
 # knobs: the value and where it came from; what is unknown, empty or not allowed is refused.
-expect 0 'CROSSOVER_GDN_PREFILL=chunked  \(default\)' knobs
+expect 0 'CROSSOVER_GDN_PREFILL=auto  \(default\)' knobs
 CROSSOVER_GDN_PREFILL=recurrent expect 0 'CROSSOVER_GDN_PREFILL=recurrent  \(env\)' knobs
 expect 0 '"name": "CROSSOVER_QUANT_SCHEDULE"' knobs --json
 CROSSOVER_GDN_PREFIL=recurrent expect 4 'CROSSOVER_GDN_PREFILL' knobs
