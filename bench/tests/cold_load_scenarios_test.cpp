@@ -1,8 +1,6 @@
 // The shipped scenarios of cold load with tiny models and two pairs, through the program itself: what they promise about paths,
 // counters and outputs holds. Their times mean nothing here.
 #include <gtest/gtest.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -11,11 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "bench/page_cache.h"
-#include "bench/runner.h"
 #include "bench/scenario_schema.h"
-#include "bench/shipped_scenarios.h"
-#include "bench/targets/engine.h"
+#include "bench/tests/shipped_scenario_run.h"
 #include "bench/usable_cores.h"
 
 namespace crossover {
@@ -23,59 +18,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kDense = R"(/workload/model={"synth":"tiny-dense","seed":1})";
-constexpr const char* kMoe = R"(/workload/model={"synth":"tiny-moe","seed":1})";
-
-class ColdLoadScenario : public testing::Test {
- protected:
-  // In the build's own folder: the usual temporary one may lie in memory, where nothing can be evicted.
-  ColdLoadScenario() {
-    std::string name = (fs::current_path() / "cold-load-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-    std::ofstream(folder_ / "probe") << "x";
-    try {
-      residency({folder_ / "probe"});
-      evicts_ = true;
-    } catch (const std::runtime_error&) {
-    }
-  }
-  ~ColdLoadScenario() override { fs::remove_all(folder_); }
-
-  RunOutcome run(const char* name, std::vector<std::string> sets) {
-    const ShippedScenario* shipped = find_shipped_scenario(name);
-    if (!shipped) throw std::runtime_error(std::string("no scenario ") + name);
-    std::erase(sets, "");
-    for (const char* arm : {"A", "B"}) sets.push_back(std::string("/arms/") + arm + "/program=" CROSSOVER_PROGRAM);
-    scenario_ = parse_scenario(shipped->text, name, {sets, 2});
-    EngineTarget target(folder_ / "cache");
-    RunOptions options;
-    options.out = folder_ / scenario_.name;
-    options.quiet = true;
-    options.ambient = split_environment(environ, scenario_, false);
-    return run_scenario(scenario_, target, options);
-  }
-
-  std::string page_cache(const char* wanted) const { return std::string("/workload/page_cache=") + (evicts_ ? wanted : "as-is"); }
-
-  static std::set<std::string> paths(const RunOutcome& outcome, char arm, const std::string& name) {
-    std::set<std::string> values;
-    for (const Sample& sample : outcome.samples)
-      if (sample.arm == arm) values.insert(sample.path.at(name));
-    return values;
-  }
-
-  static void expect_valid(const RunOutcome& outcome) {
-    EXPECT_EQ(outcome.verdict.word, Word::kInconclusive) << outcome.verdict.reason;  // two pairs decide nothing
-    for (const CellAnalysis& cell : outcome.verdict.cells) EXPECT_EQ(cell.outputs.gate, "pass") << cell.name << ": " << cell.reason;
-  }
-
-  fs::path folder_;
-  bool evicts_ = false;
-  Scenario scenario_;
-};
+using ColdLoadScenario = ShippedScenarioTest;
 
 TEST_F(ColdLoadScenario, IsqTakesTheScheduleOfEachArm) {
-  const RunOutcome outcome = run("cold_load_isq", {kDense, page_cache("cold")});
+  const RunOutcome outcome = run("cold_load_isq", {kTinyDense, page_cache("cold")});
   expect_valid(outcome);
   EXPECT_TRUE(paths(outcome, 'A', "quantize").begin()->starts_with("serial"));
   EXPECT_TRUE(paths(outcome, 'B', "quantize").begin()->starts_with("pool"));
@@ -100,7 +46,7 @@ TEST_F(ColdLoadScenario, IsqTakesTheScheduleOfEachArm) {
 }
 
 TEST_F(ColdLoadScenario, CacheHoldsWhatQuantizationMakes) {
-  const RunOutcome outcome = run("cold_load_cache", {kDense, evicts_ ? "" : R"(/sweep={"/workload/page_cache":["as-is"]})"});
+  const RunOutcome outcome = run("cold_load_cache", {kTinyDense, evicts_ ? "" : R"(/sweep={"/workload/page_cache":["as-is"]})"});
   ASSERT_EQ(outcome.verdict.cells.size(), evicts_ ? 2U : 1U);
   expect_valid(outcome);
   EXPECT_EQ(paths(outcome, 'A', "cache"), std::set<std::string>{"off"});
@@ -123,7 +69,7 @@ TEST_F(ColdLoadScenario, CacheHoldsWhatQuantizationMakes) {
 
 TEST_F(ColdLoadScenario, DoesNotStartWithoutTheFileItIsAbout) {
   try {
-    run("cold_load_cache", {kDense, "/workload/weights=as-is", R"(/sweep={"/workload/page_cache":["as-is"]})"});
+    run("cold_load_cache", {kTinyDense, "/workload/weights=as-is", R"(/sweep={"/workload/page_cache":["as-is"]})"});
     FAIL() << "weights that are used as stored are not kept";
   } catch (const std::runtime_error& error) {
     EXPECT_NE(std::string(error.what()).find("no file was kept; quantized cache: the weights are used as they are stored"), std::string::npos)
@@ -132,7 +78,7 @@ TEST_F(ColdLoadScenario, DoesNotStartWithoutTheFileItIsAbout) {
 }
 
 TEST_F(ColdLoadScenario, HeadPoliciesHoldWhatTheyShould) {
-  const RunOutcome outcome = run("lm_head_policy", {kDense, page_cache("warm")});
+  const RunOutcome outcome = run("lm_head_policy", {kTinyDense, page_cache("warm")});
   expect_valid(outcome);
   ASSERT_EQ(outcome.verdict.cells.size(), 3U);
   std::map<std::pair<char, int>, double> rank1;  // weight bytes by arm and cell
@@ -145,7 +91,7 @@ TEST_F(ColdLoadScenario, HeadPoliciesHoldWhatTheyShould) {
 }
 
 TEST_F(ColdLoadScenario, LoadOrderIsMeasuredWithAndWithoutReadAhead) {
-  const RunOutcome outcome = run("load_order", {kDense, page_cache("cold")});
+  const RunOutcome outcome = run("load_order", {kTinyDense, page_cache("cold")});
   expect_valid(outcome);
   ASSERT_EQ(outcome.verdict.cells.size(), 2U);
   for (const Sample& sample : outcome.samples) {
@@ -156,14 +102,14 @@ TEST_F(ColdLoadScenario, LoadOrderIsMeasuredWithAndWithoutReadAhead) {
 
 TEST_F(ColdLoadScenario, WaysOfReadingGiveTheSameWeights) {
   const std::string modes = evicts_ ? R"(["pread","direct"])" : R"(["pread"])";  // past the page cache only where there is a disk below it
-  const RunOutcome outcome = run("cold_load_read", {kDense, page_cache("cold"), R"(/sweep={"/arms/B/knobs/CROSSOVER_READ":)" + modes + "}"});
+  const RunOutcome outcome = run("cold_load_read", {kTinyDense, page_cache("cold"), R"(/sweep={"/arms/B/knobs/CROSSOVER_READ":)" + modes + "}"});
   expect_valid(outcome);
   for (const Sample& sample : outcome.samples) EXPECT_EQ(sample.knobs.at("CROSSOVER_READ").value == "mmap", sample.arm == 'A');
 }
 
 // Launches of the schedules that start threads are their closed forms (engine/tests/schedule_test.cpp); here it is that they are told.
 TEST_F(ColdLoadScenario, SchedulesOfExpertsDifferInLaunchesAndNotInBytes) {
-  const RunOutcome outcome = run("moe_quant_schedule", {kMoe, page_cache("warm"), "/workload/threads=3"});
+  const RunOutcome outcome = run("moe_quant_schedule", {kTinyMoe, page_cache("warm"), "/workload/threads=3"});
   expect_valid(outcome);
   ASSERT_EQ(outcome.verdict.cells.size(), 3U);
   std::set<std::string> hashes;
@@ -185,7 +131,7 @@ TEST_F(ColdLoadScenario, SchedulesOfExpertsDifferInLaunchesAndNotInBytes) {
 }
 
 TEST_F(ColdLoadScenario, ThreadsBeyondExpertsFallBackByName) {
-  const RunOutcome outcome = run("quant_threads", {kMoe, page_cache("warm"), R"(/sweep={"/workload/threads":[1,2,13,47]})"});
+  const RunOutcome outcome = run("quant_threads", {kTinyMoe, page_cache("warm"), R"(/sweep={"/workload/threads":[1,2,13,47]})"});
   expect_valid(outcome);
   ASSERT_EQ(outcome.verdict.cells.size(), 4U);
   const auto whole_experts = [&](int cell) {
@@ -206,12 +152,12 @@ TEST_F(ColdLoadScenario, ThreadsBeyondExpertsFallBackByName) {
 // The table of rules: cold against warm is refused even for one and the same arm.
 TEST_F(ColdLoadScenario, ConfoundIsRefused) {
   if (!evicts_) GTEST_SKIP() << "the page cache cannot be controlled in " << folder_;
-  const RunOutcome outcome = run("page_cache_confound", {kMoe});
+  const RunOutcome outcome = run("page_cache_confound", {kTinyMoe});
   EXPECT_EQ(outcome.verdict.word, Word::kInvalid);
   EXPECT_EQ(word_exit_code(outcome.verdict.word), 3);
   EXPECT_NE(outcome.verdict.reason.find("the page cache was cold for A and warm for B"), std::string::npos) << outcome.verdict.reason;
   EXPECT_EQ(outcome.verdict.cells[0].outputs.gate, "pass");
-  const RunOutcome like = run("page_cache_confound", {kMoe, "/arms/A/workload/page_cache=warm", "/name=same_page_cache"});
+  const RunOutcome like = run("page_cache_confound", {kTinyMoe, "/arms/A/workload/page_cache=warm", "/name=same_page_cache"});
   EXPECT_NE(like.verdict.word, Word::kInvalid) << like.verdict.reason;
 }
 
