@@ -64,10 +64,11 @@ inline Cost gdn_recurrent(const GdnScan& scan, const Rows& out) {
   return {gdn_bytes(scan, out), out.rows * scan.value_heads * 7 * scan.head_dim * scan.head_dim};
 }
 
-// 6*dk*dv + 2C(3dk + 2dv) + C^2/3 per token and value head, chunks of C = 64 tokens, dk = dv: 181,589 at 128.
+// Chunks of C = 16 tokens, D = dk = dv, per token and value head: 6 D^2 for K S, Q S and the update, C D for the triangular system,
+// C D for the lower triangle of Q K^T times what tokens write; and 2 C D per key head for the lower triangles of K K^T and Q K^T.
 inline Cost gdn_chunked(const GdnScan& scan, const Rows& out) {
-  const std::int64_t dim = scan.head_dim, chunk = 64;
-  return {gdn_bytes(scan, out), out.rows * scan.value_heads * (6 * dim * dim + 2 * chunk * 5 * dim + chunk * chunk / 3)};
+  const std::int64_t dim = scan.head_dim, chunk = 16;
+  return {gdn_bytes(scan, out), out.rows * (scan.value_heads * (6 * dim * dim + 2 * chunk * dim) + scan.key_heads * 2 * chunk * dim)};
 }
 
 // Every activation read once and the result written once, the states and the weights of the convolution read and the states written.

@@ -1,4 +1,4 @@
-// What a layer does besides its products: Gated DeltaNet and attention of the 35B-A3B, and the passes over rows.
+// What a layer does besides its products: attention of the 35B-A3B and the passes over rows. Gated DeltaNet: gdn_bench.cpp.
 #include <fmt/format.h>
 
 #include "bench/micro/kernel_row.h"
@@ -7,43 +7,11 @@
 namespace crossover::micro_bench {
 namespace {
 
-constexpr std::int64_t kKeyHeads = 16, kValueHeads = 32, kGdnDim = 128, kStateFloats = kValueHeads * kGdnDim * kGdnDim;
 constexpr std::int64_t kHeads = 16, kKvHeads = 2, kHeadDim = 256;
 constexpr std::int64_t kLongRows = 4096;  // rows of 8192 floats: 134 MB
 
 using Floats = std::shared_ptr<std::vector<float>>;
 Floats floats(std::int64_t count, float low = -1, float high = 1) { return std::make_shared<std::vector<float>>(random_floats(count, low, high)); }
-
-using Scan = void (*)(Context&, const GdnScan&, Rows);
-
-// `layers` states one after the other: 30 of them (63 MB) come from memory, one stays in the cache.
-void add_gdn(const char* kernel, Scan scan_op, bool in_bf16, cpu::Isa isa, std::int64_t tokens, std::int64_t layers, int threads) {
-  add_row(kernel, isa, fmt::format("T:{}/layers:{}/heads:32", tokens, layers), threads, [=](std::shared_ptr<CpuContext> context) {
-    const Floats qk = floats(tokens * 2 * kKeyHeads * kGdnDim, -0.15f, 0.15f), v = floats(tokens * kValueHeads * kGdnDim),
-                 g = floats(tokens * kValueHeads, -0.1f, 0), beta = floats(tokens * kValueHeads, 0, 1), state = floats(layers * kStateFloats),
-                 out = floats(tokens * kValueHeads * kGdnDim);
-    const auto scan = [=](std::int64_t layer) {
-      const ConstRows both(qk->data(), tokens, 2 * kKeyHeads * kGdnDim);
-      return GdnScan{.q = both.columns(0, kKeyHeads * kGdnDim),
-                     .k = both.columns(kKeyHeads * kGdnDim, kKeyHeads * kGdnDim),
-                     .v = {v->data(), tokens, kValueHeads * kGdnDim},
-                     .g = {g->data(), tokens, kValueHeads},
-                     .beta = {beta->data(), tokens, kValueHeads},
-                     .state = state->data() + layer * kStateFloats,
-                     .key_heads = kKeyHeads,
-                     .value_heads = kValueHeads};
-    };
-    const Rows result(out->data(), tokens, kValueHeads * kGdnDim);
-    const bool decodes = tokens == 1;
-    const cost::Cost cost = in_bf16 ? cost::gdn_chunked(scan(0), result) : cost::gdn_recurrent(scan(0), result);
-    return KernelRow{.bound = decodes ? "memory" : in_bf16 && isa == cpu::Isa::kAvx512Bf16 ? "bf16" : "f32",
-                     .cost = cost,
-                     .work = [=] { for (std::int64_t i = 0; i < layers; ++i) scan_op(*context, scan(i), Rows(out->data(), tokens, kValueHeads * kGdnDim)); },
-                     .calls = layers,
-                     .memory = decodes ? reinterpret_cast<const std::byte*>(state->data()) : nullptr,
-                     .memory_bytes = layers * kStateFloats * 4};
-  });
-}
 
 // `layers` caches one after the other.
 void add_attention(const char* kernel, DType dtype, cpu::Isa isa, std::int64_t tokens, std::int64_t past, std::int64_t layers, int threads) {
@@ -101,9 +69,6 @@ void add_passes(cpu::Isa isa, int threads) {
 
 [[maybe_unused]] const bool kAdded = [] {
   for (const cpu::Isa isa : cpu::usable_isas()) {
-    add_gdn("gdn_chunked", op::gdn_chunked, true, isa, 512, 1, 1);
-    add_gdn("gdn_recurrent", op::gdn_recurrent, false, isa, 512, 1, 1);
-    for (const int threads : {1, 2}) add_gdn("gdn_decode", op::gdn_recurrent, false, isa, 1, 30, threads);
     for (const DType dtype : {DType::kF16, DType::kQ8_0}) {
       for (const std::int64_t past : {0, 4096}) add_attention("attention_prefill", dtype, isa, 512, past, 1, 1);
       for (const int threads : {1, 2}) add_attention("attention_decode", dtype, isa, 1, 4096, 10, threads);

@@ -29,6 +29,19 @@ GdnHead head_of(const GdnScan& scan, std::int64_t h, std::int64_t first_token, s
           .out_stride = out.stride};
 }
 
+// Rows of one head side by side: in the operands they lie whole pages apart and would fight for a few sets of the caches.
+struct ValueBlock {
+  float v[kGdnBlockTokens][kDim], out[kGdnBlockTokens][kDim];
+};
+
+void chunk_head(const GdnChunks& chunks, GdnHead head, ValueBlock& block, std::byte* memory) {
+  for (std::int64_t t = 0; t < head.tokens; ++t) std::copy_n(head.v + t * head.v_stride, kDim, block.v[t]);
+  const GdnHead outer = head;
+  head.v = block.v[0], head.out = block.out[0], head.v_stride = head.out_stride = kDim;
+  chunks.head(head, memory, memory + chunks.keys_bytes);
+  for (std::int64_t t = 0; t < head.tokens; ++t) std::copy_n(block.out[t], kDim, outer.out + t * outer.out_stride);
+}
+
 }  // namespace
 
 void gdn_recurrent(Context& context, const GdnScan& scan, Rows out) {
@@ -42,15 +55,16 @@ void gdn_recurrent(Context& context, const GdnScan& scan, Rows out) {
 void gdn_chunked(Context& context, const GdnScan& scan, Rows out) {
   const GdnChunks& chunks = scan.f32_products ? context.micro->gdn->chunked_f32 : context.micro->gdn->chunked;
   context.counters.path("gdn", chunks.path);
-  const WorkerScratch scratch(context, "gdn.chunk", (chunks.keys_bytes + chunks.scratch_bytes) / 4);
+  const WorkerScratch scratch(context, "gdn.chunk", (chunks.keys_bytes + chunks.scratch_bytes + static_cast<std::int64_t>(sizeof(ValueBlock))) / 4);
   context.pool.parallel_for(scan.key_heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    std::byte* keys = reinterpret_cast<std::byte*>(scratch.mine());
+    ValueBlock& block = *reinterpret_cast<ValueBlock*>(scratch.mine());
+    std::byte* memory = reinterpret_cast<std::byte*>(&block + 1);
     for (std::int64_t kh = begin; kh < end; ++kh) {
       for (std::int64_t first = 0; first < out.rows; first += kGdnBlockTokens) {
         const std::int64_t tokens = std::min(kGdnBlockTokens, out.rows - first);
-        chunks.keys(head_of(scan, value_head(scan, kh, 0), first, tokens, out), keys);
+        chunks.keys(head_of(scan, value_head(scan, kh, 0), first, tokens, out), memory);
         for (std::int64_t i = 0; i < scan.value_heads / scan.key_heads; ++i)
-          chunks.head(head_of(scan, value_head(scan, kh, i), first, tokens, out), keys, keys + chunks.keys_bytes);
+          chunk_head(chunks, head_of(scan, value_head(scan, kh, i), first, tokens, out), block, memory);
       }
     }
   });

@@ -205,5 +205,62 @@ TEST(GdnPath, IsReported) {
   }
 }
 
+// The mixer with the form that a CPU runs fastest against the reference, whole and in pieces.
+struct Mixed {
+  std::int64_t tokens, heads;
+  testing::Matrix conv;
+  Grid mixed, z, a, b, ssm_a, dt_bias, norm, conv_state, state;
+
+  Mixed(std::int64_t t, std::int64_t h, Random& random)
+      : tokens(t), heads(h), conv(DType::kF32, 2 * h * kDim, 4), mixed(t, 2 * h * kDim), z(t, h * kDim), a(t, h), b(t, h), ssm_a(1, h), dt_bias(1, h),
+        norm(1, kDim), conv_state(3, 2 * h * kDim), state(h * kDim, kDim) {
+    conv.fill(random, 0.5f);
+    for (Grid* grid : {&mixed, &z, &a, &b, &dt_bias, &norm, &conv_state}) grid->fill(random);
+    ssm_a.set([&](std::int64_t, std::int64_t) { return -testing::uniform(random, 0.01f, 0.5f); });
+    state.fill(random, 0.1f);
+  }
+
+  // Two value heads on each key head.
+  Result run(const Backend& backend, GdnForm form, std::initializer_list<std::int64_t> pieces, std::string* path = nullptr) const {
+    TestContext context(backend);
+    Result result{Grid(tokens, heads * kDim), state};
+    Grid inputs = conv_state, rates = ssm_a, bias = dt_bias, scale = norm;
+    std::int64_t first = 0;
+    for (const std::int64_t count : pieces) {
+      const auto rows = [&](const Grid& x) { return static_cast<ConstRows>(x).slice(first, count); };
+      op::gdn_mixer(context, {.mixed = rows(mixed), .conv = conv, .a = rows(a), .b = rows(b), .ssm_a = rates.data(), .dt_bias = bias.data(), .z = rows(z),
+                              .norm = scale.data(), .conv_state = inputs.data(), .state = result.state.data(), .key_heads = heads / 2,
+                              .value_heads = heads, .form = form}, static_cast<Rows>(result.out).slice(first, count));
+      first += count;
+    }
+    EXPECT_EQ(first, tokens);
+    if (path) *path = context.counters.paths.at("gdn");
+    return result;
+  }
+};
+
+TEST_P(Gdn, MixerEqualsTheReferenceInEveryFormAndInPieces) {
+  const Mixed in(200, 4, random);
+  const Result wanted = in.run(testing::reference_backend(), GdnForm::kRecurrent, {200});
+  for (const GdnForm form : {GdnForm::kAuto, GdnForm::kRecurrent, GdnForm::kChunked, GdnForm::kChunkedF32}) {
+    const bool exact = form == GdnForm::kRecurrent || form == GdnForm::kChunkedF32 || GetParam().isa != cpu::Isa::kAvx512Bf16;
+    for (const auto& pieces : {std::initializer_list<std::int64_t>{200}, {1, 2, 3, 66, 128}, {129, 1, 70}})
+      expect_near(in.run(GetParam(), form, pieces), wanted, exact ? 1e-5 : kBf16Limit, "mixer");
+  }
+  const Result whole = in.run(GetParam(), GdnForm::kRecurrent, {200}), split = in.run(GetParam(), GdnForm::kRecurrent, {1, 1, 70, 128});
+  expect_near(split, whole, 0, "recurrent mixer in pieces");
+  for (const GdnForm form : {GdnForm::kChunked, GdnForm::kChunkedF32})
+    expect_near(in.run(GetParam(), form, {16, 144, 40}), in.run(GetParam(), form, {200}), 0, "chunked mixer in whole chunks");
+}
+
+TEST_P(Gdn, AutoTakesChunksFromTheCrossingOn) {
+  const std::int64_t crossing = cpu::micro(*GetParam().isa).gdn->chunked.from_tokens;
+  for (const std::int64_t tokens : {std::int64_t{1}, crossing - 1, crossing, crossing + 100}) {
+    std::string path;
+    Mixed(tokens, 2, random).run(GetParam(), GdnForm::kAuto, {tokens}, &path);
+    EXPECT_EQ(path.find("chunked") != std::string::npos, tokens >= crossing) << tokens << " tokens: " << path;
+  }
+}
+
 }  // namespace
 }  // namespace crossover
