@@ -53,6 +53,12 @@ std::span<const KnobInfo> all_knobs() {
        "page cache and reads past it what is not (a result says what was done as path.read)"},
       {"CROSSOVER_READ_AHEAD", "bool", "1", {}, "reader threads fetch what will be converted next; 0: every worker reads for itself"},
       {"CROSSOVER_READ_THREADS", "integer", "2", {"1", "64"}, "reader threads of a rank; requests in flight with uring are 8 for each"},
+      {"CROSSOVER_WEIGHT_LAYOUT",
+       "choice",
+       "auto",
+       {"auto", "rows", "panels"},
+       "how weights lie in memory: rows as in the file, or panels in the order in which the products of the cpu backend take them, packed "
+       "while they are loaded; auto is panels on the cpu backend for the types that have them (q6_k)"},
   };
   return kKnobs;
 }

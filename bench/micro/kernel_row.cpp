@@ -76,7 +76,7 @@ std::byte* weights(DType dtype, Layout layout, std::int64_t bytes) {
   if (layout == Layout::kPanels) {  // of one block of columns: longer rows have the same ones, one after the other
     const std::vector<std::byte> rows = once;
     const std::int64_t panel_bytes = kPanelRows * row_bytes(dtype, kBlock);
-    for (std::int64_t i = 0; i < kRows / kPanelRows; ++i) pack_panel(dtype, rows.data() + i * panel_bytes, kPanelRows, kBlock, once.data() + i * panel_bytes);
+    for (std::int64_t i = 0; i < kRows / kPanelRows; ++i) pack_panel(dtype, rows.data() + i * panel_bytes, 0, kPanelRows, kBlock, once.data() + i * panel_bytes);
   }
   for (std::size_t done = 0; done < buffer.size(); done += once.size()) std::memcpy(buffer.data() + done, once.data(), std::min(once.size(), buffer.size() - done));
   return buffer.data();

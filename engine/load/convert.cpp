@@ -10,6 +10,7 @@
 
 #include "kernels/buffer.h"
 #include "kernels/formats/formats.h"
+#include "kernels/formats/panels.h"
 
 namespace crossover {
 namespace {
@@ -24,7 +25,7 @@ constexpr std::int64_t kCopyChunkBytes = std::int64_t{4} << 20;
 
 // One worker's buffers.
 struct Scratch {
-  HostBuffer stored, widened, out;
+  HostBuffer stored, widened, out, panel;
   std::vector<const std::byte*> data;
 };
 
@@ -39,6 +40,13 @@ struct Scratch {
                                        tensor.name, tensor.stored_as, found, task.first_row + value / task.columns_count, value % task.columns_count));
 }
 
+// Rows of a task from `row` on, at most about `piece`: where a piece is longer than a panel its end is the end of one, since packing parts
+// of panels costs twice as much.
+std::int64_t whole_panels(std::int64_t row, std::int64_t piece) {
+  if (piece < kPanelRows) return piece;
+  return (row + piece) / kPanelRows * kPanelRows - row;
+}
+
 }  // namespace
 
 bool needs_quantizing(const SourceTensor& tensor, DType to) {
@@ -46,7 +54,7 @@ bool needs_quantizing(const SourceTensor& tensor, DType to) {
 }
 
 void ConvertPlan::add(std::size_t tensor, DType to, std::span<const IndexRange> rows, std::span<const IndexRange> columns, std::byte* out,
-                      const char* phase, bool kept) {
+                      const char* phase, bool kept, Layout layout) {
   const SourceTensor& from = source_.tensors[tensor];
   const IndexRange all_rows{0, from.shape[1]};
   if (rows.empty()) rows = {&all_rows, 1};
@@ -57,17 +65,23 @@ void ConvertPlan::add(std::size_t tensor, DType to, std::span<const IndexRange> 
   TensorTasks added{needs_quantizing(from, to), {}, {}};
   const std::int64_t piece = added.quantizes ? chunk_rows(schedule_, columns_count)
                                              : std::max<std::int64_t>(1, kCopyChunkBytes / std::max<std::int64_t>(1, gather.row_bytes()));
+  const bool panels = layout == Layout::kPanels;
+  const std::int64_t expert_rows = std::accumulate(rows.begin(), rows.end(), std::int64_t{0}, [](std::int64_t sum, IndexRange r) { return sum + r.count; });
   for (std::int64_t expert = 0; expert < from.shape[0]; ++expert) {
     added.expert_first.push_back(added.tasks.size());
+    std::int64_t out_row = 0;
     for (IndexRange run : rows) {
-      for (std::int64_t done = 0; done < run.count; done += piece) {
-        const ConvertTask& task = added.tasks.emplace_back(ConvertTask{
-            tensor, &gather, columns, columns_count, to, expert * from.shape[1] + run.first + done, std::min(piece, run.count - done), out, phase, kept});
-        if (out) out += task.bytes();
+      for (std::int64_t done = 0, count = 0; done < run.count; done += count) {
+        count = std::min(panels ? whole_panels(out_row, piece) : piece, run.count - done);
+        const ConvertTask& task = added.tasks.emplace_back(ConvertTask{tensor, &gather, columns, columns_count, to, expert * from.shape[1] + run.first + done,
+                                                                       count, out, layout, out_row, out_row + count == expert_rows, phase, kept});
+        out_row += count;
+        if (out && !panels) out += task.bytes();
         out_bytes_ += task.bytes();
         if (added.quantizes) quantized_values_ += task.values();
       }
     }
+    if (out && panels) out += Tensor{nullptr, to, {1, expert_rows, columns_count}, layout}.bytes();
   }
   added.expert_first.push_back(added.tasks.size());
   if (!added.tasks.empty()) tensors_.push_back(std::move(added));
@@ -171,7 +185,8 @@ class Conversion {
     const SourceTensor& tensor = plan_.source_.tensors[task.tensor];
     Trace* trace = &traces_[worker];
     Scratch& scratch = scratch_[worker];
-    std::byte* out = task.out ? task.out : grown(scratch.out, task.bytes());
+    const bool panels = task.layout == Layout::kPanels;
+    std::byte* out = task.out && !panels ? task.out : nullptr;
     const std::span<const std::byte* const> data = checked(task, fetcher_->acquire(index, trace), scratch, trace);
     const std::byte* stored = nullptr;
     if (task.rows_of->in_place(data, task.first_row, task.rows)) {
@@ -182,14 +197,41 @@ class Conversion {
       task.rows_of->gather(task.first_row, task.rows, data, gathered);
       stored = gathered;
     }
+    // What is stored in the type it is held in is packed from where it lies, after its scales were checked.
+    const bool as_stored = panels && tensor.dtype == task.to && tensor.transform == Transform::kNone;
+    if (as_stored) out = const_cast<std::byte*>(stored);
+    else if (!out) out = grown(scratch.out, task.bytes());
     if (needs_quantizing(tensor, task.to)) quantize(task, tensor, stored, out, scratch, trace);
     else {
       const Range range(trace, task.phase ? task.phase : tensor.dtype == task.to ? "gather" : "cast");
       transform(task, tensor, stored, out, scratch);
     }
-    fetcher_->release(index);
+    if (panels) pack(task, out, scratch, trace);
+    if (!as_stored) fetcher_->release(index);
     if (options_.sink && task.kept) options_.sink(task, out, trace);
+    if (as_stored) fetcher_->release(index);
     if (options_.progress) progress(task);
+  }
+
+  // Rows of the task to the panels of their expert; a part of a panel by way of a panel of the worker's own.
+  void pack(const ConvertTask& task, const std::byte* rows, Scratch& scratch, Trace* trace) const {
+    const Range range(trace, task.phase ? task.phase : "pack");
+    const auto pack_panel = options_.micro->panels->pack;
+    const std::int64_t stride = row_bytes(task.to, task.columns_count), end = task.out_row + task.rows;
+    for (std::int64_t row = task.out_row, next = row; row < end; rows += (next - row) * stride, row = next) {
+      next = std::min(end, (row / kPanelRows + 1) * kPanelRows);
+      const std::int64_t first = row % kPanelRows;
+      std::byte* panel = task.out + (row - first) * stride;
+      const bool last = task.ends_expert && next == end;
+      if (first == 0 && (last || next - row == kPanelRows)) {
+        pack_panel(rows, 0, next - row, task.columns_count, panel);
+        continue;
+      }
+      std::byte* part = grown(scratch.panel, kPanelRows * stride);
+      pack_panel(rows, first, next - row, task.columns_count, part);
+      // The last part brings the zeros of the rows that do not exist.
+      copy_panel_rows(task.to, part, first, last ? kPanelRows - first : next - row, task.columns_count, panel);
+    }
   }
 
   // The bytes that hold a task's rows. Where pieces are to be checked and what is read is a copy, whole pieces are.

@@ -33,6 +33,9 @@ struct ConvertTask {
   DType to;
   std::int64_t first_row, rows;            // expert-major
   std::byte* out;                          // rows * row_bytes(to, columns_count); null: the worker's buffer, for the sink alone
+  Layout layout;                           // kPanels: `out` is where the panels of the rows' expert begin
+  std::int64_t out_row;                    // kPanels: row of the expert that the first row becomes
+  bool ends_expert;                        // kPanels: the last row is the last of the expert
   const char* phase;                       // what all work on these rows is called; null: by its kind
   bool kept;                               // the sink sees them
 
@@ -46,9 +49,9 @@ class ConvertPlan {
   ConvertPlan(const Source& source, Schedule schedule) : source_(source), schedule_(schedule) {}
 
   // Rows `rows` of every expert, columns `columns` (both must outlive the plan; empty: all), to consecutive rows from `out` on (null:
-  // they only pass by).
+  // they only pass by), or to panels. Panels need ConvertOptions::micro.
   void add(std::size_t tensor, DType to, std::span<const IndexRange> rows, std::span<const IndexRange> columns, std::byte* out,
-           const char* phase = nullptr, bool kept = true);
+           const char* phase = nullptr, bool kept = true, Layout layout = Layout::kRows);
 
   std::int64_t quantized_values() const { return quantized_values_; }
   std::int64_t out_bytes() const { return out_bytes_; }

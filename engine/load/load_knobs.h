@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <stdexcept>
 #include <string>
 
 #include "engine/knobs.h"
@@ -36,6 +37,14 @@ inline ReadChoice read_choice(const Knobs& knobs, const Source& source, double p
 
 inline HeadPolicy head_policy(const Knobs& knobs) { return static_cast<HeadPolicy>(choice(knobs, "CROSSOVER_LM_HEAD")); }
 inline Pin pin_of(const Knobs& knobs) { return static_cast<Pin>(choice(knobs, "CROSSOVER_PIN")); }
+
+// std::invalid_argument where panels are asked of a backend that cannot take them.
+inline Layout weight_layout(const Knobs& knobs, const std::string& backend) {
+  const std::string& value = knobs.get("CROSSOVER_WEIGHT_LAYOUT");
+  if (value == "panels" && backend != "cpu")
+    throw std::invalid_argument("CROSSOVER_WEIGHT_LAYOUT=panels was asked of the " + backend + " backend, but only the cpu backend takes panels; use auto or rows");
+  return value == "rows" || backend != "cpu" ? Layout::kRows : Layout::kPanels;
+}
 
 inline PhaseDelay delay_of(const Knobs& knobs) {
   const std::string& value = knobs.get("CROSSOVER_LOAD_DELAY");

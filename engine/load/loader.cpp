@@ -4,9 +4,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <stdexcept>
 #include <system_error>
+
+#include "kernels/formats/panels.h"
 
 namespace crossover {
 
@@ -91,15 +94,20 @@ RankLoad load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces,
   for (std::size_t i = 0; i < into.weights.layers.size(); ++i) into.weights.layers[i].full_attention = job.source.config.full_attention[i];
   into.weights.first_vocab_row = job.plan.shape.first_vocab_row;
   ConvertPlan plan(job.source, job.schedule);
+  const bool own_head = std::any_of(job.plan.tensors.begin(), job.plan.tensors.end(),
+                                    [](const TensorShard& shard) { return shard.place == "output.weight" && shard.shape[1] > 0; });
   for (std::size_t i = 0; i < job.plan.tensors.size(); ++i) {
     const TensorShard& shard = job.plan.tensors[i];
     const SourceTensor& tensor = job.source.tensors[shard.tensor];
     std::span<const IndexRange> columns;
     if (shard.shape[2] != tensor.shape[2]) columns = shard.columns;
-    std::byte* memory = into.allocate(shard.shape[0] * shard.shape[1] * row_bytes(shard.dtype, shard.shape[2]));
-    const bool head = shard.place == "output.weight";
-    slot(into.weights, shard.place) = {memory, shard.dtype, shard.shape};
-    if (memory) plan.add(shard.tensor, shard.dtype, shard.rows, columns, memory, head ? "lm_head" : nullptr, !job.kept.empty() && job.kept[i]);
+    const bool head = shard.place == "output.weight", only_embeds = shard.place == "token_embd.weight" && (own_head || !job.source.config.tied_embeddings);
+    Tensor weight{nullptr, shard.dtype, shard.shape, has_panels(shard.dtype) && !only_embeds ? job.layout : Layout::kRows};
+    weight.data = into.allocate(weight.bytes());
+    slot(into.weights, shard.place) = weight;
+    if (weight.data)
+      plan.add(shard.tensor, shard.dtype, shard.rows, columns, weight.data, head ? "lm_head" : nullptr, !job.kept.empty() && job.kept[i], weight.layout);
+    if (weight.layout == Layout::kPanels) ctx.counters.path("weights", "panels");
   }
   for (std::size_t tensor : job.passing) plan.add(tensor, target_type(job.source.tensors[tensor], job.passing_type), {}, {}, nullptr);
   if (job.source.config.tied_embeddings && !into.weights.head.data) into.weights.head = into.weights.embedding;

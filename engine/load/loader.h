@@ -40,6 +40,7 @@ struct LoadJob {
   const RankPlan& plan;
   Schedule schedule;
   ConvertOptions convert;
+  Layout layout = Layout::kRows;        // of the weights of matrix products, where their type has panels
   std::vector<bool> kept = {};          // of plan.tensors: those the sink of `convert` sees; empty: none
   std::vector<std::size_t> passing = {};  // tensors of the source that are converted to `passing_type` for the sink alone
   DType passing_type = DType::kF32;

@@ -154,6 +154,32 @@ TEST(Load, RanksHoldTheSameWeightsHoweverTheyWereLoaded) {
     }
 }
 
+// The same weights in both layouts; products with panels round activations of a block to 8 bits wherever they run, those with rows only
+// where the CPU has instructions for it.
+TEST(Load, WeightsLieInPanelsWhereTheBackendTakesThem) {
+  const auto run = [](const fs::path& model, int ranks, const char* layout, const char* backend = "cpu") {
+    EngineOptions options = options_of(model, ranks, ranks, {{"CROSSOVER_WEIGHT_LAYOUT", layout}});
+    options.backend = backend;
+    Engine engine(options);
+    const std::vector<float> logits = logits_of(engine);
+    const Counters counters = engine.counters();
+    return std::pair(logits, counters.paths.contains("weights") ? counters.paths.at("weights") : "");
+  };
+  for (const fs::path& model : {moe(), dense(false), dense(true)})
+    for (const int ranks : {1, 2}) {
+      const auto [rows, rows_path] = run(model, ranks, "rows");
+      const auto [panels, panels_path] = run(model, ranks, "panels");
+      EXPECT_EQ(rows_path, "");
+      EXPECT_EQ(panels_path, "panels");
+      EXPECT_EQ(run(model, ranks, "auto"), std::pair(panels, panels_path));
+      double error = 0, power = 0;
+      for (std::size_t i = 0; i < rows.size(); ++i) error += std::pow(rows[i] - panels[i], 2), power += std::pow(rows[i], 2);
+      EXPECT_LT(error, 1e-3 * power) << model << " on " << ranks;
+    }
+  EXPECT_EQ(run(moe(), 1, "auto", "reference").second, "");
+  EXPECT_THROW(run(moe(), 1, "panels", "reference"), std::invalid_argument);
+}
+
 // Of rank 1, whose head the policy is about.
 std::int64_t second_rank_bytes(const fs::path& model, const char* policy, std::vector<float>& logits) {
   Engine engine(options_of(model, 2, 2, {{"CROSSOVER_LM_HEAD", policy}}));
@@ -162,16 +188,20 @@ std::int64_t second_rank_bytes(const fs::path& model, const char* policy, std::v
 }
 
 TEST(Load, HeadPolicyMovesTheBytesItSays) {
-  const std::int64_t vocab = 1000, hidden = 256, quantized = vocab * row_bytes(DType::kQ6_K, hidden), stored = vocab * hidden * 2;
+  const std::int64_t vocab = 1000, hidden = 256, stored = vocab * hidden * 2;
+  const auto rows = [&](std::int64_t n) { return n * row_bytes(DType::kQ6_K, hidden); };
+  const auto panels = [&](std::int64_t n) { return rows((n + kPanelRows - 1) / kPanelRows * kPanelRows); };
   for (bool tied : {false, true}) {
     std::vector<float> expected, logits;
     const std::int64_t sharded = second_rank_bytes(dense(tied), "sharded", expected);
     const std::int64_t absent = second_rank_bytes(dense(tied), "rank0", logits);
     EXPECT_EQ(logits, expected);
-    EXPECT_EQ(sharded - absent, tied ? 0 : quantized / 2);  // a tied one is the embedding, which stays
-    EXPECT_EQ(second_rank_bytes(dense(tied), "every-rank-quantized", logits) - absent, quantized);
+    EXPECT_EQ(sharded - absent, tied ? 0 : panels(vocab / 2));  // a tied one is the embedding, which stays
+    // Beside a head of its own the tied embedding only embeds, and lies in rows.
+    const std::int64_t beside = tied ? absent - panels(vocab / 2) + rows(vocab / 2) : absent;
+    EXPECT_EQ(second_rank_bytes(dense(tied), "every-rank-quantized", logits) - beside, panels(vocab));
     EXPECT_EQ(logits, expected);
-    EXPECT_EQ(second_rank_bytes(dense(tied), "every-rank-plain", logits) - absent, stored);
+    EXPECT_EQ(second_rank_bytes(dense(tied), "every-rank-plain", logits) - beside, stored);
     EXPECT_EQ(logits, expected);
   }
 }
@@ -191,7 +221,7 @@ double rest_s(const LoadReport& report, std::size_t rank, std::string_view phase
 // is busy with other things may stretch the rest once, hence the best of a few loads.
 TEST(Load, ADelayShowsUpInItsPhaseOnly) {
   constexpr double kDelay_s = 0.25;
-  for (const char* phase : {"open", "state", "read", "gather", "cast", "quantize", "lm_head"}) {
+  for (const char* phase : {"open", "state", "read", "gather", "cast", "quantize", "pack", "lm_head"}) {
     for (int ranks : {1, 2}) {
       double least_rest_s = 1e9;
       for (int attempt = 0; attempt < 5 && least_rest_s >= kDelay_s; ++attempt) {

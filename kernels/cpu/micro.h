@@ -52,7 +52,7 @@ struct PanelMicro {
   const char *matvec_path, *gemm_path;
   std::int64_t gemm_from_tokens;  // fewer are faster by matvec
   // As pack_panel, the same bytes.
-  void (*pack)(const std::byte* stored, std::int64_t rows, std::int64_t dim, std::byte* panel);
+  void (*pack)(const std::byte* stored, std::int64_t first, std::int64_t rows, std::int64_t dim, std::byte* panel);
   // out[t*out_stride + n] for n < rows of consecutive panels, t < tokens <= kMatvecTokens: codes are unpacked in registers.
   void (*matvec)(const std::byte* panels, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
                  std::int64_t out_stride);

@@ -1,5 +1,6 @@
 #include "kernels/formats/panels.h"
 
+#include <algorithm>
 #include <cstring>
 #include <stdexcept>
 #include <string>
@@ -45,13 +46,34 @@ void require_panels(DType dtype) {
 
 bool has_panels(DType dtype) { return dtype == DType::kQ6_K; }
 
-void pack_panel(DType dtype, const std::byte* stored, std::int64_t rows, std::int64_t dim, std::byte* panel) {
+void pack_panel(DType dtype, const std::byte* stored, std::int64_t first, std::int64_t rows, std::int64_t dim, std::byte* panel) {
   require_panels(dtype);
   const std::int64_t blocks = dim / 256;
   std::memset(panel, 0, static_cast<std::size_t>(blocks) * sizeof(PanelQ6_K));
   for (std::int64_t r = 0; r < rows; ++r)
     for (std::int64_t b = 0; b < blocks; ++b)
-      pack_row(reinterpret_cast<const BlockQ6_K*>(stored)[r * blocks + b], static_cast<int>(r), reinterpret_cast<PanelQ6_K*>(panel)[b]);
+      pack_row(reinterpret_cast<const BlockQ6_K*>(stored)[r * blocks + b], static_cast<int>(first + r), reinterpret_cast<PanelQ6_K*>(panel)[b]);
+}
+
+void copy_panel_rows(DType dtype, const std::byte* from, std::int64_t first, std::int64_t rows, std::int64_t dim, std::byte* to) {
+  require_panels(dtype);
+  const auto *source = reinterpret_cast<const PanelQ6_K*>(from), *end = source + dim / 256;
+  for (auto* target = reinterpret_cast<PanelQ6_K*>(to); source != end; ++source, ++target) {
+    const auto count = static_cast<std::size_t>(rows);
+    std::memcpy(target->factors.d + first, source->factors.d + first, count * sizeof(std::uint16_t));
+    for (int g = 0; g < 16; ++g) {
+      std::memcpy(target->factors.scales[g] + first, source->factors.scales[g] + first, count);
+      for (int h = 0; h < 2; ++h) {
+        const std::int64_t begin = std::max<std::int64_t>(0, first - 16 * h), last = std::min<std::int64_t>(16, first + rows - 16 * h);
+        if (begin >= last) continue;
+        const auto at = static_cast<std::size_t>(4 * begin), bytes = static_cast<std::size_t>(4 * (last - begin));
+        const PanelQ6_K::Half& half = source->half[g][h];
+        PanelQ6_K::Half& out = target->half[g][h];
+        for (int p = 0; p < 2; ++p) std::memcpy(out.low[p] + at, half.low[p] + at, bytes);
+        std::memcpy(out.high + at, half.high + at, bytes);
+      }
+    }
+  }
 }
 
 void unpack_panel_row(DType dtype, const std::byte* panel, std::int64_t row, std::int64_t dim, std::byte* out) {

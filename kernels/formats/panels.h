@@ -27,9 +27,13 @@ static_assert(sizeof(PanelQ6_K) == 32 * 210 && sizeof(PanelQ6_K) % 64 == 0 && kP
 
 bool has_panels(DType dtype);
 
-// `rows` <= kPanelRows rows of `dim` values, row_bytes(dtype, dim) apart, to one panel of kPanelRows * row_bytes(dtype, dim) bytes.
-// std::invalid_argument for a type without panels.
-void pack_panel(DType dtype, const std::byte* stored, std::int64_t rows, std::int64_t dim, std::byte* panel);
+// `rows` rows of `dim` values, row_bytes(dtype, dim) apart, to rows first .. first + rows - 1 <= kPanelRows of a panel of kPanelRows *
+// row_bytes(dtype, dim) bytes, whose other rows become zeros. std::invalid_argument for a type without panels.
+void pack_panel(DType dtype, const std::byte* stored, std::int64_t first, std::int64_t rows, std::int64_t dim, std::byte* panel);
+
+// Rows first .. first + rows - 1 of one panel to the same place in another. No two rows share a byte, so threads may do this to
+// different rows of one panel at a time.
+void copy_panel_rows(DType dtype, const std::byte* from, std::int64_t first, std::int64_t rows, std::int64_t dim, std::byte* to);
 
 // Row `row` of a panel, as it was before packing.
 void unpack_panel_row(DType dtype, const std::byte* panel, std::int64_t row, std::int64_t dim, std::byte* out);

@@ -24,7 +24,7 @@ TEST(Panels, PackingLosesNothing) {
       const std::vector<std::byte> stored = random_blocks(random, rows, dim);
       const std::int64_t stride = row_bytes(DType::kQ6_K, dim);
       std::vector<std::byte> panel(static_cast<std::size_t>(kPanelRows * stride)), row(static_cast<std::size_t>(stride));
-      pack_panel(DType::kQ6_K, stored.data(), rows, dim, panel.data());
+      pack_panel(DType::kQ6_K, stored.data(), 0, rows, dim, panel.data());
       for (std::int64_t r = 0; r < kPanelRows; ++r) {
         unpack_panel_row(DType::kQ6_K, panel.data(), r, dim, row.data());
         for (std::int64_t i = 0; i < stride; ++i)
@@ -36,22 +36,35 @@ TEST(Panels, PackingLosesNothing) {
 TEST(Panels, EveryInstructionSetPacksTheSameBytes) {
   Random random(2);
   for (const cpu::Isa isa : cpu::usable_isas())
-    for (const std::int64_t rows : {1, 15, 16, 29, 32})
+    for (const auto& [first, rows] : {std::pair(0, 1), std::pair(0, 15), std::pair(0, 16), std::pair(0, 29), std::pair(0, 32), std::pair(3, 7), std::pair(12, 9), std::pair(16, 16), std::pair(31, 1)})
       for (const std::int64_t dim : {256, 1280}) {
         const std::vector<std::byte> stored = random_blocks(random, rows, dim);
         const auto bytes = static_cast<std::size_t>(kPanelRows * row_bytes(DType::kQ6_K, dim));
         std::vector<std::byte> expected(bytes), packed(bytes + 1, std::byte{0x5a});
-        pack_panel(DType::kQ6_K, stored.data(), rows, dim, expected.data());
-        cpu::micro(isa).panels->pack(stored.data(), rows, dim, packed.data());
+        pack_panel(DType::kQ6_K, stored.data(), first, rows, dim, expected.data());
+        cpu::micro(isa).panels->pack(stored.data(), first, rows, dim, packed.data());
         ASSERT_EQ(packed.back(), std::byte{0x5a});
         packed.pop_back();
         ASSERT_TRUE(packed == expected) << cpu::name(isa) << " rows " << rows << " dim " << dim;
       }
 }
 
+TEST(Panels, RowsCopiedInPartsAreThoseOfTheWhole) {
+  Random random(3);
+  const std::vector<std::byte> stored = random_blocks(random, 32, 512);
+  const std::int64_t stride = row_bytes(DType::kQ6_K, 512);
+  std::vector<std::byte> whole(static_cast<std::size_t>(kPanelRows * stride)), part(whole.size()), joined(whole.size(), std::byte{0x5a});
+  pack_panel(DType::kQ6_K, stored.data(), 0, 32, 512, whole.data());
+  for (const auto& [first, rows] : {std::pair(20, 12), std::pair(0, 3), std::pair(3, 16), std::pair(19, 1)}) {
+    pack_panel(DType::kQ6_K, stored.data() + first * stride, first, rows, 512, part.data());
+    copy_panel_rows(DType::kQ6_K, part.data(), first, rows, 512, joined.data());
+  }
+  EXPECT_TRUE(joined == whole);
+}
+
 TEST(Panels, OnlyTypesWithPanelsArePacked) {
   std::byte byte{};
-  EXPECT_THROW(pack_panel(DType::kQ8_0, &byte, 0, 0, &byte), std::invalid_argument);
+  EXPECT_THROW(pack_panel(DType::kQ8_0, &byte, 0, 0, 0, &byte), std::invalid_argument);
 }
 
 // A copy of a matrix, packed.
@@ -63,7 +76,7 @@ class PanelMatrix {
     tensor_.data = bytes_.data();
     for (std::int64_t e = 0; e < rows.experts(); ++e)
       for (std::int64_t r = 0; r < rows.rows(); r += kPanelRows)
-        pack_panel(rows.dtype, rows.expert(e).row(r), std::min(kPanelRows, rows.rows() - r), rows.cols(), tensor_.expert(e).row(r));
+        pack_panel(rows.dtype, rows.expert(e).row(r), 0, std::min(kPanelRows, rows.rows() - r), rows.cols(), tensor_.expert(e).row(r));
   }
   operator const Tensor&() const { return tensor_; }
 

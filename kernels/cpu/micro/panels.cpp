@@ -63,11 +63,16 @@ void join(const std::uint8_t* quad, PanelQ6_K::Half& half) {
   }
 }
 
-void pack_half(const BlockQ6_K* first, std::int64_t row_blocks, std::int64_t rows, int half, PanelQ6_K& to) {
+// The sixteen rows of a half. Of the panel's rows `first` .. first + rows - 1 exist; `stored` is their first one's block of these columns.
+void pack_half(const BlockQ6_K* stored, std::int64_t row_blocks, std::int64_t first, std::int64_t rows, int half, PanelQ6_K& to) {
+  const auto block_of = [&](int r) -> const BlockQ6_K* {
+    const std::int64_t row = 16 * half + r - first;
+    return row >= 0 && row < rows ? stored + row * row_blocks : nullptr;
+  };
   alignas(64) std::uint8_t code[16][kInt8Block + 64];  // a stride that is no power of two: rows would share cache sets
   alignas(64) std::uint8_t quad[16][64];
-  for (std::int64_t r = 0; r < 16; ++r) {
-    if (r < rows) expand(first[r * row_blocks], code[r]);
+  for (int r = 0; r < 16; ++r) {
+    if (const BlockQ6_K* block = block_of(r)) expand(*block, code[r]);
     else __builtin_memset(code[r], 0, kInt8Block);
   }
   for (int part = 0; part < 4; ++part) {  // 64 values: four groups
@@ -75,19 +80,18 @@ void pack_half(const BlockQ6_K* first, std::int64_t row_blocks, std::int64_t row
     for (int g = 0; g < 4; ++g) join(quad[4 * g], to.half[4 * part + g][half]);
   }
   for (int r = 0; r < 16; ++r) {
-    for (int g = 0; g < 16; ++g) to.factors.scales[g][16 * half + r] = r < rows ? first[r * row_blocks].scales[g] : std::int8_t{0};
-    to.factors.d[16 * half + r] = r < rows ? first[r * row_blocks].d : std::uint16_t{0};
+    const BlockQ6_K* block = block_of(r);
+    for (int g = 0; g < 16; ++g) to.factors.scales[g][16 * half + r] = block ? block->scales[g] : std::int8_t{0};
+    to.factors.d[16 * half + r] = block ? block->d : std::uint16_t{0};
   }
 }
 
-void pack(const std::byte* stored, std::int64_t rows, std::int64_t dim, std::byte* panel) {
+void pack(const std::byte* stored, std::int64_t first, std::int64_t rows, std::int64_t dim, std::byte* panel) {
   const std::int64_t blocks = dim / kInt8Block;
   const auto* block = reinterpret_cast<const BlockQ6_K*>(stored);
   for (std::int64_t b = 0; b < blocks; ++b)
-    for (int half = 0; half < 2; ++half) {
-      const std::int64_t left = rows - 16 * half;
-      pack_half(block + 16 * half * blocks + b, blocks, left < 0 ? 0 : left > 16 ? 16 : left, half, reinterpret_cast<PanelQ6_K*>(panel)[b]);
-    }
+    for (int half = 0; half < 2; ++half)
+      pack_half(block + b, blocks, first, rows, half, reinterpret_cast<PanelQ6_K*>(panel)[b]);
 }
 
 #if defined(__AVX512F__)
