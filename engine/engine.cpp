@@ -59,6 +59,11 @@ void check(const EngineOptions& options) {
   if (options.chunk_tokens < 1) throw std::invalid_argument(fmt::format("chunk must be at least 1 token, asked for {}", options.chunk_tokens));
 }
 
+StateOptions state_options(const EngineOptions& options) {
+  const auto rotation = [&](const char* knob) { return parse_rotation(options.knobs.get(knob)).value(); };
+  return {options.keys, options.values, options.capacity_tokens, rotation("CROSSOVER_K_ROTATION"), rotation("CROSSOVER_V_ROTATION")};
+}
+
 // One rank: its workers, memory and sequence. Touched by its own thread only while the group runs.
 struct Rank {
   Rank(const Ops& ops, int threads, ThreadPool::Options pool_options, const cpu::Micro* micro, const Knobs& knobs)
@@ -89,6 +94,7 @@ struct Engine::Impl {
   std::vector<std::unique_ptr<Rank>> ranks;
   LoadReport report;
   GdnForm prefill_gdn = GdnForm::kAuto, decode_gdn = GdnForm::kAuto;
+  bool separate_rotation = false;
   std::vector<float> logits;
   bool broken = false;
 
@@ -133,6 +139,7 @@ void Engine::Impl::load() {
   const std::map<std::string, GdnForm> forms{
       {"auto", GdnForm::kAuto}, {"recurrent", GdnForm::kRecurrent}, {"chunked", GdnForm::kChunked}, {"chunked-f32", GdnForm::kChunkedF32}};
   prefill_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_PREFILL")), decode_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_DECODE"));
+  separate_rotation = options.knobs.get("CROSSOVER_ROTATION_KERNEL") == "separate";
 }
 
 void Engine::Impl::load_once(const std::string& before) {
@@ -162,7 +169,7 @@ void Engine::Impl::load_once(const std::string& before) {
     {
       // First, so that a cache type or capacity that cannot be is refused before the weights are read.
       const Range range(rank.ctx.trace, "state");
-      rank.state = std::make_unique<State>(source.config, part.shape, StateOptions{options.keys, options.values, options.capacity_tokens});
+      rank.state = std::make_unique<State>(source.config, part.shape, state_options(options));
     }
     LoadJob job{source, part, schedule, {weights->files(), fetch_options(options.knobs, weights->files().mode()), rank.ctx.micro,
                 schedule == Schedule::kSerial ? &turn : nullptr, options.progress}};
@@ -220,7 +227,7 @@ void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out) {
   group.run([&](int r) {
     Rank& rank = *ranks[static_cast<std::size_t>(r)];
     const ThreadPool::CallerPin pin(rank.pool);
-    const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, rank.probe ? &rank.probe : nullptr};
+    const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, rank.probe ? &rank.probe : nullptr, separate_rotation};
     forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out);
   });
   broken = false;

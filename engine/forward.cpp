@@ -27,6 +27,13 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
     comm.all_reduce(rank, {x.data, static_cast<std::size_t>(count * hidden)});  // one rank has the row, the others zeros: exact
   }
   Pass pass{ctx, config, model.shape, state.tokens(), 0, options.gdn_form, options.probe};
+  pass.separate_rotation = options.separate_rotation;
+  {
+    const Range range(ctx.trace, "attn.rope");
+    const Rows angles(ctx.workspace.floats("rope.angles", static_cast<std::size_t>(count * config.rotary_dim)), count, config.rotary_dim);
+    op::rope_angles(ctx, state.tokens(), config.rope_theta, angles);  // shared by all attention layers
+    pass.angles = angles;
+  }
   pass.show("embed", x);
   for (std::int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = model.weights.layers[static_cast<std::size_t>(i)];

@@ -20,6 +20,7 @@ struct RankModel {
 struct ForwardOptions {
   GdnForm gdn_form = GdnForm::kAuto;
   const Probe* probe = nullptr;
+  bool separate_rotation = false;  // CROSSOVER_ROTATION_KERNEL
 };
 
 // Feeds tokens [T] and advances the state. `logits` [n, V] receives the last n rows' (0 <= n <= T); every rank writes the columns of

@@ -1,7 +1,9 @@
 #include "engine/state.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -11,9 +13,25 @@ namespace {
 
 std::size_t aligned(std::size_t bytes) { return (bytes + HostBuffer::kAlignment - 1) / HostBuffer::kAlignment * HostBuffer::kAlignment; }
 
+// Decode reads caches and states at the speed of memory, where huge pages count. Only a wish.
+void ask_for_huge_pages(const HostBuffer& memory) {
+  constexpr std::uintptr_t kHugePage = 2 << 20;
+  const auto begin = reinterpret_cast<std::uintptr_t>(memory.data()), end = begin + memory.size();
+  const std::uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage, last = end / kHugePage * kHugePage;
+  if (first < last) (void)::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+}
+
 void check_cache_type(DType dtype, std::int64_t row) {
-  if (dtype == DType::kQ6_K) throw std::invalid_argument("KV cache type q6_k is not supported; use f32, f16, bf16, q8_0 or q4_0");
+  if (dtype == DType::kQ6_K) throw std::invalid_argument("KV cache type q6_k is not supported; use f32, f16, bf16, q8_0, q4_0, q4_1, q5_0 or q5_1");
   row_bytes(dtype, row);
+}
+
+// As op::kv_write and op::attention will, but before any memory is asked for.
+void check_rotation(const char* what, Rotation rotation, std::int64_t head_dim) {
+  const bool fits = rotation == Rotation::kNone || (rotation == Rotation::kSigned ? head_dim % 128 == 0 : head_dim >= 16 && head_dim <= 256 && (head_dim & (head_dim - 1)) == 0);
+  if (!fits)
+    throw std::invalid_argument(fmt::format("{} rotation {} does not fit heads of {}; fwht takes a power of two up to 256, signed a multiple of 128",
+                                            what, name(rotation), head_dim));
 }
 
 }  // namespace
@@ -22,6 +40,7 @@ State::State(const ModelConfig& config, const RankShape& shape, const StateOptio
   if (options.capacity_tokens < 1) throw std::invalid_argument(fmt::format("KV capacity must be at least 1 token, asked for {}", options.capacity_tokens));
   const std::int64_t row = shape.kv_heads * config.head_dim;
   check_cache_type(options.keys, row), check_cache_type(options.values, row);
+  check_rotation("key", options.key_rotation, config.head_dim), check_rotation("value", options.value_rotation, config.head_dim);
   const std::int64_t channels = 2 * shape.key_heads * config.gdn_head_dim + shape.value_heads * config.gdn_head_dim;
   conv_values_ = (config.conv_width - 1) * channels;
   delta_values_ = shape.value_heads * config.gdn_head_dim * config.gdn_head_dim;
@@ -32,13 +51,14 @@ State::State(const ModelConfig& config, const RankShape& shape, const StateOptio
   std::size_t total = 0;
   for (bool attention : config.full_attention) total += attention ? key_bytes + value_bytes : conv_bytes + delta_bytes;
   memory_ = HostBuffer(total);
+  ask_for_huge_pages(memory_);
   std::byte* next = memory_.data();
   auto take = [&](std::size_t bytes) { return std::exchange(next, next + bytes); };
   for (bool attention : config.full_attention) {
     LayerState layer;
     if (attention) {
-      layer.keys = {take(key_bytes), options.keys, {1, options.capacity_tokens, row}};
-      layer.values = {take(value_bytes), options.values, {1, options.capacity_tokens, row}};
+      layer.keys = {{take(key_bytes), options.keys, {1, options.capacity_tokens, row}}, options.key_rotation, config.head_dim};
+      layer.values = {{take(value_bytes), options.values, {1, options.capacity_tokens, row}}, options.value_rotation, config.head_dim};
     } else {
       layer.conv = reinterpret_cast<float*>(take(conv_bytes));
       layer.delta = reinterpret_cast<float*>(take(delta_bytes));
@@ -60,19 +80,24 @@ void State::visit(std::int64_t tokens, Visit&& visit) const {
       visit(reinterpret_cast<std::byte*>(layer.conv), static_cast<std::size_t>(conv_values_) * sizeof(float));
       visit(reinterpret_cast<std::byte*>(layer.delta), static_cast<std::size_t>(delta_values_) * sizeof(float));
     } else {
-      visit(layer.keys.data, static_cast<std::size_t>(tokens * layer.keys.row_stride()));
-      visit(layer.values.data, static_cast<std::size_t>(tokens * layer.values.row_stride()));
+      for (const Tensor* rows : {&layer.keys.rows, &layer.values.rows}) visit(rows->data, static_cast<std::size_t>(tokens * rows->row_stride()));
     }
   }
 }
 
 State::Snapshot State::snapshot() const {
-  Snapshot copy{tokens_, {}};
+  Snapshot copy{tokens_, {}, options_};
   visit(tokens_, [&](std::byte* data, std::size_t bytes) { copy.bytes.insert(copy.bytes.end(), data, data + bytes); });
   return copy;
 }
 
 void State::restore(const Snapshot& snapshot) {
+  const auto meaning = [](const StateOptions& o) {
+    return fmt::format("{} keys rotated {}, {} values rotated {}", name(o.keys), name(o.key_rotation), name(o.values), name(o.value_rotation));
+  };
+  if (meaning(snapshot.options) != meaning(options_))
+    throw std::invalid_argument(fmt::format("a snapshot of {} does not fit a state of {}; restore into a state of the same cache types and rotations",
+                                            meaning(snapshot.options), meaning(options_)));
   std::size_t needed = 0;
   visit(snapshot.tokens, [&](std::byte*, std::size_t bytes) { needed += bytes; });
   if (snapshot.tokens > options_.capacity_tokens || needed != snapshot.bytes.size())

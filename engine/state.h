@@ -14,10 +14,11 @@ namespace crossover {
 struct StateOptions {
   DType keys = DType::kF16, values = DType::kF16;
   std::int64_t capacity_tokens = 0;
+  Rotation key_rotation = Rotation::kNone, value_rotation = Rotation::kNone;
 };
 
 struct LayerState {
-  Tensor keys, values;   // [capacity, nkv*hd]; after k_norm and RoPE
+  KvCache keys, values;    // [capacity, nkv*hd]; after k_norm and RoPE
   float* conv = nullptr;   // [3, C], inputs of the convolution, oldest first
   float* delta = nullptr;  // [nv, D (k), D (v)]
 };
@@ -37,6 +38,7 @@ class State {
   struct Snapshot {
     std::int64_t tokens = 0;
     std::vector<std::byte> bytes;
+    StateOptions options;  // whose types and rotations give the bytes their meaning
   };
   Snapshot snapshot() const;
   void restore(const Snapshot& snapshot);  // std::invalid_argument when it is of another shape, type or capacity

@@ -81,19 +81,32 @@ inline Cost gdn_mixer(const GdnMixer& mixer, const Rows& out) {
               out.rows * mixer.value_heads * 7 * dim * dim};
 }
 
-// Four products and two sums per rotated pair; the angles' cos and sin are shared by the heads and not counted.
-inline Cost rope(const Rows& x, std::int64_t rotary_dim) {
-  return {2 * x.rows * rotary_dim * static_cast<std::int64_t>(sizeof(float)), 3 * x.rows * rotary_dim};
+// An angle, its cos and its sin.
+inline Cost rope_angles(const Rows& out) { return {bytes(out), 3 * out.rows * out.dim / 2}; }
+// Four products and two sums per pair of angles besides the norm.
+inline Cost norm_rope(const Rows& x, const ConstRows& angles) {
+  return {2 * bytes(x) + 4 * x.dim + bytes(angles), x.rows * (4 * x.dim + 3 * angles.dim)};
 }
 
-inline Cost kv_write(const ConstRows& x, const Tensor& cache) { return {bytes(x) + x.rows * cache.row_stride(), 0}; }
+// A sum per value and butterfly stage and one product; two more products where signs change.
+inline std::int64_t rotation_flops(Rotation rotation, std::int64_t values, std::int64_t head_dim) {
+  std::int64_t stages = 0;
+  for (std::int64_t n = rotation == Rotation::kSigned ? 128 : head_dim; n > 1; n /= 2) ++stages;
+  return rotation == Rotation::kNone ? 0 : values * (stages + (rotation == Rotation::kSigned ? 3 : 1));
+}
+inline Cost rotate(const Rows& x, Rotation rotation) { return {2 * bytes(x), rotation_flops(rotation, x.rows * x.dim, x.dim)}; }
+
+inline Cost kv_write(const ConstRows& x, const KvCache& cache) {
+  return {bytes(x) + x.rows * cache.rows.row_stride(), rotation_flops(cache.rotation, x.rows * x.dim, cache.head_dim)};
+}
 
 // q.k and p.v are 4*hd per query head and visible key, the softmax 5; query t sees past + t + 1 keys. K and
-// V are read once: a kv head's rows serve all query heads of its group.
+// V are read once: a kv head's rows serve all query heads of its group. The gate is four per value.
 inline Cost attention(const Attention& a, const Rows& out) {
-  const std::int64_t tokens = out.rows / a.heads, visible = tokens * a.past + tokens * (tokens + 1) / 2;
-  const std::int64_t cache = (a.past + tokens) * (a.keys.row_stride() + a.values.row_stride());
-  return {bytes(a.q) + cache + bytes(out), a.heads * visible * (4 * out.dim + 5)};
+  const std::int64_t tokens = out.rows / a.heads, visible = tokens * a.past + tokens * (tokens + 1) / 2, values = out.rows * out.dim;
+  const std::int64_t cache = (a.past + tokens) * (a.keys.rows.row_stride() + a.values.rows.row_stride());
+  const std::int64_t turned = rotation_flops(a.keys.rotation, values, out.dim) + rotation_flops(a.values.rotation, values, out.dim);
+  return {bytes(a.q) + cache + bytes(out) + bytes(a.gate), a.heads * visible * (4 * out.dim + 5) + turned + (a.gate.data ? 4 * values : 0)};
 }
 
 // max, subtract, exp, sum per logit.

@@ -68,6 +68,14 @@ void check_count(const Names& names, const char* operand, std::int64_t asked, st
   if (static_cast<std::size_t>(asked) != found) refuse(names, operand, std::to_string(asked) + " values", std::to_string(found));
 }
 
+void check_rotation(const Names& names, Rotation rotation, std::int64_t head_dim) {
+  const bool power = head_dim >= 16 && head_dim <= 256 && (head_dim & (head_dim - 1)) == 0;
+  if (rotation == Rotation::kHadamard && !power)
+    refuse(names, "rotation fwht", "heads of a power of two from 16 to 256", std::to_string(head_dim));
+  if (rotation == Rotation::kSigned && (head_dim < 128 || head_dim % 128 != 0))
+    refuse(names, "rotation signed", "heads of a multiple of 128", std::to_string(head_dim));
+}
+
 bool empty(const ConstRows& x) { return x.rows == 0 || x.dim == 0; }
 
 void check_heads(const Names& names, std::int64_t key_heads, std::int64_t value_heads, std::int64_t head_dim) {
@@ -289,28 +297,50 @@ void gated_rms_norm(Context& context, ConstRows x, const float* weight, ConstRow
   context.ops.gated_rms_norm(context, x, weight, z, eps, out);
 }
 
-void rope(Context& context, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta) {
-  static constexpr Names kNames CROSSOVER_NAMES(rope);
-  check_rows(kNames, "x", x);
-  check_at_least(kNames, "heads", 1, heads);
-  check_multiple(kNames, "rows of x", heads, x.rows);
+void rope_angles(Context& context, std::int64_t first_position, double theta, Rows out) {
+  static constexpr Names kNames CROSSOVER_NAMES(rope_angles);
   check_at_least(kNames, "first_position", 0, first_position);
-  check_at_least(kNames, "rotary_dim", 0, rotary_dim);
-  check_multiple(kNames, "rotary_dim", 2, rotary_dim);
-  check_at_least(kNames, "dim of x", rotary_dim, x.dim);
   if (!(theta > 0)) refuse(kNames, "theta", "a value above 0", std::to_string(theta));
-  if (empty(x)) return;
-  count(context, kNames, cost::rope(x, rotary_dim));
-  context.ops.rope(context, x, heads, first_position, rotary_dim, theta);
+  check_rows(kNames, "out", out);
+  check_multiple(kNames, "dim of out", 2, out.dim);
+  if (empty(out)) return;
+  count(context, kNames, cost::rope_angles(out));
+  context.ops.rope_angles(context, first_position, theta, out);
 }
 
-void kv_write(Context& context, ConstRows x, const Tensor& cache, std::int64_t first_row) {
+void norm_rope(Context& context, Rows x, const float* weight, float eps, std::int64_t heads, ConstRows angles) {
+  static constexpr Names kNames CROSSOVER_NAMES(norm_rope);
+  check_rows(kNames, "x", x);
+  check_pointer(kNames, "weight", weight, x.dim > 0);
+  check_epsilon(kNames, eps);
+  check_at_least(kNames, "heads", 1, heads);
+  check_multiple(kNames, "rows of x", heads, x.rows);
+  check_rows(kNames, "angles", angles, x.rows / heads, angles.dim);
+  check_multiple(kNames, "dim of angles", 2, angles.dim);
+  check_at_least(kNames, "dim of x", angles.dim, x.dim);
+  if (empty(x)) return;
+  count(context, kNames, cost::norm_rope(x, angles));
+  context.ops.norm_rope(context, x, weight, eps, heads, angles);
+}
+
+void rotate(Context& context, Rows x, Rotation rotation, bool back) {
+  static constexpr Names kNames CROSSOVER_NAMES(rotate);
+  check_rows(kNames, "x", x);
+  check_rotation(kNames, rotation, x.dim);
+  if (empty(x) || rotation == Rotation::kNone) return;
+  count(context, kNames, cost::rotate(x, rotation));
+  context.ops.rotate(context, x, rotation, back);
+}
+
+void kv_write(Context& context, ConstRows x, const KvCache& cache, std::int64_t first_row) {
   static constexpr Names kNames CROSSOVER_NAMES(kv_write);
   check_rows(kNames, "x", x);
-  check_matrix(kNames, "cache", cache, 1, cache.rows(), x.dim);
+  check_matrix(kNames, "cache", cache.rows, 1, cache.rows.rows(), x.dim);
   check_at_least(kNames, "first_row", 0, first_row);
-  if (x.rows > cache.rows() - first_row)
-    refuse(kNames, "cache", "room for rows " + std::to_string(first_row) + " + " + std::to_string(x.rows), describe(cache));
+  if (x.rows > cache.rows.rows() - first_row)
+    refuse(kNames, "cache", "room for rows " + std::to_string(first_row) + " + " + std::to_string(x.rows), describe(cache.rows));
+  check_rotation(kNames, cache.rotation, cache.head_dim);
+  if (cache.rotation != Rotation::kNone) check_multiple(kNames, "dim of x", cache.head_dim, x.dim);
   if (empty(x)) return;
   count(context, kNames, cost::kv_write(x, cache));
   context.ops.kv_write(context, x, cache, first_row);
@@ -325,12 +355,17 @@ void attention(Context& context, const Attention& a, Rows out) {
   check_rows(kNames, "out", out);
   check_multiple(kNames, "rows of out", a.heads, out.rows);
   check_rows(kNames, "q", a.q, out.rows, out.dim);
+  if (a.gate.data) check_rows(kNames, "gate", a.gate, out.rows, out.dim);
   for (const auto& [operand, cache] : {std::pair{"keys", &a.keys}, std::pair{"values", &a.values}}) {
-    check_matrix(kNames, operand, *cache, 1, cache->rows(), a.kv_heads * out.dim);
-    if (out.dim % info(cache->dtype).block_values != 0)  // a head's columns are read by themselves
-      refuse(kNames, operand, "heads of whole blocks of " + std::to_string(info(cache->dtype).block_values), std::to_string(out.dim));
-    if (out.rows / a.heads > cache->rows() - a.past)
-      refuse(kNames, operand, std::to_string(a.past) + " + " + std::to_string(out.rows / a.heads) + " rows", describe(*cache));
+    const Tensor& rows = cache->rows;
+    check_matrix(kNames, operand, rows, 1, rows.rows(), a.kv_heads * out.dim);
+    if (out.dim % info(rows.dtype).block_values != 0)  // a head's columns are read by themselves
+      refuse(kNames, operand, "heads of whole blocks of " + std::to_string(info(rows.dtype).block_values), std::to_string(out.dim));
+    if (out.rows / a.heads > rows.rows() - a.past)
+      refuse(kNames, operand, std::to_string(a.past) + " + " + std::to_string(out.rows / a.heads) + " rows", describe(rows));
+    check_rotation(kNames, cache->rotation, out.dim);
+    if (cache->rotation != Rotation::kNone && cache->head_dim != out.dim)
+      refuse(kNames, operand, "heads of " + std::to_string(out.dim) + " rotated", std::to_string(cache->head_dim));
   }
   if (empty(out)) return;
   count(context, kNames, cost::attention(a, out));

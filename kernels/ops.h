@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "kernels/counters.h"
+#include "kernels/rotation.h"
 #include "kernels/tensor.h"
 #include "kernels/thread_pool.h"
 #include "kernels/trace.h"
@@ -66,12 +67,23 @@ struct GdnMixer {
 
 inline constexpr float kGdnKeyEps = 1e-6f;  // of the L2 norms of q and k
 
+// A cache knows how its rows are rotated: what writes it rotates, what reads it rotates queries or turns results back.
+struct KvCache {
+  Tensor rows;                // [capacity, nkv*hd]
+  Rotation rotation = Rotation::kNone;
+  std::int64_t head_dim = 0;  // hd; needed when rotated
+
+  KvCache() = default;
+  KvCache(const Tensor& r, Rotation how = Rotation::kNone, std::int64_t hd = 0) : rows(r), rotation(how), head_dim(hd) {}
+};
+
 struct Attention {
-  ConstRows q;                // [T*nh, hd], after norm and RoPE; row t*nh + h
-  Tensor keys, values;        // caches [capacity, nkv*hd]; rows 0 .. past+T-1 are filled
+  ConstRows q;                // [T*nh, hd], after norm and RoPE, not rotated; row t*nh + h
+  KvCache keys, values;       // rows 0 .. past+T-1 are filled
   std::int64_t past = 0;      // query t sees rows 0 .. past+t
   std::int64_t heads = 0, kv_heads = 0;
   float scale = 0.0625f;      // hd^-1/2
+  ConstRows gate = {};        // [T*nh, hd] or no memory: the result is multiplied by sigmoid(gate)
 };
 
 struct MoeExperts {
@@ -115,8 +127,10 @@ struct Ops {
   void (*gdn_chunked)(Context&, const GdnScan&, Rows out);                         // the same values by chunks of tokens; state f32 between them
   void (*gdn_mixer)(Context&, const GdnMixer&, Rows out);                          // out [T, nv*D]
   void (*gated_rms_norm)(Context&, ConstRows x, const float* weight, ConstRows z, float eps, Rows out);  // norm(x)*w*silu(z), rows of D; may be in place
-  void (*rope)(Context&, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta);  // x [T*heads, hd], pairs (i, i+rotary_dim/2), in place
-  void (*kv_write)(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row);  // x [T, nkv*hd] -> rows of the cache, in its type
+  void (*rope_angles)(Context&, std::int64_t first_position, double theta, Rows out);  // out [T, rd]: cos, then sin, of (first + t) * theta^(-2i/rd), i < rd/2
+  void (*norm_rope)(Context&, Rows x, const float* weight, float eps, std::int64_t heads, ConstRows angles);  // rms_norm, then RoPE on pairs (i, i+rd/2) by angles [T, rd]; x [T*heads, hd] in place
+  void (*rotate)(Context&, Rows x, Rotation rotation, bool back);                  // rows of hd, in place; back: the inverse
+  void (*kv_write)(Context&, ConstRows x, const KvCache& cache, std::int64_t first_row);  // x [T, nkv*hd] -> rows of the cache, rotated, in its type
   void (*attention)(Context&, const Attention&, Rows out);                         // out [T*nh, hd]
   void (*moe_route)(Context&, ConstRows logits, std::int64_t k, bool normalize, std::span<std::int32_t> ids, std::span<float> weights);  // softmax over E, top k by falling weight, ties to the lowest id
   void (*moe_experts)(Context&, const MoeExperts&, Rows out);                      // [T, H], sum over a token's experts in ascending id order
@@ -143,8 +157,10 @@ void gdn_recurrent(Context&, const GdnScan&, Rows out);
 void gdn_chunked(Context&, const GdnScan&, Rows out);
 void gdn_mixer(Context&, const GdnMixer&, Rows out);
 void gated_rms_norm(Context&, ConstRows x, const float* weight, ConstRows z, float eps, Rows out);
-void rope(Context&, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta);
-void kv_write(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row);
+void rope_angles(Context&, std::int64_t first_position, double theta, Rows out);
+void norm_rope(Context&, Rows x, const float* weight, float eps, std::int64_t heads, ConstRows angles);
+void rotate(Context&, Rows x, Rotation rotation, bool back);
+void kv_write(Context&, ConstRows x, const KvCache& cache, std::int64_t first_row);
 void attention(Context&, const Attention&, Rows out);
 void moe_route(Context&, ConstRows logits, std::int64_t k, bool normalize, std::span<std::int32_t> ids, std::span<float> weights);
 void moe_experts(Context&, const MoeExperts&, Rows out);

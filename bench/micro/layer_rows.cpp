@@ -23,7 +23,7 @@ void add_attention(const char* kernel, DType dtype, cpu::Isa isa, std::int64_t t
     const auto layer = [=](std::int64_t i) {
       std::byte* keys = caches->data() + 2 * i * cache_bytes;
       const std::array<std::int64_t, 3> shape{1, rows, kKvHeads * kHeadDim};
-      return Attention{.q = {q->data(), tokens * kHeads, kHeadDim}, .keys = {keys, dtype, shape}, .values = {keys + cache_bytes, dtype, shape}, .past = past,
+      return Attention{.q = {q->data(), tokens * kHeads, kHeadDim}, .keys = Tensor{keys, dtype, shape}, .values = Tensor{keys + cache_bytes, dtype, shape}, .past = past,
                        .heads = kHeads, .kv_heads = kKvHeads};
     };
     const bool decodes = tokens == 1;

@@ -24,6 +24,8 @@ struct Pass {
   std::int64_t layer = 0;
   GdnForm gdn_form = GdnForm::kAuto;
   const Probe* probe = nullptr;
+  ConstRows angles = {};            // [T, rotary_dim] of this pass's positions (op::rope_angles)
+  bool separate_rotation = false;   // of caches by passes of their own instead of inside the write and the attention
 
   void show(std::string_view name, ConstRows values) const {
     if (probe) (*probe)(name, layer, values);

@@ -60,10 +60,10 @@ Queries lay_out(const Shape& s, std::int64_t rows, float* memory) {
   return {memory, memory + rows * s.dim, memory + rows * (s.dim + s.columns), memory + rows * (s.dim + s.columns + 1)};
 }
 
-void begin(const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first_token, std::int64_t tokens, const Queries& to) {
-  const std::int64_t rows = tokens * s.group;
+void begin(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first_row, std::int64_t rows,
+           const Queries& to) {
   for (std::int64_t r = 0; r < rows; ++r) {
-    const float* q = a.q.row((first_token + r / s.group) * s.heads + kv_head * s.group + r % s.group);
+    const float* q = query_row(context, a, s.row(kv_head, first_row + r), to.q + r * s.dim);
     for (std::int64_t i = 0; i < s.dim; ++i) to.q[r * s.dim + i] = a.scale * q[i];
   }
   std::fill_n(to.accumulator, rows * s.columns, 0.0f);
@@ -82,13 +82,13 @@ void attend_run(const Context& context, const Attention& a, const Shape& s, std:
   float* key_panels = converted + kBlockKeys * s.dim;
   float* value_panels = key_panels + kBlockKeys * s.dim;
   float* scores = value_panels + kBlockKeys * s.columns;
-  begin(a, s, kv_head, first_token, tokens, all);
+  begin(context, a, s, kv_head, first_token * s.group, rows, all);
   const std::int64_t keys = a.past + first_token + tokens;
   for (std::int64_t first = 0; first < keys; first += kBlockKeys) {
     const std::int64_t count = std::min(kBlockKeys, keys - first);
-    const Block k = block_of(context, a.keys, s.dim, kv_head, first, count, converted);
+    const Block k = block_of(context, a.keys.rows, s.dim, kv_head, first, count, converted);
     micro.pack_keys(k.data, k.stride, count, s.dim, key_panels);
-    const Block v = block_of(context, a.values, s.dim, kv_head, first, count, converted);
+    const Block v = block_of(context, a.values.rows, s.dim, kv_head, first, count, converted);
     micro.pack_values(v.data, v.stride, count, s.dim, value_panels);
     for (std::int64_t r = 0; r < rows; r += kTileRows) {
       const std::int64_t n = std::min(kTileRows, rows - r);
@@ -98,10 +98,8 @@ void attend_run(const Context& context, const Attention& a, const Shape& s, std:
                  all.accumulator + r * s.columns, s.columns, scores);
     }
   }
-  for (std::int64_t r = 0; r < rows; ++r) {
-    float* to = out.row((first_token + r / s.group) * s.heads + kv_head * s.group + r % s.group);
-    for (std::int64_t i = 0; i < s.dim; ++i) to[i] = all.accumulator[r * s.columns + i] / all.row_sum[r];
-  }
+  for (std::int64_t r = 0; r < rows; ++r)
+    finish_row(context, a, all.accumulator + r * s.columns, all.row_sum[r], s.row(kv_head, first_token * s.group + r), out);
 }
 
 void attend_many(Context& context, const Attention& a, const Shape& s, const Rows& out) {
@@ -122,35 +120,17 @@ void attend_many(Context& context, const Attention& a, const Shape& s, const Row
 void attend_split(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first_key, std::int64_t keys,
                   const Queries& to, float* scratch) {
   const std::int64_t rows = s.tokens * s.group;
-  begin(a, s, kv_head, 0, s.tokens, to);
+  begin(context, a, s, kv_head, 0, rows, to);
   float* scores = scratch + 2 * kBlockKeys * s.dim;
   for (std::int64_t first = first_key; first < first_key + keys; first += kBlockKeys) {
     const std::int64_t count = std::min(kBlockKeys, first_key + keys - first);
-    const Block k = block_of(context, a.keys, s.dim, kv_head, first, count, scratch);
-    const Block v = block_of(context, a.values, s.dim, kv_head, first, count, scratch + kBlockKeys * s.dim);
+    const Block k = block_of(context, a.keys.rows, s.dim, kv_head, first, count, scratch);
+    const Block v = block_of(context, a.values.rows, s.dim, kv_head, first, count, scratch + kBlockKeys * s.dim);
     std::int64_t visible[kFewRows];
     for (std::int64_t r = 0; r < rows; ++r) visible[r] = a.past + r / s.group + 1 - first;
     context.micro->attention->few_rows(to.q, s.dim, rows, s.dim, k.data, k.stride, v.data, v.stride, count, visible, to.row_max, to.row_sum,
                                        to.accumulator, s.columns, scores);
   }
-}
-
-// A split that a row sees nothing of has row_max -inf and weighs 0.
-void join(const Shape& s, const float* parts, std::int64_t part_floats, std::int64_t splits, std::int64_t r, float* out) {
-  const std::int64_t rows = s.tokens * s.group;
-  const auto part = [&](std::int64_t i) { return lay_out(s, rows, const_cast<float*>(parts + i * part_floats)); };
-  float top = part(0).row_max[r];
-  for (std::int64_t i = 1; i < splits; ++i) top = std::max(top, part(i).row_max[r]);
-  float total = 0;
-  std::fill_n(out, s.dim, 0.0f);
-  for (std::int64_t i = 0; i < splits; ++i) {
-    const Queries p = part(i);
-    const float weight = std::exp(p.row_max[r] - top);
-    if (weight == 0) continue;
-    total += weight * p.row_sum[r];
-    for (std::int64_t c = 0; c < s.dim; ++c) out[c] += weight * p.accumulator[r * s.columns + c];
-  }
-  for (std::int64_t c = 0; c < s.dim; ++c) out[c] /= total;
 }
 
 void attend_few(Context& context, const Attention& a, const Shape& s, const Rows& out) {
@@ -165,15 +145,18 @@ void attend_few(Context& context, const Attention& a, const Shape& s, const Rows
                    scratch.mine());
     }
   });
+  const auto split_row = [&](std::int64_t kv_head, std::int64_t r) {
+    const Queries first = lay_out(s, rows, parts + kv_head * splits * part_floats);
+    return SplitRow{first.accumulator + r * s.columns, first.row_max + r, first.row_sum + r};
+  };
   for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head)
     for (std::int64_t r = 0; r < rows; ++r)
-      join(s, parts + kv_head * splits * part_floats, part_floats, splits, r,
-           out.row(r / s.group * s.heads + kv_head * s.group + r % s.group));
+      join_row(context, a, split_row(kv_head, r), part_floats, splits, s.row(kv_head, r), out);
 }
 
 // An f32 cache asks for f32 arithmetic.
 bool in_pairs(const Context& context, const Attention& a) {
-  return context.micro->attention_pairs && a.keys.dtype != DType::kF32 && a.values.dtype != DType::kF32;
+  return context.micro->attention_pairs && a.keys.rows.dtype != DType::kF32 && a.values.rows.dtype != DType::kF32;
 }
 
 }  // namespace

@@ -1,5 +1,4 @@
 // Attention on bf16 operands: keys and values of any cache type are rounded to bf16 once for all query heads of their KV head.
-#include <cmath>
 #include <limits>
 
 #include "kernels/cpu/attention_parts.h"
@@ -53,8 +52,10 @@ Queries lay_out(const Shape& s, std::int64_t rows, float* memory) {
 
 void begin(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first_row, std::int64_t rows,
            const Queries& to) {
-  for (std::int64_t r = 0; r < rows; ++r)
-    context.micro->attention_pairs->pack_query(a.q.row(s.row(kv_head, first_row + r)), a.scale, s.dim, to.q + r * s.dim);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const float* q = query_row(context, a, s.row(kv_head, first_row + r), to.accumulator + r * s.columns);
+    context.micro->attention_pairs->pack_query(q, a.scale, s.dim, to.q + r * s.dim);
+  }
   std::fill_n(to.accumulator, rows * s.columns, 0.0f);
   std::fill_n(to.row_max, rows, -std::numeric_limits<float>::infinity());
   std::fill_n(to.row_sum, rows, 0.0f);
@@ -85,9 +86,9 @@ void attend_run(const Context& context, const Attention& a, const Shape& s, std:
   begin(context, a, s, kv_head, first_row, rows, all);
   for (std::int64_t first = 0; first < keys; first += kPairBlockKeys) {
     const std::int64_t count = std::min(kPairBlockKeys, keys - first);
-    const Bf16Rows k = narrow(context, a.keys, s.dim, kv_head, first, count, block.rows);
+    const Bf16Rows k = narrow(context, a.keys.rows, s.dim, kv_head, first, count, block.rows);
     micro.pack_keys(k.data, k.stride, count, s.dim, block.keys);
-    const Bf16Rows v = narrow(context, a.values, s.dim, kv_head, first, count, block.rows);
+    const Bf16Rows v = narrow(context, a.values.rows, s.dim, kv_head, first, count, block.rows);
     micro.pack_values(v.data, v.stride, count, s.dim, block.values);
     for (std::int64_t r = 0; r < rows; r += kPairTileRows) {
       const std::int64_t n = std::min(kPairTileRows, rows - r);
@@ -97,7 +98,7 @@ void attend_run(const Context& context, const Attention& a, const Shape& s, std:
                  all.accumulator + r * s.columns, s.columns, block.scores);
     }
   }
-  for (std::int64_t r = 0; r < rows; ++r) finish_row(all.accumulator + r * s.columns, all.row_sum[r], s.dim, out.row(s.row(kv_head, first_row + r)));
+  for (std::int64_t r = 0; r < rows; ++r) finish_row(context, a, all.accumulator + r * s.columns, all.row_sum[r], s.row(kv_head, first_row + r), out);
 }
 
 void attend_many(Context& context, const Attention& a, const Shape& s, const Rows& out) {
@@ -111,61 +112,63 @@ void attend_many(Context& context, const Attention& a, const Shape& s, const Row
   });
 }
 
-// ---- few rows: tasks are (KV head, split of the keys); the splits of a row are joined in order ----
+// ---- few rows: tasks are splits of the keys, over all KV heads, so that memory is read in order; the splits of a row are joined in order ----
 
-void attend_split(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, std::int64_t first, std::int64_t count,
-                  const Queries& to, float* scratch) {
+// Splits so many that threads share them evenly, so long that their overhead is small: by the number of keys alone.
+std::int64_t split_keys(std::int64_t keys) { return std::clamp<std::int64_t>(round_up(keys / 32, kNarrowKeys), 128, kSplitKeys); }
+
+struct Split {
+  std::int64_t first, count;  // keys
+  float* parts;               // [kv_heads, part_floats]
+  std::int64_t part_floats;
+};
+
+// Calls body(kv_head, first key in the split, keys, their rows) in the order of memory.
+template <class Body>
+void for_narrow(const Context& context, const Tensor& cache, const Shape& s, const Split& split, std::uint16_t* converted, Body body) {
+  for (std::int64_t n = 0; n < split.count; n += kNarrowKeys) {
+    const std::int64_t keys = std::min(kNarrowKeys, split.count - n);
+    for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head)
+      body(kv_head, n, keys, narrow(context, cache, s.dim, kv_head, split.first + n, keys, converted));
+  }
+}
+
+void attend_split(const Context& context, const Attention& a, const Shape& s, const Split& split, float* scratch) {
   const AttentionPairsMicro& micro = *context.micro->attention_pairs;
   const std::int64_t rows = s.rows(), stride = kSplitKeys + kAttentionPanel;
   auto* converted = reinterpret_cast<std::uint16_t*>(scratch);
-  float* scores = scratch + kNarrowKeys * s.dim / 2;
-  begin(context, a, s, kv_head, 0, rows, to);
-  for (std::int64_t n = 0; n < count; n += kNarrowKeys) {
-    const std::int64_t keys = std::min(kNarrowKeys, count - n);
-    const Bf16Rows k = narrow(context, a.keys, s.dim, kv_head, first + n, keys, converted);
-    micro.score(to.q, s.dim, rows, k.data, k.stride, keys, s.dim, scores + n, stride);
-  }
+  const auto scores = [&](std::int64_t kv_head) { return scratch + kNarrowKeys * s.dim / 2 + kv_head * rows * stride; };
+  const auto part = [&](std::int64_t kv_head) { return lay_out(s, rows, split.parts + kv_head * split.part_floats); };
+  for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head) begin(context, a, s, kv_head, 0, rows, part(kv_head));
+  for_narrow(context, a.keys.rows, s, split, converted, [&](std::int64_t kv_head, std::int64_t n, std::int64_t keys, const Bf16Rows& k) {
+    micro.score(part(kv_head).q, s.dim, rows, k.data, k.stride, keys, s.dim, scores(kv_head) + n, stride);
+  });
   std::int64_t visible[kFewRows];
-  for (std::int64_t r = 0; r < rows; ++r) visible[r] = a.past + r / s.group + 1 - first;
-  micro.weigh(scores, stride, rows, count, visible, to.row_max, to.row_sum);
-  for (std::int64_t n = 0; n < count; n += kNarrowKeys) {
-    const std::int64_t keys = std::min(kNarrowKeys, count - n);
-    const Bf16Rows v = narrow(context, a.values, s.dim, kv_head, first + n, keys, converted);
-    micro.accumulate(scores, stride, n, rows, v.data, v.stride, keys, s.dim, to.accumulator, s.columns);
-  }
-}
-
-// A split that a row sees nothing of has row_max -inf and weighs 0.
-void join(const Shape& s, float* parts, std::int64_t part_floats, std::int64_t splits, std::int64_t r, float* out) {
-  Queries first = lay_out(s, s.rows(), parts);
-  float top = first.row_max[r];
-  for (std::int64_t i = 1; i < splits; ++i) top = std::max(top, lay_out(s, s.rows(), parts + i * part_floats).row_max[r]);
-  float total = 0;
-  float* sum = first.accumulator + r * s.columns;
-  for (std::int64_t i = 0; i < splits; ++i) {
-    const Queries part = lay_out(s, s.rows(), parts + i * part_floats);
-    const float weight = std::exp(part.row_max[r] - top);
-    const float* x = part.accumulator + r * s.columns;
-    total += weight * part.row_sum[r];
-    for (std::int64_t c = 0; c < s.dim; ++c) sum[c] = i == 0 ? weight * x[c] : sum[c] + weight * x[c];
-  }
-  finish_row(sum, total, s.dim, out);
+  for (std::int64_t r = 0; r < rows; ++r) visible[r] = a.past + r / s.group + 1 - split.first;
+  for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head)
+    micro.weigh(scores(kv_head), stride, rows, split.count, visible, part(kv_head).row_max, part(kv_head).row_sum);
+  for_narrow(context, a.values.rows, s, split, converted, [&](std::int64_t kv_head, std::int64_t n, std::int64_t keys, const Bf16Rows& v) {
+    micro.accumulate(scores(kv_head), stride, n, rows, v.data, v.stride, keys, s.dim, part(kv_head).accumulator, s.columns);
+  });
 }
 
 void attend_few(Context& context, const Attention& a, const Shape& s, const Rows& out) {
-  const std::int64_t keys = a.past + s.tokens, splits = (keys + kSplitKeys - 1) / kSplitKeys;
-  const std::int64_t part_floats = round_up(queries_floats(s, s.rows()), 16);
-  float* parts = context.workspace.floats("attention.parts", static_cast<std::size_t>(splits * s.kv_heads * part_floats));
-  const WorkerScratch scratch(context, "attention", kNarrowKeys * s.dim / 2 + kFewRows * (kSplitKeys + kAttentionPanel));
-  context.pool.parallel_for(splits * s.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t task = begin; task < end; ++task) {
-      const std::int64_t first = task % splits * kSplitKeys;
-      attend_split(context, a, s, task / splits, first, std::min(kSplitKeys, keys - first), lay_out(s, s.rows(), parts + task * part_floats),
-                   scratch.mine());
+  const std::int64_t keys = a.past + s.tokens, each = split_keys(keys), splits = (keys + each - 1) / each;
+  const std::int64_t part_floats = round_up(queries_floats(s, s.rows()), 16), split_floats = s.kv_heads * part_floats;
+  float* parts = context.workspace.floats("attention.parts", static_cast<std::size_t>(splits * split_floats));
+  const WorkerScratch scratch(context, "attention", kNarrowKeys * s.dim / 2 + s.kv_heads * s.rows() * (kSplitKeys + kAttentionPanel));
+  context.pool.parallel_for(splits, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      attend_split(context, a, s, {i * each, std::min(each, keys - i * each), parts + i * split_floats, part_floats}, scratch.mine());
+  });
+  const std::int64_t rows_per_task = std::max<std::int64_t>(1, 64 / splits);
+  context.pool.parallel_for(s.kv_heads * s.rows(), rows_per_task, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t kv_head = i / s.rows(), r = i % s.rows();
+      const Queries first = lay_out(s, s.rows(), parts + kv_head * part_floats);
+      join_row(context, a, {first.accumulator + r * s.columns, first.row_max + r, first.row_sum + r}, split_floats, splits, s.row(kv_head, r), out);
     }
   });
-  for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head)
-    for (std::int64_t r = 0; r < s.rows(); ++r) join(s, parts + kv_head * splits * part_floats, part_floats, splits, r, out.row(s.row(kv_head, r)));
 }
 
 }  // namespace

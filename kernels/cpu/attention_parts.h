@@ -1,7 +1,6 @@
 // What the two ways of attention share: which rows belong together, when keys are split, how results leave.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 
 #include "kernels/cpu/micro.h"
@@ -21,10 +20,22 @@ struct AttentionShape {
   std::int64_t row(std::int64_t kv_head, std::int64_t r) const { return r / group * heads + kv_head * group + r % group; }
 };
 
-// out = accumulator / sum.
-inline void finish_row(const float* accumulator, float sum, std::int64_t dim, float* out) {
-  for (std::int64_t i = 0; i < dim; ++i) out[i] = accumulator[i] / sum;
-}
+// What a split of the keys left of one query row.
+struct SplitRow {
+  float* accumulator;  // [dim]
+  const float *row_max, *row_sum;
+};
+
+// Joins the splits of a row in order; those after the first lie part_floats further each. Overwrites the first's accumulator. A split
+// that the row sees nothing of has row_max -inf and weighs 0.
+void join_row(const Context& context, const Attention& a, const SplitRow& first, std::int64_t part_floats, std::int64_t splits, std::int64_t row,
+              const Rows& out);
+
+// Row `row` of out = accumulator / sum, turned back as the values were rotated, times the gate.
+void finish_row(const Context& context, const Attention& a, const float* accumulator, float sum, std::int64_t row, const Rows& out);
+
+// The query row itself, or in `turned` [dim] as the keys are rotated.
+const float* query_row(const Context& context, const Attention& a, std::int64_t row, float* turned);
 
 // A cache row's columns of one head asked into L2 ahead of their use; beyond the last row nothing is asked.
 inline void prefetch_head(const Tensor& cache, const std::byte* column, std::int64_t row, std::int64_t bytes) {

@@ -26,8 +26,10 @@ void gdn_gates(Context&, ConstRows a, ConstRows b, const float* ssm_a, const flo
 void gdn_recurrent(Context&, const GdnScan&, Rows out);
 void gdn_chunked(Context&, const GdnScan&, Rows out);
 void gdn_mixer(Context&, const GdnMixer&, Rows out);
-void rope(Context&, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta);
-void kv_write(Context&, ConstRows x, const Tensor& cache, std::int64_t first_row);
+void rope_angles(Context&, std::int64_t first_position, double theta, Rows out);
+void norm_rope(Context&, Rows x, const float* weight, float eps, std::int64_t heads, ConstRows angles);
+void rotate(Context&, Rows x, Rotation rotation, bool back);
+void kv_write(Context&, ConstRows x, const KvCache& cache, std::int64_t first_row);
 void attention(Context&, const Attention&, Rows out);
 void embed(Context&, const Tensor& table, std::int64_t first_row, std::span<const std::int32_t> ids, Rows out);
 void matmul(Context&, ConstRows x, const Tensor& weight, Rows out);

@@ -8,6 +8,7 @@
 #include <cstdint>
 
 #include "kernels/cpu/isa.h"
+#include "kernels/rotation.h"
 #include "kernels/tensor.h"
 
 namespace crossover::cpu {
@@ -144,6 +145,8 @@ struct AttentionPairsMicro {
 
 struct RowsMicro {
   void (*rms_norm)(const float* x, const float* weight, float eps, std::int64_t dim, float* out);
+  void (*norm_rope)(float* x, const float* weight, float eps, std::int64_t dim, const float* angles, std::int64_t rotary_dim);  // one head
+  void (*rotate)(Rotation rotation, bool back, const float* x, std::int64_t dim, float* out);  // one head; out may be x
   void (*l2_norm)(const float* x, float eps, float scale, std::int64_t dim, float* out);
   void (*gated_rms_norm)(const float* x, const float* weight, const float* z, float eps, std::int64_t dim, float* out);
   void (*add)(float* x, const float* y, std::int64_t dim);

@@ -79,23 +79,22 @@ void gdn_gates(Context& context, ConstRows a, ConstRows b, const float* ssm_a, c
   });
 }
 
-void rope(Context& context, Rows x, std::int64_t heads, std::int64_t first_position, std::int64_t rotary_dim, double theta) {
-  const std::int64_t tokens = x.rows / heads, half = rotary_dim / 2;
+void rope_angles(Context& context, std::int64_t first_position, double theta, Rows out) {
+  const std::int64_t half = out.dim / 2;
   // The angles in double: a position of 100,000 times a frequency near 1 has no correct digit of its phase left in f32.
   double* frequency = reinterpret_cast<double*>(context.workspace.bytes("rope.frequency", static_cast<std::size_t>(half) * sizeof(double)));
-  for (std::int64_t i = 0; i < half; ++i) frequency[i] = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(rotary_dim));
-  for_rows(context, tokens, heads * rotary_dim * 4, [&](std::int64_t t) {
+  for (std::int64_t i = 0; i < half; ++i) frequency[i] = std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(out.dim));
+  for_rows(context, out.rows, out.dim * 16, [&](std::int64_t t) {
     for (std::int64_t i = 0; i < half; ++i) {
       const double angle = static_cast<double>(first_position + t) * frequency[i];
-      const float cosine = static_cast<float>(std::cos(angle)), sine = static_cast<float>(std::sin(angle));
-      for (std::int64_t h = 0; h < heads; ++h) {
-        float* row = x.row(t * heads + h);
-        const float first = row[i], second = row[i + half];
-        row[i] = first * cosine - second * sine;
-        row[i + half] = second * cosine + first * sine;
-      }
+      out.row(t)[i] = static_cast<float>(std::cos(angle)), out.row(t)[i + half] = static_cast<float>(std::sin(angle));
     }
   });
+}
+
+void norm_rope(Context& context, Rows x, const float* weight, float eps, std::int64_t heads, ConstRows angles) {
+  for_rows(context, x.rows, x.dim,
+           [&](std::int64_t r) { context.micro->rows->norm_rope(x.row(r), weight, eps, x.dim, angles.row(r / heads), angles.dim); });
 }
 
 }  // namespace crossover::cpu

@@ -33,8 +33,8 @@ struct Inputs {
   }
   Attention attention() const {
     return {.q = q,
-            .keys = keys,
-            .values = values,
+            .keys = keys.tensor(),
+            .values = values.tensor(),
             .past = shape.past,
             .heads = shape.heads,
             .kv_heads = shape.kv_heads,
@@ -156,8 +156,8 @@ TEST_P(AttentionTest, WritesTheCacheAsTheScalarQuantizerDoes) {
     const Grid x = Grid(5, 512, 16).fill(random, 3);
     Matrix found(type, 9, 512), wanted(type, 9, 512);
     TestContext context(GetParam()), reference(testing::reference_backend());
-    op::kv_write(context, x, found, 3);
-    op::kv_write(reference, x, wanted, 3);
+    op::kv_write(context, x, found.tensor(), 3);
+    op::kv_write(reference, x, wanted.tensor(), 3);
     EXPECT_EQ(found.bytes(), wanted.bytes());
   }
 }

@@ -45,7 +45,7 @@ std::vector<OpCase> cases_of(const std::string& op);
 
 inline constexpr const char* kOpNames[] = {
     "embed",     "rms_norm",  "l2_norm",       "matmul",      "matmuls",     "add",            "add_gated", "swiglu",   "sigmoid_gate", "conv1d_silu",
-    "gdn_gates", "gdn_recurrent", "gdn_chunked", "gdn_mixer", "gated_rms_norm", "rope", "kv_write", "attention",    "moe_route",   "moe_experts"};
+    "gdn_gates", "gdn_recurrent", "gdn_chunked", "gdn_mixer", "gated_rms_norm", "rope_angles", "norm_rope", "rotate", "kv_write", "attention",    "moe_route",   "moe_experts"};
 
 // Around every vector length, tile and chunk in use.
 inline constexpr std::int64_t kTokenCounts[] = {1, 2, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65, 130};

@@ -173,16 +173,42 @@ void add_rope_cases(std::vector<OpCase>& cases) {
   ropes.push_back({3, 1, 5, 6, 2, 1e4});
   ropes.push_back({3, 1, 5, 40, 20, 1e4});
   ropes.push_back({2, 1, 5, 16, 0, 1e4});
-  for (const Rope& r : ropes)
-    cases.push_back({"rope",
-                     std::to_string(r.tokens) + " tokens of " + std::to_string(r.heads) + " heads from " + std::to_string(r.first) + ", " +
-                         std::to_string(r.rotary) + " of " + std::to_string(r.dim),
-                     Metric::kOfLargest, kElementwise, [=](Context& context) {
+  for (const Rope& r : ropes) {
+    const std::string what = std::to_string(r.tokens) + " tokens of " + std::to_string(r.heads) + " heads from " + std::to_string(r.first) + ", " +
+                             std::to_string(r.rotary) + " of " + std::to_string(r.dim);
+    const auto angles_of = [r](Context& context) {
+      Grid angles(r.tokens, r.rotary, 3);
+      op::rope_angles(context, r.first, r.theta, angles);
+      return angles;
+    };
+    cases.push_back({"rope_angles", what, Metric::kOfLargest, kElementwise, [=](Context& context) { return Result{{angles_of(context)}, {}, {}}; }});
+    cases.push_back({"norm_rope", what, Metric::kOfLargest, kNorm, [=](Context& context) {
                        Random random(41);
                        Grid x = Grid(r.tokens * r.heads, r.dim, r.dim).fill(random);  // queries lie between their gates
-                       op::rope(context, x, r.heads, r.first, r.rotary, r.theta);
+                       Grid weight = Grid(1, r.dim).fill(random);
+                       op::norm_rope(context, x, weight.data(), 1e-6f, r.heads, angles_of(context));
                        return Result{{x}, {}, {}};
                      }});
+  }
+}
+
+void add_rotate_cases(std::vector<OpCase>& cases) {
+  const auto add = [&](Rotation rotation, std::int64_t rows, std::int64_t dim, float scale) {
+    for (const bool back : {false, true})
+      cases.push_back({"rotate", std::string(name(rotation)) + (back ? " back, " : ", ") + Shape{rows, dim, 5, scale}.what(), Metric::kOfLargest,
+                       kElementwise, [=](Context& context) {
+                         Random random(42);
+                         Grid x = Grid(rows, dim, 5).fill(random, scale);
+                         op::rotate(context, x, rotation, back);
+                         return Result{{x}, {}, {}};
+                       }});
+  };
+  for (const std::int64_t dim : {16, 32, 64, 128, 256})
+    for (const float scale : {1.0f, 1e15f, 1e-15f}) add(Rotation::kHadamard, 5, dim, scale);
+  for (const std::int64_t dim : {128, 256, 384}) add(Rotation::kSigned, 5, dim, 1);
+  for (const std::int64_t rows : kTokenCounts) add(Rotation::kHadamard, rows, 256, 1);
+  add(Rotation::kSigned, 0, 256, 1);
+  add(Rotation::kNone, 3, 20, 1);
 }
 
 }  // namespace
@@ -195,6 +221,7 @@ std::vector<OpCase> row_cases() {
   add_conv_cases(cases);
   add_gate_cases(cases);
   add_rope_cases(cases);
+  add_rotate_cases(cases);
   return cases;
 }
 

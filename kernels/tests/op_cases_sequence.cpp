@@ -151,13 +151,23 @@ void add_mixer_cases(std::vector<OpCase>& cases) {
 constexpr DType kCacheTypes[] = {DType::kF32,  DType::kF16,  DType::kBF16, DType::kQ8_0, DType::kQ4_0,
                                  DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ6_K};
 
+// In f32, so that what rotation leaves of rounding does not decide a code.
+Result run_rotated_kv_write(Context& context, Rotation rotation, std::int64_t head_dim, std::int64_t tokens) {
+  Random random(102);
+  const Grid x = Grid(tokens, 3 * head_dim, 11).fill(random);
+  Grid cache = Grid(tokens + 4, 3 * head_dim).fill(random);
+  const Tensor rows{reinterpret_cast<std::byte*>(cache.data()), DType::kF32, {1, tokens + 4, 3 * head_dim}};
+  op::kv_write(context, x, {rows, rotation, head_dim}, 2);
+  return Result{{cache}, {}, {}};
+}
+
 Result run_kv_write(Context& context, DType dtype, std::int64_t tokens, float scale) {
   Random random(101);
   constexpr std::int64_t kCapacity = 140, kFirst = 3, kCols = 512;
   const Matrix cache = Matrix(dtype, kCapacity, kCols).fill(random);
   Grid x = Grid(tokens, kCols, 11).fill(random, scale);
   for (std::int64_t i = 0; i < kCols / 2 && tokens > 1; ++i) x.at(1, i) = i % 64 < 32 ? 0.0f : i % 2 ? 0.5f * scale : -0.5f * scale;  // zeros and ties
-  op::kv_write(context, x, cache, kFirst);
+  op::kv_write(context, x, cache.tensor(), kFirst);
   return Result{{}, {}, cache.bytes()};
 }
 
@@ -167,6 +177,11 @@ void add_kv_write_cases(std::vector<OpCase>& cases) {
       for (const std::int64_t tokens : {0, 1, 2, 17, 65, 137})
         cases.push_back({"kv_write", std::string(name(dtype)) + ", " + std::to_string(tokens) + " tokens of scale " + std::to_string(scale),
                          Metric::kEach, 0, [=](Context& context) { return run_kv_write(context, dtype, tokens, scale); }});
+  for (const Rotation rotation : {Rotation::kHadamard, Rotation::kSigned})
+    for (const std::int64_t head_dim : {128, 256})
+      for (const std::int64_t tokens : {0, 1, 17, 65})
+        cases.push_back({"kv_write", std::string(name(rotation)) + ", " + std::to_string(tokens) + " tokens, heads of " + std::to_string(head_dim),
+                         Metric::kOfLargest, 2e-6, [=](Context& context) { return run_rotated_kv_write(context, rotation, head_dim, tokens); }});
 }
 
 struct Attend {
@@ -174,9 +189,12 @@ struct Attend {
   std::int64_t tokens, past, heads = 4, kv_heads = 2, head_dim = 256;
   float query_scale = 1;
   double tolerance = kAttention;
+  Rotation key_rotation = Rotation::kNone, value_rotation = Rotation::kNone;
+  bool gated = false;
   std::string what() const {
     return std::string(name(keys)) + " keys, " + name(values) + " values, " + std::to_string(heads) + "/" + std::to_string(kv_heads) + " heads of " +
-           std::to_string(head_dim) + ", " + std::to_string(tokens) + " after " + std::to_string(past) + ", queries of " + std::to_string(query_scale);
+           std::to_string(head_dim) + ", " + std::to_string(tokens) + " after " + std::to_string(past) + ", queries of " + std::to_string(query_scale) + ", rotated " + crossover::name(key_rotation) + "/" +
+           crossover::name(value_rotation) + (gated ? ", gated" : "");
   }
 };
 
@@ -208,6 +226,10 @@ void add_attention_cases(std::vector<OpCase>& cases) {
     all.push_back({DType::kF32, DType::kF32, tokens, 100, 4, 2, 256, 1e6f, 1e-3});
   }
   all.push_back({DType::kF32, DType::kF32, 0, 5});
+  for (const Rotation keys : {Rotation::kNone, Rotation::kHadamard, Rotation::kSigned})
+    for (const Rotation values : {Rotation::kNone, Rotation::kHadamard, Rotation::kSigned})
+      for (const std::int64_t tokens : {1, 40})
+        for (const DType dtype : {DType::kF32, DType::kQ8_0}) all.push_back({dtype, dtype, tokens, 20, 4, 2, 256, 1, kAttention, keys, values, true});
   for (const Attend& a : all)
     cases.push_back({"attention", a.what(), Metric::kOfLargest, a.tolerance, [a](Context& context) {
                        Random random(111);
@@ -216,7 +238,11 @@ void add_attention_cases(std::vector<OpCase>& cases) {
                        const Grid q = Grid(a.tokens * a.heads, a.head_dim, a.head_dim).fill(random, a.query_scale);
                        Grid out(a.tokens * a.heads, a.head_dim, 3);
                        const float scale = 1 / std::sqrt(static_cast<float>(a.head_dim));
-                       op::attention(context, {q, keys, values, a.past, a.heads, a.kv_heads, scale}, out);
+                       const Grid gate = Grid(a.tokens * a.heads, a.head_dim, a.head_dim).fill(random, 2);
+                       op::attention(context,
+                                     {q, {keys, a.key_rotation, a.head_dim}, {values, a.value_rotation, a.head_dim}, a.past, a.heads, a.kv_heads,
+                                      scale, a.gated ? static_cast<ConstRows>(gate) : ConstRows()},
+                                     out);
                        return Result{{out}, {}, {}};
                      }, a.keys == DType::kF32 || a.values == DType::kF32 ? 0 : kAttentionBf16});
 }

@@ -28,7 +28,10 @@ struct Operands {
   TestContext context{testing::reference_backend()};
   Grid grid_x{64, 1024}, grid_y{64, 1024}, grid_z{64, 1024}, grid_g{64, 64}, grid_beta{64, 64}, grid_out{64, 1024};
   Rows x{grid_x.data(), kTokens, kDim}, y{grid_y.data(), kTokens, kDim}, z{grid_z.data(), kTokens, kDim}, out{grid_out.data(), kTokens, kDim};
-  Rows one{grid_g.data(), kTokens, 1};
+  Rows one{grid_g.data(), kTokens, 1}, angles{grid_y.data(), kTokens, 64};
+  Rotation rotation = Rotation::kNone;
+  std::int64_t rotated_dim = 0;
+  KvCache cache() const { return {weight, rotation, rotated_dim}; }
   Matrix memory{DType::kF32, kExperts + 1, 300, 300};
   Tensor weight = shaped(memory, 1, kDim, kDim), up = weight;
   std::vector<std::int32_t> ids = {0, 1, 3};
@@ -54,7 +57,8 @@ struct Operands {
     mixer = {.mixed = Rows(grid_mixed.data(), kTokens, 8 * 128), .conv = shaped(taps, 1, 8 * 128, 4), .a = scan.g, .b = scan.beta,
              .ssm_a = memory.tensor().f32(), .dt_bias = memory.tensor().f32(), .z = scan.v, .norm = memory.tensor().f32(), .conv_state = conv_state.data(),
              .state = state.data(), .key_heads = 2, .value_heads = 4};
-    attend = {Rows(grid_x.data(), kTokens * 4, 64), shaped(memory, 1, 20, 128), shaped(memory, 1, 20, 128), 5, 4, 2, 0.125f};
+    attend = {Rows(grid_x.data(), kTokens * 4, 64), shaped(memory, 1, 20, 128), shaped(memory, 1, 20, 128), 5, 4, 2, 0.125f,
+              Rows(grid_y.data(), kTokens * 4, 64)};
     moe = {Rows(grid_x.data(), kTokens, kHidden), ids, weights, shaped(memory, kExperts, 32, kHidden), shaped(memory, kExperts, 32, kHidden),
            shaped(memory, kExperts, kHidden, 32)};
   }
@@ -78,12 +82,16 @@ void gdn_recurrent(Operands& o) { op::gdn_recurrent(o.context, o.scan, o.scan_ou
 void gdn_chunked(Operands& o) { op::gdn_chunked(o.context, o.scan, o.scan_out); }
 void gdn_mixer(Operands& o) { op::gdn_mixer(o.context, o.mixer, o.scan_out); }
 void gated_rms_norm(Operands& o) { op::gated_rms_norm(o.context, o.x, o.weight.f32(), o.z, 1e-6f, o.out); }
-void kv_write(Operands& o) { op::kv_write(o.context, o.x, o.weight, 2); }
+void kv_write(Operands& o) { op::kv_write(o.context, o.x, o.cache(), 2); }
 void attention(Operands& o) { op::attention(o.context, o.attend, o.attend_out); }
 void moe_route(Operands& o) { op::moe_route(o.context, o.logits, 1, true, o.ids, o.weights); }
 void moe_experts(Operands& o) { op::moe_experts(o.context, o.moe, o.moe_out); }
-auto rope(std::int64_t heads, std::int64_t first, std::int64_t rotary, double theta) {
-  return [=](Operands& o) { op::rope(o.context, o.x, heads, first, rotary, theta); };
+void rope_angles(Operands& o) { op::rope_angles(o.context, 0, 1e7, o.angles); }
+auto norm_rope(std::int64_t heads) {
+  return [=](Operands& o) { op::norm_rope(o.context, o.x, o.weight.f32(), 1e-6f, heads, o.angles); };
+}
+auto rotate(Rotation rotation) {
+  return [=](Operands& o) { op::rotate(o.context, o.x, rotation, false); };
 }
 
 struct Refusal {
@@ -129,13 +137,22 @@ std::vector<Refusal> row_refusals() {
       {"conv1d_silu", "weight", [](Operands& o) { o.weight = shaped(o.weight, 1, kDim, 4), o.weight.dtype = DType::kF16; }, conv1d_silu},
       {"conv1d_silu", "state", [](Operands& o) { o.weight = shaped(o.weight, 1, kDim, 4); },
        [](Operands& o) { op::conv1d_silu(o.context, o.x, o.weight, nullptr, o.out); }},
-      {"rope", "heads", [](Operands&) {}, rope(0, 0, 64, 1e7)},
-      {"rope", "rows of x", [](Operands&) {}, rope(2, 0, 64, 1e7)},
-      {"rope", "first_position", [](Operands&) {}, rope(3, -1, 64, 1e7)},
-      {"rope", "rotary_dim", [](Operands&) {}, rope(3, 0, -2, 1e7)},
-      {"rope", "rotary_dim", [](Operands&) {}, rope(3, 0, 63, 1e7)},
-      {"rope", "dim of x", [](Operands&) {}, rope(3, 0, 258, 1e7)},
-      {"rope", "theta", [](Operands&) {}, rope(3, 0, 64, 0)},
+      {"rope_angles", "first_position", [](Operands&) {}, [](Operands& o) { op::rope_angles(o.context, -1, 1e7, o.angles); }},
+      {"rope_angles", "theta", [](Operands&) {}, [](Operands& o) { op::rope_angles(o.context, 0, 0, o.angles); }},
+      {"rope_angles", "dim of out", [](Operands& o) { o.angles.dim = 63; }, rope_angles},
+      {"rope_angles", "out", [](Operands& o) { o.angles.data = nullptr; }, rope_angles},
+      {"norm_rope", "heads", [](Operands&) {}, norm_rope(0)},
+      {"norm_rope", "rows of x", [](Operands&) {}, norm_rope(2)},
+      {"norm_rope", "angles", [](Operands& o) { o.angles.rows = 2; }, norm_rope(1)},
+      {"norm_rope", "dim of angles", [](Operands& o) { o.angles.dim = 63; }, norm_rope(1)},
+      {"norm_rope", "dim of x", [](Operands& o) { o.angles.dim = o.angles.stride = 258; }, norm_rope(1)},
+      {"norm_rope", "x", [](Operands& o) { o.x.data = nullptr; }, norm_rope(1)},
+      {"norm_rope", "weight", [](Operands&) {}, [](Operands& o) { op::norm_rope(o.context, o.x, nullptr, 0, 3, o.angles); }},
+      {"norm_rope", "eps", [](Operands&) {}, [](Operands& o) { op::norm_rope(o.context, o.x, o.weight.f32(), -1, 3, o.angles); }},
+      {"rotate", "x", [](Operands& o) { o.x.data = nullptr; }, rotate(Rotation::kHadamard)},
+      {"rotate", "rotation fwht", [](Operands& o) { o.x.dim = 255; }, rotate(Rotation::kHadamard)},
+      {"rotate", "rotation fwht", [](Operands& o) { o.x.dim = 8; }, rotate(Rotation::kHadamard)},
+      {"rotate", "rotation signed", [](Operands& o) { o.x.dim = 192; }, rotate(Rotation::kSigned)},
   };
 }
 
@@ -207,13 +224,20 @@ std::vector<Refusal> sequence_refusals() {
       {"gdn_mixer", "beta", [](Operands& o) { o.mixer.beta = shifted(o.y, 1, 0); }, gdn_mixer},
       MATRIX_REFUSALS(kv_write, weight, "cache", 255),
       {"kv_write", "x", [](Operands& o) { o.x.data = nullptr; }, kv_write},
+      {"kv_write", "rotation fwht", [](Operands& o) { o.rotation = Rotation::kHadamard, o.rotated_dim = 0; }, kv_write},
+      {"kv_write", "rotation signed", [](Operands& o) { o.rotation = Rotation::kSigned, o.rotated_dim = 64; }, kv_write},
+      {"kv_write", "dim of x", [](Operands& o) { o.rotation = Rotation::kSigned, o.rotated_dim = 384; }, kv_write},
       {"kv_write", "cache", [](Operands& o) { o.weight.shape[1] = 4; }, kv_write},
-      {"kv_write", "first_row", [](Operands&) {}, [](Operands& o) { op::kv_write(o.context, o.x, o.weight, -1); }},
+      {"kv_write", "first_row", [](Operands&) {}, [](Operands& o) { op::kv_write(o.context, o.x, o.cache(), -1); }},
       VIEW_REFUSALS(attention, attend.q, "q"),
-      MATRIX_REFUSALS(attention, attend.keys, "keys", 127), MATRIX_REFUSALS(attention, attend.values, "values", 127),
-      {"attention", "keys", [](Operands& o) { o.attend.keys.shape[1] = 7; }, attention},
-      {"attention", "values", [](Operands& o) { o.attend.past = 18; o.attend.keys.shape[1] = 30; }, attention},
-      {"attention", "keys", [](Operands& o) { o.attend.keys.dtype = DType::kQ6_K; }, attention},
+      {"attention", "gate", [](Operands& o) { ++o.attend.gate.rows; }, attention},
+      {"attention", "gate", [](Operands& o) { --o.attend.gate.dim; }, attention},
+      MATRIX_REFUSALS(attention, attend.keys.rows, "keys", 127), MATRIX_REFUSALS(attention, attend.values.rows, "values", 127),
+      {"attention", "rotation signed", [](Operands& o) { o.attend.keys.rotation = Rotation::kSigned; }, attention},
+      {"attention", "values", [](Operands& o) { o.attend.values.rotation = Rotation::kHadamard; }, attention},
+      {"attention", "keys", [](Operands& o) { o.attend.keys.rows.shape[1] = 7; }, attention},
+      {"attention", "values", [](Operands& o) { o.attend.past = 18; o.attend.keys.rows.shape[1] = 30; }, attention},
+      {"attention", "keys", [](Operands& o) { o.attend.keys.rows.dtype = DType::kQ6_K; }, attention},
       {"attention", "heads", [](Operands& o) { o.attend.heads = 0; }, attention},
       {"attention", "heads", [](Operands& o) { o.attend.kv_heads = 3; }, attention},
       {"attention", "kv_heads", [](Operands& o) { o.attend.kv_heads = 0; }, attention},
@@ -260,12 +284,13 @@ std::vector<std::pair<const char*, std::function<void(Operands&)>>> accepted() {
           {"swiglu", swiglu}, {"sigmoid_gate", sigmoid_gate},
           {"conv1d_silu", [](Operands& o) { o.weight = shaped(o.weight, 1, kDim, 4), conv1d_silu(o); }},
           {"gdn_gates", [](Operands& o) { o.x.dim = o.y.dim = o.z.dim = o.out.dim = 3, gdn_gates(o); }},
-          {"gdn_recurrent", gdn_recurrent}, {"gdn_chunked", gdn_chunked}, {"gdn_mixer", gdn_mixer}, {"gated_rms_norm", gated_rms_norm}, {"rope", rope(3, 0, 64, 1e7)},
+          {"gdn_recurrent", gdn_recurrent}, {"gdn_chunked", gdn_chunked}, {"gdn_mixer", gdn_mixer}, {"gated_rms_norm", gated_rms_norm}, {"rope_angles", rope_angles}, {"norm_rope", norm_rope(1)},
+          {"rotate", rotate(Rotation::kHadamard)},
           {"kv_write", kv_write}, {"attention", attention}, {"moe_route", moe_route}, {"moe_experts", moe_experts}};
 }
 
 TEST(OpCounted, OneLaunchWithItsBytesAndFlops) {
-  ASSERT_EQ(accepted().size(), 20u);
+  ASSERT_EQ(accepted().size(), 22u);
   for (const auto& [name, call] : accepted()) {
     Operands o;
     call(o);
@@ -308,9 +333,12 @@ TEST(OpCounted, NothingToDoIsNeitherAnErrorNorALaunch) {
                           .ssm_a = vector, .dt_bias = vector, .z = none, .norm = vector, .conv_state = state.data(), .state = state.data(),
                           .key_heads = 1, .value_heads = 2}, none);
   op::gated_rms_norm(context, none, vector, none, 0, none);
-  op::rope(context, none, 3, 0, 64, 1e7);
-  op::kv_write(context, none, weight, 256);
-  op::attention(context, {none, weight, weight, 0, 2, 1, 1}, none);
+  op::rope_angles(context, 0, 1e7, none);
+  op::norm_rope(context, none, vector, 0, 3, {nullptr, 0, 64});
+  op::rotate(context, none, Rotation::kHadamard, false);
+  op::rotate(context, state, Rotation::kNone, false);
+  op::kv_write(context, none, weight.tensor(), 256);
+  op::attention(context, {none, weight.tensor(), weight.tensor(), 0, 2, 1, 1}, none);
   op::moe_route(context, none, 8, true, {}, {});
   op::moe_experts(context, {none, {}, {}, weight, weight, weight}, none);
   EXPECT_TRUE(context.counters.counts.empty());
@@ -351,7 +379,7 @@ TEST(OpCost, AgreesWithTheSpecifiedFigures) {
   // 27B: attention at context n is 393,216 n over 16 layers, and 65,536 B of bf16 cache per token of context.
   Attention attend;
   attend.q = Rows(nullptr, 24, 256);
-  attend.keys = attend.values = {nullptr, DType::kBF16, {1, 4096, 1024}};
+  attend.keys.rows = attend.values.rows = {nullptr, DType::kBF16, {1, 4096, 1024}};
   attend.past = 4095, attend.heads = 24, attend.kv_heads = 4;
   const cost::Cost attention_cost = cost::attention(attend, Rows(nullptr, 24, 256));
   EXPECT_EQ(16 * attention_cost.flops, 393216LL * 4096 + 16LL * 5 * 24 * 4096);

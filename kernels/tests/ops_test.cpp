@@ -62,7 +62,7 @@ TEST(OpSuite, CoversEveryOperationOnce) {
   std::vector<std::string> names(std::begin(kOpNames), std::end(kOpNames));
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
-  EXPECT_EQ(names.size(), 20u);
+  EXPECT_EQ(names.size(), 22u);
   for (const auto& list : {row_cases(), matrix_cases(), sequence_cases()})
     for (const OpCase& op_case : list) EXPECT_TRUE(std::binary_search(names.begin(), names.end(), op_case.op)) << op_case.op;
 }
@@ -117,18 +117,47 @@ void attention_strictly_causal(Context& context, const Attention& a, Rows out) {
   reference_ops().attention(context, other, out);
 }
 
-void rope_interleaved(Context&, Rows x, std::int64_t heads, std::int64_t first, std::int64_t rotary_dim, double theta) {
+void rope_interleaved(Context& context, Rows x, const float* weight, float eps, std::int64_t heads, ConstRows angles) {
+  reference_ops().rms_norm(context, x, weight, eps, x);
+  const std::int64_t half = angles.dim / 2;
   for (std::int64_t r = 0; r < x.rows; ++r)
-    for (std::int64_t i = 0; i < rotary_dim; i += 2) {
-      const double angle = static_cast<double>(first + r / heads) * std::pow(theta, -static_cast<double>(i) / static_cast<double>(rotary_dim));
-      const double a = x.row(r)[i], b = x.row(r)[i + 1];
-      x.row(r)[i] = static_cast<float>(a * std::cos(angle) - b * std::sin(angle));
-      x.row(r)[i + 1] = static_cast<float>(b * std::cos(angle) + a * std::sin(angle));
+    for (std::int64_t i = 0; i < half; ++i) {
+      const float c = angles.row(r / heads)[i], s = angles.row(r / heads)[i + half], a = x.row(r)[2 * i], b = x.row(r)[2 * i + 1];
+      x.row(r)[2 * i] = a * c - b * s, x.row(r)[2 * i + 1] = b * c + a * s;
     }
 }
 
-void rope_one_late(Context& context, Rows x, std::int64_t heads, std::int64_t first, std::int64_t rotary_dim, double theta) {
-  reference_ops().rope(context, x, heads, first + 1, rotary_dim, theta);
+void rope_before_the_norm(Context& context, Rows x, const float* weight, float eps, std::int64_t heads, ConstRows angles) {
+  const Grid ones = Grid(1, x.dim).set([](std::int64_t, std::int64_t) { return 1.0f; });
+  reference_ops().norm_rope(context, x, static_cast<ConstRows>(ones).data, eps, heads, angles);
+  reference_ops().rms_norm(context, x, weight, eps, x);
+}
+
+void angles_one_late(Context& context, std::int64_t first, double theta, Rows out) { reference_ops().rope_angles(context, first + 1, theta, out); }
+
+void rotate_never_back(Context& context, Rows x, Rotation rotation, bool) { reference_ops().rotate(context, x, rotation, false); }
+void rotate_without_signs(Context& context, Rows x, Rotation rotation, bool back) {
+  for (std::int64_t i = 0; i < x.dim; i += rotation == Rotation::kSigned ? 128 : x.dim)
+    reference_ops().rotate(context, x.columns(i, rotation == Rotation::kSigned ? 128 : x.dim), Rotation::kHadamard, back);
+}
+
+void attention_with_plain_queries(Context& context, const Attention& a, Rows out) {
+  Attention other = a;
+  other.keys.rotation = Rotation::kNone;
+  reference_ops().attention(context, other, out);
+}
+void attention_with_rotated_result(Context& context, const Attention& a, Rows out) {
+  Attention other = a;
+  other.values.rotation = Rotation::kNone;
+  reference_ops().attention(context, other, out);
+}
+void attention_gates_before_turning_back(Context& context, const Attention& a, Rows out) {
+  attention_with_rotated_result(context, a, out);
+  reference_ops().rotate(context, out, a.values.rotation, true);
+}
+
+void kv_write_unrotated(Context& context, ConstRows x, const KvCache& cache, std::int64_t first_row) {
+  reference_ops().kv_write(context, x, cache.rows, first_row);
 }
 
 void route_ties_to_the_highest(Context& context, ConstRows logits, std::int64_t k, bool normalize, std::span<std::int32_t> ids, std::span<float> weights) {
@@ -201,8 +230,15 @@ const Mutation kMutations[] = {
     {"another eps", "rms_norm", [](Ops& ops) { ops.rms_norm = rms_norm_other_eps; }},
     {"scores are not scaled", "attention", [](Ops& ops) { ops.attention = attention_without_scale; }},
     {"a token does not see itself", "attention", [](Ops& ops) { ops.attention = attention_strictly_causal; }},
-    {"neighbours are rotated instead of halves", "rope", [](Ops& ops) { ops.rope = rope_interleaved; }},
-    {"positions are off by one", "rope", [](Ops& ops) { ops.rope = rope_one_late; }},
+    {"neighbours are rotated instead of halves", "norm_rope", [](Ops& ops) { ops.norm_rope = rope_interleaved; }},
+    {"RoPE comes before the norm's weight", "norm_rope", [](Ops& ops) { ops.norm_rope = rope_before_the_norm; }},
+    {"positions are off by one", "rope_angles", [](Ops& ops) { ops.rope_angles = angles_one_late; }},
+    {"the inverse is forgotten", "rotate", [](Ops& ops) { ops.rotate = rotate_never_back; }},
+    {"signs are left out", "rotate", [](Ops& ops) { ops.rotate = rotate_without_signs; }},
+    {"queries are not rotated as the keys are", "attention", [](Ops& ops) { ops.attention = attention_with_plain_queries; }},
+    {"the result is not turned back", "attention", [](Ops& ops) { ops.attention = attention_with_rotated_result; }},
+    {"the gate acts before the result is turned back", "attention", [](Ops& ops) { ops.attention = attention_gates_before_turning_back; }},
+    {"rows are cached unrotated", "kv_write", [](Ops& ops) { ops.kv_write = kv_write_unrotated; }},
     {"ties go to the highest id", "moe_route", [](Ops& ops) { ops.moe_route = route_ties_to_the_highest; }},
     {"weights are normalized unasked", "moe_route", [](Ops& ops) { ops.moe_route = route_always_normalized; }},
     {"gate and up are swapped", "moe_experts", [](Ops& ops) { ops.moe_experts = experts_swap_gate_and_up; }},

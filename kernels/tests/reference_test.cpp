@@ -138,8 +138,15 @@ TEST_F(Reference, GdnScans) {
 }
 
 TEST_F(Reference, Rope) {
-  Grid x = wave_grid(0, 4, 6);
-  ops.rope(context, x, 2, 5, 4, 100);
+  Grid x = wave_grid(0, 4, 6), angles(2, 4);
+  const Grid before = x, ones = Grid(1, 6).set([](std::int64_t, std::int64_t) { return 1.0f; });
+  ops.rope_angles(context, 5, 100, angles);
+  ops.norm_rope(context, x, static_cast<ConstRows>(ones).data, 0, 2, angles);
+  for (std::int64_t r = 0; r < 4; ++r) {  // the expected values are those of RoPE alone, which is linear
+    double squares = 0;
+    for (std::int64_t i = 0; i < 6; ++i) squares += static_cast<double>(before.at(r, i)) * before.at(r, i);
+    for (std::int64_t i = 0; i < 6; ++i) x.at(r, i) *= static_cast<float>(std::sqrt(squares / 6));
+  }
   expect_values(x, {0.944971669, 0.151509578, 0.279534824, 1.06639189, 0.334988147, -0.350783229, -0.852570006,
                   -0.87024431, 0.656708687, -0.456257296, 0.656986594, 0.98816824, 0.718160503, 0.760076833,
                   -0.590670542, -0.545867768, -0.979177713, -0.618137121, 0.309074906, 0.0750752211, 0.941756972,
@@ -150,7 +157,7 @@ TEST_F(Reference, Attention) {
   const Matrix keys = matrix(1, 3, 4, 1), values = matrix(1, 3, 4, 2);
   Grid out(8, 2, 1);
   const Grid q = wave_grid(0, 8, 2);
-  ops.attention(context, {q, keys, values, 1, 4, 2, 0.75f}, out);
+  ops.attention(context, {q, keys.tensor(), values.tensor(), 1, 4, 2, 0.75f}, out);
   expect_values(out, {0.378445616, 0.111754219, 0.743246507, 0.328651898, -0.181408499, -0.217863959, -0.119297505,
                   0.28518396, 0.0514662741, 0.0509599603, 0.812076901, 0.538435778, 0.109557201, -0.367360993,
                   -0.0475208516, 0.0507550749});

@@ -84,14 +84,19 @@ TEST_P(RowOps, GdnGates) {
 
 TEST_P(RowOps, RopeTurnsPairsHalfTheRotaryDimensionApart) {
   for (const std::int64_t first : {0, 1, 1000, 262000}) {
-    Grid found = random_rows(12, 256), wanted = found;
-    const Grid before = found;
-    op::rope(context, found, 4, first, 64, 1e7);
-    op::rope(reference, wanted, 4, first, 64, 1e7);
-    EXPECT_LE(testing::relative_error(found, wanted), 2e-7) << "position " << first;
+    Grid found = random_rows(12, 256), wanted = found, normed = found, weight = random_rows(1, 256);
+    Grid angles(3, 64, 5), wanted_angles(3, 64);
+    op::rope_angles(context, first, 1e7, angles);
+    op::rope_angles(reference, first, 1e7, wanted_angles);
+    EXPECT_LE(testing::relative_error(angles, wanted_angles), 1e-7) << "position " << first;
+    op::norm_rope(context, found, weight.data(), 1e-6f, 4, angles);
+    op::norm_rope(reference, wanted, weight.data(), 1e-6f, 4, wanted_angles);
+    op::rms_norm(context, normed, weight.data(), 1e-6f, normed);
+    EXPECT_LE(testing::relative_error(found, wanted), 5e-7) << "position " << first;
     for (std::int64_t r = 0; r < 12; ++r)
-      for (std::int64_t i = 64; i < 256; ++i) ASSERT_EQ(found.at(r, i), before.at(r, i));
+      for (std::int64_t i = 64; i < 256; ++i) ASSERT_EQ(found.at(r, i), normed.at(r, i));
     found.expect_gaps_untouched();
+    angles.expect_gaps_untouched();
   }
 }
 

@@ -3,6 +3,9 @@
 #include "kernels/cpu/micro/simd.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
+
+void rotate(Rotation rotation, bool back, const float* x, std::int64_t dim, float* out);  // rotate.cpp
+
 namespace {
 
 constexpr std::int64_t kLanes = 16;
@@ -43,6 +46,18 @@ CROSSOVER_INLINE float sum_of_squares(const float* x, std::int64_t dim) {
 void rms_norm(const float* x, const float* weight, float eps, std::int64_t dim, float* out) {
   const F16 scale = broadcast(1.0f / __builtin_sqrtf(sum_of_squares(x, dim) / static_cast<float>(dim) + eps));
   for_lanes(dim, [&](std::int64_t i, std::int64_t n) { store_n(out + i, load_n(x + i, n) * scale * load_n(weight + i, n), n); });
+}
+
+void norm_rope(float* x, const float* weight, float eps, std::int64_t dim, const float* angles, std::int64_t rotary_dim) {
+  const F16 scale = broadcast(1.0f / __builtin_sqrtf(sum_of_squares(x, dim) / static_cast<float>(dim) + eps));
+  const std::int64_t half = rotary_dim / 2;
+  const auto normed = [&](std::int64_t i, std::int64_t n) { return load_n(x + i, n) * scale * load_n(weight + i, n); };
+  for_lanes(half, [&](std::int64_t i, std::int64_t n) {
+    const F16 first = normed(i, n), second = normed(i + half, n), cosine = load_n(angles + i, n), sine = load_n(angles + half + i, n);
+    store_n(x + i, first * cosine - second * sine, n);
+    store_n(x + i + half, second * cosine + first * sine, n);
+  });
+  for_lanes(dim - 2 * half, [&](std::int64_t i, std::int64_t n) { store_n(x + 2 * half + i, normed(2 * half + i, n), n); });
 }
 
 void l2_norm(const float* x, float eps, float scale, std::int64_t dim, float* out) {
@@ -159,6 +174,6 @@ void conv4_silu(const float* before, std::int64_t before_stride, const float* x,
 }  // namespace
 
 extern const RowsMicro row_ops;
-const RowsMicro row_ops = {rms_norm, l2_norm, gated_rms_norm, add, axpy, swiglu, sigmoid_gate, conv4_silu};
+const RowsMicro row_ops = {rms_norm, norm_rope, rotate, l2_norm, gated_rms_norm, add, axpy, swiglu, sigmoid_gate, conv4_silu};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA
