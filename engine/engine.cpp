@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -15,6 +16,8 @@
 
 namespace crossover {
 namespace {
+
+constexpr std::size_t kSpansWithoutAllocation = 128 * 1024;  // of passes until clear_phases(): 100 tokens of 64 layers, 4 MB
 
 const Ops& backend_ops(const std::string& backend) {
   if (backend == "cpu") return cpu_ops();
@@ -95,6 +98,8 @@ struct Engine::Impl {
   LoadReport report;
   GdnForm prefill_gdn = GdnForm::kAuto, decode_gdn = GdnForm::kAuto;
   bool separate_rotation = false;
+  MoeMode moe_mode = MoeMode::kGrouped;
+  bool all_logits = false;              // of every row of a prompt, wanted or not
   std::vector<float> logits;
   bool broken = false;
 
@@ -132,10 +137,13 @@ void Engine::Impl::load() {
     if (options.progress) options.progress->begin_again();
     load_once(damage.what());
   }
+  for (auto& rank : ranks) rank->traces[0].reserve(kSpansWithoutAllocation);
   for (auto& rank : ranks) rank->counters.path("threads", pools[0].cpus.empty() ? "free" : "pinned");
   report.cache = weights->outcome();
   report.read = weights->read();
   weights.reset();
+  moe_mode = options.knobs.get("CROSSOVER_MOE") == "grouped" ? MoeMode::kGrouped : MoeMode::kPerToken;
+  all_logits = options.knobs.get("CROSSOVER_LOGITS") == "all";
   const std::map<std::string, GdnForm> forms{
       {"auto", GdnForm::kAuto}, {"recurrent", GdnForm::kRecurrent}, {"chunked", GdnForm::kChunked}, {"chunked-f32", GdnForm::kChunkedF32}};
   prefill_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_PREFILL")), decode_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_DECODE"));
@@ -224,12 +232,13 @@ void Engine::Impl::check_room(std::span<const std::int32_t> tokens) const {
 void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out) {
   group.comm().reserve(tokens.size() * static_cast<std::size_t>(source.config.hidden));
   broken = true;
-  group.run([&](int r) {
+  const auto body = [&](int r) {
     Rank& rank = *ranks[static_cast<std::size_t>(r)];
     const ThreadPool::CallerPin pin(rank.pool);
-    const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, rank.probe ? &rank.probe : nullptr, separate_rotation};
+    const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, moe_mode, rank.probe ? &rank.probe : nullptr, separate_rotation};
     forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out);
-  });
+  };
+  group.run(std::ref(body));  // by reference: a copy of what it captures would be allocated
   broken = false;
 }
 
@@ -263,7 +272,8 @@ std::span<const float> Engine::feed(std::span<const std::int32_t> tokens, const 
   for (std::int64_t first = 0; first < count; first += impl.options.chunk_tokens) {
     const std::int64_t n = std::min(impl.options.chunk_tokens, count - first);
     const bool last = first + n == count;
-    const std::int64_t rows = sink ? n : last ? 1 : 0;
+    const std::int64_t rows = sink || impl.all_logits ? n : last ? 1 : 0;
+    if (n > 1) impl.ranks[0]->counters.path("logits", rows == n ? "all" : "last");
     const auto wanted = static_cast<std::size_t>(rows * vocab);
     if (impl.logits.size() < wanted) impl.logits.resize(wanted);
     const Rows out(impl.logits.data(), rows, vocab);

@@ -3,14 +3,11 @@
 namespace crossover {
 namespace {
 
-// x += the sum of every rank's part.
-void add_reduced(Context& ctx, LocalComm& comm, int rank, Rows x, Rows part) {
-  if (comm.ranks() > 1) {
-    const Range range(ctx.trace, "reduce");
-    comm.all_reduce(rank, {part.data, static_cast<std::size_t>(part.rows * part.dim)});
-  }
-  const Range range(ctx.trace, "norm");
-  op::add(ctx, x, part);
+// part = the sum of every rank's part.
+void reduce(Context& ctx, LocalComm& comm, int rank, Rows part) {
+  if (comm.ranks() == 1) return;
+  const Range range(ctx.trace, "reduce");
+  comm.all_reduce(rank, {part.data, static_cast<std::size_t>(part.rows * part.dim)});
 }
 
 }  // namespace
@@ -26,7 +23,7 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
     op::embed(ctx, model.weights.embedding, model.weights.first_vocab_row, tokens, x);
     comm.all_reduce(rank, {x.data, static_cast<std::size_t>(count * hidden)});  // one rank has the row, the others zeros: exact
   }
-  Pass pass{ctx, config, model.shape, state.tokens(), 0, options.gdn_form, options.probe};
+  Pass pass{ctx, config, model.shape, state.tokens(), 0, options.gdn_form, options.moe_mode, options.probe};
   pass.separate_rotation = options.separate_rotation;
   {
     const Range range(ctx.trace, "attn.rope");
@@ -35,18 +32,22 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
     pass.angles = angles;
   }
   pass.show("embed", x);
+  // x += part, and what the next block reads: part of the same pass over x.
+  auto add_and_norm = [&](const Tensor& weight) {
+    reduce(ctx, comm, rank, part);
+    const Range range(ctx.trace, "norm");
+    op::add_rms_norm(ctx, x, part, weight.f32(), config.rms_eps, normed);
+  };
+  {
+    const Range range(ctx.trace, "norm");
+    op::rms_norm(ctx, x, model.weights.layers[0].input_norm.f32(), config.rms_eps, normed);
+  }
   for (std::int64_t i = 0; i < config.layers; ++i) {
     const LayerWeights& layer = model.weights.layers[static_cast<std::size_t>(i)];
     pass.layer = i;
-    auto norm = [&](const Tensor& weight) {
-      const Range range(ctx.trace, "norm");
-      op::rms_norm(ctx, x, weight.f32(), config.rms_eps, normed);
-    };
-    norm(layer.input_norm);
     if (layer.full_attention) attention_layer(pass, layer.attention, state.layer(i), normed, part);
     else gdn_layer(pass, layer.gdn, state.layer(i), normed, part);
-    add_reduced(ctx, comm, rank, x, part);
-    norm(layer.post_norm);
+    add_and_norm(layer.post_norm);
     if (config.moe()) {
       moe_layer(pass, layer.moe, normed, part);
       pass.show("moe.out", part);
@@ -54,7 +55,13 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
       const Range range(ctx.trace, "mlp");
       mlp_layer(pass, layer.mlp, model.shape.intermediate, normed, part);
     }
-    add_reduced(ctx, comm, rank, x, part);
+    if (i + 1 < config.layers) {
+      add_and_norm(model.weights.layers[static_cast<std::size_t>(i) + 1].input_norm);
+    } else {
+      reduce(ctx, comm, rank, part);
+      const Range range(ctx.trace, "norm");
+      op::add(ctx, x, part);
+    }
     pass.show("hidden", x);
   }
   state.advance(count);

@@ -19,6 +19,7 @@ struct RankModel {
 
 struct ForwardOptions {
   GdnForm gdn_form = GdnForm::kAuto;
+  MoeMode moe_mode = MoeMode::kGrouped;
   const Probe* probe = nullptr;
   bool separate_rotation = false;  // CROSSOVER_ROTATION_KERNEL
 };

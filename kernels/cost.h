@@ -21,6 +21,8 @@ inline Cost embed(const Tensor& table, const Rows& out) { return {out.rows * tab
 
 // Square and sum, then two products per value.
 inline Cost rms_norm(const ConstRows& x) { return {2 * bytes(x) + 4 * x.dim, 4 * x.rows * x.dim}; }
+// x and y are read, x and the result written.
+inline Cost add_rms_norm(const Rows& x) { return {4 * bytes(x) + 4 * x.dim, 5 * x.rows * x.dim}; }
 inline Cost l2_norm(const ConstRows& x) { return {2 * bytes(x), 3 * x.rows * x.dim}; }
 // The same with the gate read: silu is exp, add, division, product; one more product applies it.
 inline Cost gated_rms_norm(const ConstRows& x) { return {3 * bytes(x) + 4 * x.dim, 9 * x.rows * x.dim}; }

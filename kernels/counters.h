@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 
 namespace crossover {
 
@@ -21,7 +22,12 @@ struct Counters {
   void path(std::string_view part, std::string_view taken) {
     auto it = paths.find(part);
     if (it == paths.end()) { paths.emplace(part, taken); return; }
-    if (("+" + it->second + "+").find("+" + std::string(taken) + "+") == std::string::npos) it->second += "+" + std::string(taken);
+    std::string& list = it->second;  // searched in place: this is called for every product
+    for (std::size_t at = list.find(taken); at != std::string::npos; at = list.find(taken, at + 1)) {
+      const std::size_t end = at + taken.size();
+      if ((at == 0 || list[at - 1] == '+') && (end == list.size() || list[end] == '+')) return;
+    }
+    list.append("+").append(taken);
   }
 
   void merge(const Counters& other) {

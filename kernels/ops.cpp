@@ -161,6 +161,18 @@ void rms_norm(Context& context, ConstRows x, const float* weight, float eps, Row
   context.ops.rms_norm(context, x, weight, eps, out);
 }
 
+void add_rms_norm(Context& context, Rows x, ConstRows y, const float* weight, float eps, Rows out) {
+  static constexpr Names kNames CROSSOVER_NAMES(add_rms_norm);
+  check_rows(kNames, "x", x);
+  check_rows(kNames, "y", y, x.rows, x.dim);
+  check_rows(kNames, "out", out, x.rows, x.dim);
+  check_pointer(kNames, "weight", weight, x.dim > 0);
+  check_epsilon(kNames, eps);
+  if (empty(x)) return;
+  count(context, kNames, cost::add_rms_norm(x));
+  context.ops.add_rms_norm(context, x, y, weight, eps, out);
+}
+
 void l2_norm(Context& context, ConstRows x, float eps, float scale, Rows out) {
   static constexpr Names kNames CROSSOVER_NAMES(l2_norm);
   check_rows(kNames, "x", x);

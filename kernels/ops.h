@@ -86,11 +86,15 @@ struct Attention {
   ConstRows gate = {};        // [T*nh, hd] or no memory: the result is multiplied by sigmoid(gate)
 };
 
+// Grouped: every expert multiplies all its tokens of the pass at once. Per token: one token after the other with its k experts.
+enum class MoeMode : std::uint8_t { kGrouped, kPerToken };
+
 struct MoeExperts {
   ConstRows x;                           // [T, H]
   std::span<const std::int32_t> ids;     // [T, k]
   std::span<const float> weights;        // [T, k]
   Tensor gate, up, down;                 // [E, Im, H], [E, Im, H], [E, H, Im]; Im may be 0 on a rank
+  MoeMode mode = MoeMode::kGrouped;      // cpu backend; the same sums, whose products may take another path of the same tolerance
 };
 
 // One of several products of the same activations [T, K].
@@ -114,6 +118,7 @@ struct Ops {
   void (*embed)(Context&, const Tensor& table, std::int64_t first_row,             // table [N, H] holds rows first_row ..;
                 std::span<const std::int32_t> ids, Rows out);                      // an id outside it gives a zero row
   void (*rms_norm)(Context&, ConstRows x, const float* weight, float eps, Rows out);            // x*rsqrt(mean(x^2)+eps)*w; may be in place
+  void (*add_rms_norm)(Context&, Rows x, ConstRows y, const float* weight, float eps, Rows out);  // x += y, out = rms_norm(x): the same bits as both apart
   void (*l2_norm)(Context&, ConstRows x, float eps, float scale, Rows out);        // x*rsqrt(sum(x^2)+eps)*scale; may be in place
   void (*matmul)(Context&, ConstRows x, const Tensor& weight, Rows out);           // [T, K] x [N, K]^T -> [T, N]
   void (*matmuls)(Context&, ConstRows x, std::span<const Projection>);             // at most kMaxProjections, each of its own N and type; x is converted once
@@ -144,6 +149,7 @@ const Ops& cpu_ops();        // threads and the instruction set in Context::micr
 namespace op {
 void embed(Context&, const Tensor& table, std::int64_t first_row, std::span<const std::int32_t> ids, Rows out);
 void rms_norm(Context&, ConstRows x, const float* weight, float eps, Rows out);
+void add_rms_norm(Context&, Rows x, ConstRows y, const float* weight, float eps, Rows out);
 void l2_norm(Context&, ConstRows x, float eps, float scale, Rows out);
 void matmul(Context&, ConstRows x, const Tensor& weight, Rows out);
 void matmuls(Context&, ConstRows x, std::span<const Projection>);

@@ -1,6 +1,8 @@
 // Scratch memory of one rank: named blocks that grow on first use and are kept, so a steady state allocates nothing.
 #pragma once
 
+#include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <map>
 #include <string_view>
@@ -16,12 +18,18 @@ class Workspace {
   std::byte* bytes(std::string_view name, std::size_t size) {
     auto it = blocks_.find(name);
     if (it == blocks_.end()) it = blocks_.emplace(name, HostBuffer()).first;
-    if (it->second.size() < size) it->second = HostBuffer(size);
+    if (it->second.size() < size) it->second = HostBuffer(with_reserve(size));
     return it->second.data();
   }
   float* floats(std::string_view name, std::size_t count) { return reinterpret_cast<float*>(bytes(name, count * sizeof(float))); }
 
  private:
+  // In steps of a tenth or so: sizes that depend on the tokens (how many rows an expert gets) soon fit.
+  static std::size_t with_reserve(std::size_t size) {
+    const std::size_t step = std::max<std::size_t>(64, std::bit_floor(size) / 8);
+    return (size + step - 1) / step * step;
+  }
+
   std::map<std::string_view, HostBuffer> blocks_;  // names are string literals
 };
 

@@ -23,6 +23,7 @@ struct Pass {
   std::int64_t past = 0;   // tokens in the state before this pass
   std::int64_t layer = 0;
   GdnForm gdn_form = GdnForm::kAuto;
+  MoeMode moe_mode = MoeMode::kGrouped;
   const Probe* probe = nullptr;
   ConstRows angles = {};            // [T, rotary_dim] of this pass's positions (op::rope_angles)
   bool separate_rotation = false;   // of caches by passes of their own instead of inside the write and the attention

@@ -35,7 +35,7 @@ void moe_layer(Pass& pass, const MoeWeights& weights, ConstRows x, Rows out) {
   }
   pass.show("moe.router_logits", logits);
   pass.show("moe.topk_weights", route);
-  op::moe_experts(ctx, {x, id_span, weight_span, weights.gate, weights.up, weights.down}, out);
+  op::moe_experts(ctx, {x, id_span, weight_span, weights.gate, weights.up, weights.down, pass.moe_mode}, out);
   if (pass.shape.shared_width > 0) {
     const Range range(ctx.trace, "moe.shared");
     const Rows inner = rows("moe.shared_inner", pass.shape.shared_width);

@@ -1,6 +1,7 @@
 // Causal attention over a typed cache, block by block of keys. All query heads of a KV head share a converted block.
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -164,7 +165,9 @@ bool in_pairs(const Context& context, const Attention& a) {
 void attention(Context& context, const Attention& a, Rows out) {
   const Shape s = shape_of(a, out);
   const bool pairs = in_pairs(context, a), few = s.rows() <= kFewRows;
-  context.counters.path("attention", std::string(name(context.micro->isa)) + (pairs ? "-bf16" : "-f32") + (few ? "-split" : "-tile"));
+  char path[48];
+  std::snprintf(path, sizeof path, "%s-%s-%s", name(context.micro->isa), pairs ? "bf16" : "f32", few ? "split" : "tile");
+  context.counters.path("attention", path);
   if (pairs) attend_pairs(context, a, s, out);
   else if (few) attend_few(context, a, s, out);
   else attend_many(context, a, s, out);

@@ -15,6 +15,7 @@ void download(Context&, std::byte* to_host, const std::byte* from, std::size_t b
 void synchronize(Context&);
 
 void rms_norm(Context&, ConstRows x, const float* weight, float eps, Rows out);
+void add_rms_norm(Context&, Rows x, ConstRows y, const float* weight, float eps, Rows out);
 void l2_norm(Context&, ConstRows x, float eps, float scale, Rows out);
 void gated_rms_norm(Context&, ConstRows x, const float* weight, ConstRows z, float eps, Rows out);
 void add(Context&, Rows x, ConstRows y);

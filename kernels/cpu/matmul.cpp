@@ -11,8 +11,8 @@ void clear(Rows out) {
   for (std::int64_t t = 0; t < out.rows; ++t) std::fill_n(out.row(t), out.dim, 0.0f);
 }
 
-// A gate and an up of one type are multiplied by the same task.
-bool in_one_task(const Projection& p) { return !p.up.data || p.up.dtype == p.weight.dtype; }
+// A gate and an up of one type and layout are multiplied by the same task.
+bool in_one_task(const Projection& p) { return !p.up.data || (p.up.dtype == p.weight.dtype && p.up.layout == p.weight.layout); }
 
 }  // namespace
 

@@ -1,10 +1,10 @@
 // Sparse experts: tokens are sorted by expert, each expert multiplies its rows once, and a token's results are added in ascending
-// expert id. Nothing depends on the order in which threads finish.
+// expert id. Nothing depends on the order in which threads finish, and nothing is allocated once the workspace has grown.
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <stdexcept>
 #include <string>
-#include <vector>
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/micro.h"
@@ -36,50 +36,85 @@ void route_row(const float* logits, std::int64_t experts, std::int64_t k, bool n
   for (std::int64_t n = 0; n < k; ++n) weights[n] = static_cast<float>(std::exp(logits[ids[n]] - top) / sum);
 }
 
-// (token, slot) pairs in ascending expert id, of one expert in ascending token.
+// The tokens of a pass sorted by expert. "Position": place of a (token, choice) pair in ascending expert id, of one expert in
+// ascending token. All lists lie in the workspace.
 struct Buckets {
-  std::vector<std::int64_t> first;     // [E + 1]: pairs of expert e are first[e] .. first[e + 1] - 1
-  std::vector<std::int32_t> token;     // [T*k], by sorted position
-  std::vector<std::int32_t> position;  // [T*k], by pair: where it was sorted to
+  std::int64_t experts, k, hit = 0;
+  std::int64_t* first = nullptr;     // [E + 1]: positions of expert e are first[e] .. first[e + 1] - 1
+  std::int32_t* busiest = nullptr;   // [hit]: experts that have tokens, most tokens first, equals by id
+  std::int32_t* token = nullptr;     // [T*k], by position
+  std::int32_t* position = nullptr;  // [T*k]: those of a token in ascending order, so that its sum has one order
+  float* weight = nullptr;           // [T*k], beside `position`
 };
 
-Buckets sort_by_expert(std::span<const std::int32_t> ids, std::int64_t experts, std::int64_t k) {
-  Buckets b{std::vector<std::int64_t>(static_cast<std::size_t>(experts) + 1), std::vector<std::int32_t>(ids.size()), std::vector<std::int32_t>(ids.size())};
+void count_tokens(std::span<const std::int32_t> ids, Buckets& b) {
+  std::fill_n(b.first, b.experts + 1, 0);
   for (const std::int32_t id : ids) {
-    if (id < 0 || id >= experts)
-      throw std::invalid_argument("moe_experts: expert id " + std::to_string(id) + " is not in 0 .. " + std::to_string(experts - 1));
-    ++b.first[static_cast<std::size_t>(id) + 1];
+    if (id < 0 || id >= b.experts)
+      throw std::invalid_argument("moe_experts: expert id " + std::to_string(id) + " is not in 0 .. " + std::to_string(b.experts - 1));
+    ++b.first[id + 1];
   }
-  for (std::size_t e = 1; e < b.first.size(); ++e) b.first[e] += b.first[e - 1];
-  std::vector<std::int64_t> next(b.first.begin(), b.first.end() - 1);
-  for (std::size_t pair = 0; pair < ids.size(); ++pair) {
-    const auto at = static_cast<std::size_t>(next[static_cast<std::size_t>(ids[pair])]++);
-    b.token[at] = static_cast<std::int32_t>(static_cast<std::int64_t>(pair) / k);
-    b.position[pair] = static_cast<std::int32_t>(at);
+  for (std::int64_t e = 0; e < b.experts; ++e)
+    if (b.first[e + 1] > 0) b.busiest[b.hit++] = static_cast<std::int32_t>(e);
+  std::sort(b.busiest, b.busiest + b.hit, [&](std::int32_t x, std::int32_t y) {
+    return b.first[x + 1] != b.first[y + 1] ? b.first[x + 1] > b.first[y + 1] : x < y;
+  });
+  for (std::int64_t e = 0; e < b.experts; ++e) b.first[e + 1] += b.first[e];
+}
+
+Buckets sort_by_expert(Context& context, const MoeExperts& moe) {
+  const Range range(context.trace, "moe.bucket");
+  const auto pairs = static_cast<std::int64_t>(moe.ids.size()), tokens = moe.x.rows, experts = moe.gate.experts();
+  auto list = [&]<class T>(T*& to, const char* name, std::int64_t count) {
+    to = reinterpret_cast<T*>(context.workspace.bytes(name, static_cast<std::size_t>(count) * sizeof(T)));
+  };
+  Buckets b{experts, pairs / tokens};
+  std::int64_t *next, *seen;
+  std::int32_t* pair_at;
+  list(b.first, "moe.first", experts + 1), list(b.busiest, "moe.busiest", experts), list(next, "moe.next", experts);
+  list(b.token, "moe.token", pairs), list(b.position, "moe.position", pairs), list(b.weight, "moe.weight", pairs);
+  list(pair_at, "moe.pair_at", pairs), list(seen, "moe.seen", tokens);
+  count_tokens(moe.ids, b);
+  std::copy_n(b.first, experts, next);
+  for (std::int64_t pair = 0; pair < pairs; ++pair) {
+    const std::int64_t at = next[moe.ids[static_cast<std::size_t>(pair)]]++;
+    pair_at[at] = static_cast<std::int32_t>(pair);
+    b.token[at] = static_cast<std::int32_t>(pair / b.k);
+  }
+  std::fill_n(seen, tokens, 0);
+  for (std::int64_t at = 0; at < pairs; ++at) {
+    const std::int64_t t = b.token[at], place = t * b.k + seen[t]++;
+    b.position[place] = static_cast<std::int32_t>(at);
+    b.weight[place] = moe.weights[static_cast<std::size_t>(pair_at[at])];
   }
   return b;
 }
 
-// The products of every expert that has rows; `gathered` rows lie at their sorted position already, others are found by token.
-void multiply_experts(Context& context, const Buckets& buckets, ConstRows x, bool gathered, std::span<const Tensor> weights, std::span<const Rows> outs) {
-  std::vector<Operand> operands;
-  std::vector<Product> products;
-  for (std::int64_t e = 0; e < weights[0].experts(); ++e) {
-    const std::int64_t first = buckets.first[static_cast<std::size_t>(e)], count = buckets.first[static_cast<std::size_t>(e) + 1] - first;
-    if (count == 0) continue;
-    operands.push_back(gathered ? Operand{x.slice(first, count), count} : Operand{x, count, buckets.token.data() + first});
-    for (std::size_t w = 0; w < weights.size(); ++w) products.push_back({operands.size() - 1, weights[w].expert(e), outs[w].slice(first, count)});
-  }
-  multiply(context, operands, products);
-}
+// Experts with most tokens first, so that no thread is left alone with a long one. Rows of `out` lie by position.
+class ExpertProducts {
+ public:
+  ExpertProducts(Context& context, const Buckets& buckets)
+      : context_(context), buckets_(buckets),
+        operands_(reinterpret_cast<Operand*>(context.workspace.bytes("moe.operands", static_cast<std::size_t>(buckets.hit) * sizeof(Operand)))),
+        products_(reinterpret_cast<Product*>(context.workspace.bytes("moe.products", static_cast<std::size_t>(buckets.hit) * sizeof(Product)))) {}
 
-void gate_up(Context& context, const Buckets& buckets, const MoeExperts& moe, Rows gate, Rows up) {
-  const Range range(context.trace, "moe.gate_up");
-  const Tensor weights[] = {moe.gate, moe.up};
-  const Rows outs[] = {gate, up};
-  if (moe.gate.dtype == moe.up.dtype) return multiply_experts(context, buckets, moe.x, false, weights, outs);
-  for (std::size_t w = 0; w < 2; ++w) multiply_experts(context, buckets, moe.x, false, {weights + w, 1}, {outs + w, 1});
-}
+  // Rows of x are found by token, or lie by position already (`gathered`). With `up`, out is the gated product.
+  void multiply(ConstRows x, bool gathered, const Tensor& weight, const Tensor* up, Rows out) {
+    const auto count = static_cast<std::size_t>(buckets_.hit);
+    for (std::size_t i = 0; i < count; ++i) {
+      const std::int64_t e = buckets_.busiest[i], first = buckets_.first[e], rows = buckets_.first[e + 1] - first;
+      new (operands_ + i) Operand(gathered ? Operand{x.slice(first, rows), rows} : Operand{x, rows, buckets_.token + first});
+      new (products_ + i) Product{i, weight.expert(e), out.slice(first, rows), up ? up->expert(e) : Tensor{}};
+    }
+    cpu::multiply(context_, {operands_, count}, {products_, count});
+  }
+
+ private:
+  Context& context_;
+  const Buckets& buckets_;
+  Operand* operands_;  // [hit]
+  Product* products_;
+};
 
 void activate(Context& context, Rows gate, ConstRows up) {
   const Range range(context.trace, "moe.activation");
@@ -88,25 +123,51 @@ void activate(Context& context, Rows gate, ConstRows up) {
   });
 }
 
-void combine(Context& context, const Buckets& buckets, std::span<const float> weights, ConstRows expert_out, std::int64_t k, Rows out) {
+// silu(gate) * up of every pair. Of one type, the activation is part of the task that made both.
+Rows gate_up(Context& context, const Buckets& buckets, const MoeExperts& moe) {
+  const auto pairs = static_cast<std::int64_t>(moe.ids.size());
+  const std::int64_t width = moe.gate.rows();
+  const Rows gate(context.workspace.floats("moe.gate", static_cast<std::size_t>(pairs * width)), pairs, width);
+  const bool fused = moe.gate.dtype == moe.up.dtype && moe.gate.layout == moe.up.layout;
+  context.counters.path("moe.activation", fused ? "in gate_up" : "apart");
+  ExpertProducts experts(context, buckets);
+  if (fused) {
+    const Range range(context.trace, "moe.gate_up");
+    experts.multiply(moe.x, false, moe.gate, &moe.up, gate);
+    return gate;
+  }
+  const Rows up(context.workspace.floats("moe.up", static_cast<std::size_t>(pairs * width)), pairs, width);
+  {
+    const Range range(context.trace, "moe.gate_up");
+    experts.multiply(moe.x, false, moe.gate, nullptr, gate);
+    experts.multiply(moe.x, false, moe.up, nullptr, up);
+  }
+  activate(context, gate, up);
+  return gate;
+}
+
+void combine(Context& context, const Buckets& buckets, ConstRows expert_out, Rows out) {
   const Range range(context.trace, "moe.combine");
-  const std::int64_t grain = std::max<std::int64_t>(1, kTaskValues / (k * out.dim));
-  std::int64_t* orders = reinterpret_cast<std::int64_t*>(
-      context.workspace.bytes("moe.order", static_cast<std::size_t>(k * context.pool.threads()) * sizeof(std::int64_t)));
+  const std::int64_t k = buckets.k, grain = std::max<std::int64_t>(1, kTaskValues / (k * out.dim));
   context.pool.parallel_for(out.rows, grain, [&](std::int64_t begin, std::int64_t end) {
-    std::int64_t* order = orders + k * ThreadPool::worker();
     for (std::int64_t t = begin; t < end; ++t) {
-      for (std::int64_t j = 0; j < k; ++j) order[j] = t * k + j;
-      std::sort(order, order + k, [&](std::int64_t a, std::int64_t b) {
-        return buckets.position[static_cast<std::size_t>(a)] < buckets.position[static_cast<std::size_t>(b)];
-      });
       std::fill_n(out.row(t), out.dim, 0.0f);
-      for (std::int64_t j = 0; j < k; ++j) {
-        const auto pair = static_cast<std::size_t>(order[j]);
-        context.micro->rows->axpy(out.row(t), weights[pair], expert_out.row(buckets.position[pair]), out.dim);
-      }
+      for (std::int64_t i = t * k; i < (t + 1) * k; ++i)
+        context.micro->rows->axpy(out.row(t), buckets.weight[i], expert_out.row(buckets.position[i]), out.dim);
     }
   });
+}
+
+void run_experts(Context& context, const MoeExperts& moe, Rows out) {
+  const auto pairs = static_cast<std::int64_t>(moe.ids.size());
+  const Buckets buckets = sort_by_expert(context, moe);
+  const Rows inner = gate_up(context, buckets, moe);
+  const Rows expert_out(context.workspace.floats("moe.out", static_cast<std::size_t>(pairs * out.dim)), pairs, out.dim);
+  {
+    const Range range(context.trace, "moe.down");
+    ExpertProducts(context, buckets).multiply(inner, true, moe.down, nullptr, expert_out);
+  }
+  combine(context, buckets, expert_out, out);
 }
 
 }  // namespace
@@ -120,28 +181,18 @@ void moe_route(Context& context, ConstRows logits, std::int64_t k, bool normaliz
 }
 
 void moe_experts(Context& context, const MoeExperts& moe, Rows out) {
-  const auto pairs = static_cast<std::int64_t>(moe.ids.size());
-  const std::int64_t width = moe.gate.rows();
-  if (width == 0 || pairs == 0 || out.dim == 0) {
+  const std::size_t pairs = moe.ids.size();
+  if (moe.gate.rows() == 0 || pairs == 0 || out.dim == 0) {
     for (std::int64_t t = 0; t < out.rows; ++t) std::fill_n(out.row(t), out.dim, 0.0f);
     return;
   }
-  const std::int64_t k = pairs / moe.x.rows;
-  Buckets buckets;
-  {
-    const Range range(context.trace, "moe.bucket");
-    buckets = sort_by_expert(moe.ids, moe.gate.experts(), k);
+  context.counters.path("moe", moe.mode == MoeMode::kGrouped ? "grouped" : "per-token");
+  if (moe.mode == MoeMode::kGrouped) return run_experts(context, moe, out);
+  const std::size_t k = pairs / static_cast<std::size_t>(moe.x.rows);
+  for (std::int64_t t = 0; t < moe.x.rows; ++t) {
+    const std::size_t first = static_cast<std::size_t>(t) * k;
+    run_experts(context, {moe.x.slice(t, 1), moe.ids.subspan(first, k), moe.weights.subspan(first, k), moe.gate, moe.up, moe.down}, out.slice(t, 1));
   }
-  const Rows gate(context.workspace.floats("moe.gate", static_cast<std::size_t>(pairs * width)), pairs, width);
-  const Rows up(context.workspace.floats("moe.up", static_cast<std::size_t>(pairs * width)), pairs, width);
-  const Rows expert_out(context.workspace.floats("moe.out", static_cast<std::size_t>(pairs * out.dim)), pairs, out.dim);
-  gate_up(context, buckets, moe, gate, up);
-  activate(context, gate, up);
-  {
-    const Range range(context.trace, "moe.down");
-    multiply_experts(context, buckets, gate, true, {&moe.down, 1}, {&expert_out, 1});
-  }
-  combine(context, buckets, moe.weights, expert_out, k, out);
 }
 
 }  // namespace crossover::cpu

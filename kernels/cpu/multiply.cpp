@@ -114,7 +114,10 @@ Multiplication::Multiplication(Context& context, std::span<const Operand> operan
     if (takes(product)) where_[product.operand].used = operands[product.operand].rows > 0;
     const Packed& packed = where_[product.operand];
     compute_items_.append(takes(product) && packed.used ? ceil_div(product.weight.rows(), task_rows(packed)) : 0);
-    if (takes(product) && product.up.data) up_floats_ = std::max(up_floats_, operands[product.operand].rows * task_rows(packed));
+    if (takes(product) && product.up.data) {
+      const Operand& operand = operands[product.operand];  // room for all of x: how many rows of it an expert gets changes from pass to pass
+      up_floats_ = std::max(up_floats_, std::max(operand.rows, operand.x.rows) * task_rows(packed));
+    }
   }
   place_operands(names);
   if (up_floats_ > 0) ups_ = context.workspace.floats(names.ups, static_cast<std::size_t>(up_floats_ * context.pool.threads()));

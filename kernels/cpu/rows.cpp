@@ -27,6 +27,13 @@ void rms_norm(Context& context, ConstRows x, const float* weight, float eps, Row
   for_rows(context, x.rows, x.dim, [&](std::int64_t r) { context.micro->rows->rms_norm(x.row(r), weight, eps, x.dim, out.row(r)); });
 }
 
+void add_rms_norm(Context& context, Rows x, ConstRows y, const float* weight, float eps, Rows out) {
+  for_rows(context, x.rows, x.dim, [&](std::int64_t r) {
+    context.micro->rows->add(x.row(r), y.row(r), x.dim);
+    context.micro->rows->rms_norm(x.row(r), weight, eps, x.dim, out.row(r));
+  });
+}
+
 void l2_norm(Context& context, ConstRows x, float eps, float scale, Rows out) {
   for_rows(context, x.rows, x.dim, [&](std::int64_t r) { context.micro->rows->l2_norm(x.row(r), eps, scale, x.dim, out.row(r)); });
 }

@@ -11,6 +11,11 @@ void rms_norm(Context&, ConstRows x, const float* weight, float eps, Rows out) {
   }
 }
 
+void add_rms_norm(Context& context, Rows x, ConstRows y, const float* weight, float eps, Rows out) {
+  add(context, x, y);
+  rms_norm(context, x, weight, eps, out);
+}
+
 void l2_norm(Context&, ConstRows x, float eps, float scale, Rows out) {
   for (std::int64_t t = 0; t < x.rows; ++t) {
     const double factor = static_cast<double>(scale) / std::sqrt(dot(x.row(t), x.row(t), x.dim) + static_cast<double>(eps));

@@ -14,6 +14,7 @@ void synchronize(Context&);
 
 void embed(Context&, const Tensor& table, std::int64_t first_row, std::span<const std::int32_t> ids, Rows out);
 void rms_norm(Context&, ConstRows x, const float* weight, float eps, Rows out);
+void add_rms_norm(Context&, Rows x, ConstRows y, const float* weight, float eps, Rows out);
 void l2_norm(Context&, ConstRows x, float eps, float scale, Rows out);
 void matmul(Context&, ConstRows x, const Tensor& weight, Rows out);
 void matmuls(Context&, ConstRows x, std::span<const Projection>);

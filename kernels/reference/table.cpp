@@ -13,6 +13,7 @@ const Ops& reference_ops() {
       .synchronize = synchronize,
       .embed = embed,
       .rms_norm = rms_norm,
+      .add_rms_norm = add_rms_norm,
       .l2_norm = l2_norm,
       .matmul = matmul,
       .matmuls = matmuls,

@@ -129,10 +129,54 @@ TEST_P(MoeTest, RecordsItsPhases) {
   TestContext context(GetParam());
   Trace trace;
   context.context.trace = &trace;
-  cpu::moe_experts(context, {x, routing.ids, routing.weights, layer.gate, layer.up, layer.down}, out);
-  std::vector<std::string> names;
-  for (const Span& span : trace.spans()) names.push_back(span.name);
-  EXPECT_EQ(names, (std::vector<std::string>{"moe.bucket", "moe.gate_up", "moe.activation", "moe.down", "moe.combine"}));
+  const auto phases = [&](const Tensor& up, MoeMode mode) {
+    trace.clear();
+    cpu::moe_experts(context, {x, routing.ids, routing.weights, layer.gate, up, layer.down, mode}, out);
+    std::vector<std::string> names;
+    for (const Span& span : trace.spans()) names.push_back(span.name);
+    return names;
+  };
+  using Names = std::vector<std::string>;
+  EXPECT_EQ(phases(layer.up, MoeMode::kGrouped), (Names{"moe.bucket", "moe.gate_up", "moe.down", "moe.combine"}));
+  EXPECT_EQ(context.counters.paths.at("moe"), "grouped");
+  EXPECT_EQ(context.counters.paths.at("moe.activation"), "in gate_up");
+  const Matrix other = Matrix(DType::kBF16, 6, 32, 32).fill(random, 0.06f);  // an up of another type is multiplied apart
+  EXPECT_EQ(phases(other, MoeMode::kGrouped), (Names{"moe.bucket", "moe.gate_up", "moe.activation", "moe.down", "moe.combine"}));
+  EXPECT_EQ(context.counters.paths.at("moe.activation"), "in gate_up+apart");
+  EXPECT_EQ(phases(layer.up, MoeMode::kPerToken).size(), 2u * 4u);
+  EXPECT_EQ(context.counters.paths.at("moe"), "grouped+per-token");
+}
+
+TEST_P(MoeTest, PerTokenGivesTheSameSums) {
+  Random random(8);
+  for (const auto& [dtype, tolerance] : {std::pair(DType::kF32, 2e-6), std::pair(DType::kQ6_K, 3e-2)}) {
+    const Layer layer(dtype, 6, 256, 512, random);
+    for (const std::int64_t tokens : {1, 3, 100}) {
+      Grid x(tokens, 512), out(tokens, 512), expected(tokens, 512);
+      x.fill(random);
+      const Routing routing = uneven(tokens);
+      MoeExperts moe{x, routing.ids, routing.weights, layer.gate, layer.up, layer.down, MoeMode::kPerToken};
+      TestContext context(GetParam());
+      cpu::moe_experts(context, moe, out);
+      moe.mode = MoeMode::kGrouped;
+      cpu::moe_experts(context, moe, expected);
+      EXPECT_LE(testing::relative_error(out, expected), tolerance) << name(dtype) << " tokens " << tokens;
+    }
+  }
+}
+
+TEST_P(MoeTest, ATokensSumDoesNotDependOnTheOrderOfItsChoices) {
+  Random random(9);
+  const Layer layer(DType::kF32, 6, 64, 64, random);
+  Grid x(2, 64), one(2, 64), other(2, 64);
+  x.fill(random);
+  const std::vector<std::int32_t> ids = {5, 0, 3, 2, 4, 1}, turned = {3, 5, 0, 1, 2, 4};
+  const std::vector<float> weights = {0.5f, 0.25f, 0.125f, 0.3f, 0.2f, 0.1f}, turned_weights = {0.125f, 0.5f, 0.25f, 0.1f, 0.3f, 0.2f};
+  TestContext context(GetParam());
+  cpu::moe_experts(context, {x, ids, weights, layer.gate, layer.up, layer.down}, one);
+  cpu::moe_experts(context, {x, turned, turned_weights, layer.gate, layer.up, layer.down}, other);
+  for (std::int64_t t = 0; t < 2; ++t)
+    for (std::int64_t i = 0; i < 64; ++i) EXPECT_EQ(one.at(t, i), other.at(t, i));
 }
 
 void check_route(const Backend& backend, const Grid& logits, std::int64_t k, bool normalize) {

@@ -44,7 +44,7 @@ std::vector<OpCase> sequence_cases();  // GDN scans, cache writes, attention
 std::vector<OpCase> cases_of(const std::string& op);
 
 inline constexpr const char* kOpNames[] = {
-    "embed",     "rms_norm",  "l2_norm",       "matmul",      "matmuls",     "add",            "add_gated", "swiglu",   "sigmoid_gate", "conv1d_silu",
+    "embed",     "rms_norm",  "add_rms_norm", "l2_norm",       "matmul",      "matmuls",     "add",            "add_gated", "swiglu",   "sigmoid_gate", "conv1d_silu",
     "gdn_gates", "gdn_recurrent", "gdn_chunked", "gdn_mixer", "gated_rms_norm", "rope_angles", "norm_rope", "rotate", "kv_write", "attention",    "moe_route",   "moe_experts"};
 
 // Around every vector length, tile and chunk in use.

@@ -41,6 +41,15 @@ void add_norm_cases(std::vector<OpCase>& cases) {
                          op::rms_norm(context, x, weight.data(), 1e-6f, in_place ? x : out);
                          return Result{{in_place ? x : out}, {}, {}};
                        }});
+      if (!in_place)
+        cases.push_back({"add_rms_norm", what, Metric::kOfLargest, kNorm, [=](Context& context) {
+                           Random random(6);
+                           auto [x, weight] = inputs(random);
+                           const Grid y = Grid(s.rows, s.dim, 3).fill(random, s.scale);
+                           Grid out(s.rows, s.dim, 2);
+                           op::add_rms_norm(context, x, y, weight.data(), 1e-6f, out);
+                           return Result{{x, out}, {}, {}};
+                         }});
       cases.push_back({"l2_norm", what, Metric::kOfLargest, kNorm, [=](Context& context) {
                          Random random(2);
                          auto [x, weight] = inputs(random);

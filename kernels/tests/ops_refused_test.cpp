@@ -66,6 +66,7 @@ struct Operands {
 
 void embed(Operands& o) { op::embed(o.context, o.weight, 0, o.ids, o.out); }
 void rms_norm(Operands& o) { op::rms_norm(o.context, o.x, o.weight.f32(), 1e-6f, o.out); }
+void add_rms_norm(Operands& o) { op::add_rms_norm(o.context, o.x, o.y, o.weight.f32(), 1e-6f, o.out); }
 void l2_norm(Operands& o) { op::l2_norm(o.context, o.x, 1e-6f, 1, o.out); }
 void matmul(Operands& o) { op::matmul(o.context, o.x, o.weight, o.out); }
 void matmuls(Operands& o) {
@@ -118,7 +119,8 @@ struct Refusal {
 
 std::vector<Refusal> row_refusals() {
   return {
-      ROWS_REFUSALS(rms_norm, out, "out"), ROWS_REFUSALS(l2_norm, out, "out"), ROWS_REFUSALS(gated_rms_norm, out, "out"),
+      ROWS_REFUSALS(rms_norm, out, "out"), ROWS_REFUSALS(l2_norm, out, "out"), ROWS_REFUSALS(add_rms_norm, y, "y"),
+      ROWS_REFUSALS(add_rms_norm, out, "out"), ROWS_REFUSALS(gated_rms_norm, out, "out"),
       ROWS_REFUSALS(gated_rms_norm, z, "z"), ROWS_REFUSALS(add, y, "y"), ROWS_REFUSALS(add_gated, y, "y"),
       ROWS_REFUSALS(add_gated, one, "gate"), ROWS_REFUSALS(sigmoid_gate, y, "gate"), ROWS_REFUSALS(swiglu, x, "gate"),
       ROWS_REFUSALS(swiglu, y, "up"), ROWS_REFUSALS(conv1d_silu, out, "out"), ROWS_REFUSALS(gdn_gates, y, "b"),
@@ -127,6 +129,8 @@ std::vector<Refusal> row_refusals() {
       {"rms_norm", "x", [](Operands& o) { o.x.data = nullptr; }, rms_norm},
       {"rms_norm", "x", [](Operands& o) { o.x.rows = o.out.rows = -1; }, rms_norm},
       {"rms_norm", "weight", [](Operands& o) { o.weight.data = nullptr; }, rms_norm},
+      {"add_rms_norm", "weight", [](Operands& o) { o.weight.data = nullptr; }, add_rms_norm},
+      {"add_rms_norm", "eps", [](Operands&) {}, [](Operands& o) { op::add_rms_norm(o.context, o.x, o.y, o.weight.f32(), -1, o.out); }},
       {"gated_rms_norm", "weight", [](Operands& o) { o.weight.data = nullptr; }, gated_rms_norm},
       {"rms_norm", "eps", [](Operands&) {}, [](Operands& o) { op::rms_norm(o.context, o.x, o.weight.f32(), -1e-6f, o.out); }},
       {"l2_norm", "eps", [](Operands&) {}, [](Operands& o) { op::l2_norm(o.context, o.x, std::nanf(""), 1, o.out); }},
@@ -280,7 +284,7 @@ TEST(OpRefused, MessageTellsAskedAndFound) {
 
 // Every entry with the operands as they are, so that the refusals above are due to the one change.
 std::vector<std::pair<const char*, std::function<void(Operands&)>>> accepted() {
-  return {{"embed", embed}, {"rms_norm", rms_norm}, {"l2_norm", l2_norm}, {"matmul", matmul}, {"matmuls", matmuls}, {"add", add}, {"add_gated", add_gated},
+  return {{"embed", embed}, {"rms_norm", rms_norm}, {"l2_norm", l2_norm}, {"add_rms_norm", add_rms_norm}, {"matmul", matmul}, {"matmuls", matmuls}, {"add", add}, {"add_gated", add_gated},
           {"swiglu", swiglu}, {"sigmoid_gate", sigmoid_gate},
           {"conv1d_silu", [](Operands& o) { o.weight = shaped(o.weight, 1, kDim, 4), conv1d_silu(o); }},
           {"gdn_gates", [](Operands& o) { o.x.dim = o.y.dim = o.z.dim = o.out.dim = 3, gdn_gates(o); }},
@@ -290,7 +294,7 @@ std::vector<std::pair<const char*, std::function<void(Operands&)>>> accepted() {
 }
 
 TEST(OpCounted, OneLaunchWithItsBytesAndFlops) {
-  ASSERT_EQ(accepted().size(), 22u);
+  ASSERT_EQ(accepted().size(), 23u);
   for (const auto& [name, call] : accepted()) {
     Operands o;
     call(o);
@@ -315,6 +319,7 @@ TEST(OpCounted, NothingToDoIsNeitherAnErrorNorALaunch) {
   const Grid before = state;
   op::embed(context, weight, 0, {}, none);
   op::rms_norm(context, none, vector, 0, none);
+  op::add_rms_norm(context, none, none, vector, 0, none);
   op::l2_norm(context, none, 0, 1, none);
   op::matmul(context, none, weight, none);
   const Projection nothing{weight, none, weight};

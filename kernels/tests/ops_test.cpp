@@ -62,7 +62,7 @@ TEST(OpSuite, CoversEveryOperationOnce) {
   std::vector<std::string> names(std::begin(kOpNames), std::end(kOpNames));
   std::sort(names.begin(), names.end());
   EXPECT_EQ(std::adjacent_find(names.begin(), names.end()), names.end());
-  EXPECT_EQ(names.size(), 22u);
+  EXPECT_EQ(names.size(), 23u);
   for (const auto& list : {row_cases(), matrix_cases(), sequence_cases()})
     for (const OpCase& op_case : list) EXPECT_TRUE(std::binary_search(names.begin(), names.end(), op_case.op)) << op_case.op;
 }
@@ -199,6 +199,12 @@ void matmul_misses_the_last_column(Context& context, ConstRows x, const Tensor& 
   reference_ops().matmul(context, cut, weight, out);
 }
 
+void sum_is_not_kept(Context& context, Rows x, ConstRows y, const float* weight, float eps, Rows out) {
+  Grid sum(x.rows, x.dim);
+  sum.set([&](std::int64_t r, std::int64_t i) { return x.row(r)[i] + y.row(r)[i]; });
+  reference_ops().rms_norm(context, sum, weight, eps, out);
+}
+
 void projections_swap_gate_and_up(Context& context, ConstRows x, std::span<const Projection> projections) {
   for (Projection p : projections) {
     if (p.up.data) std::swap(p.weight, p.up);
@@ -246,6 +252,7 @@ const Mutation kMutations[] = {
     {"taps run backwards", "conv1d_silu", [](Ops& ops) { ops.conv1d_silu = conv_taps_reversed; }},
     {"the output gate is a sigmoid", "gated_rms_norm", [](Ops& ops) { ops.gated_rms_norm = gated_norm_of_sigmoid; }},
     {"the last column is left out", "matmul", [](Ops& ops) { ops.matmul = matmul_misses_the_last_column; }},
+    {"the sum is not kept", "add_rms_norm", [](Ops& ops) { ops.add_rms_norm = sum_is_not_kept; }},
     {"gate and up are swapped", "matmuls", [](Ops& ops) { ops.matmuls = projections_swap_gate_and_up; }},
     {"the last projection is left out", "matmuls", [](Ops& ops) { ops.matmuls = projections_miss_the_last; }},
     {"a shard's first row is ignored", "embed", [](Ops& ops) { ops.embed = embed_ignores_the_first_row; }},
