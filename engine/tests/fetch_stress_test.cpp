@@ -44,6 +44,25 @@ class FetchStress : public Fetch {
   int rounds_ = 0;
 };
 
+// Rings that come to lie where others lay, in threads that nothing orders: what the thread sanitizer has to be told about.
+TEST_P(FetchStress, FetchersComeAndGoInThreadsOfTheirOwn) {
+  const RandomFiles random_files({kMiB});
+  const SourceFiles files(random_files.source, mode());
+  const std::vector<FetchItem> items = random_files.in_pieces(100000);
+  FETCHER_OR_SKIP(probe, files, items, options(kMiB));
+  std::array<std::string, 3> failures;
+  std::vector<std::thread> threads;
+  for (std::string& failure : failures)
+    threads.emplace_back([&] {
+      for (int round = 0; round < 10 && failure.empty(); ++round) {
+        Fetcher fetcher(files, items, options(kMiB));
+        failure = consume(fetcher, &random_files, items, 1);
+      }
+    });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& failure : failures) EXPECT_EQ(failure, "");
+}
+
 INSTANTIATE_TEST_SUITE_P(All, FetchStress, from_mode(0), title);
 
 TEST_P(FetchStress, BringsTheBytesOfAnyPlan) {
