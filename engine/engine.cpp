@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <deque>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -107,7 +108,9 @@ struct Engine::Impl {
   void load_once(const std::string& before);
   void finish_report(const std::vector<RankLoad>& loads);
   void check_room(std::span<const std::int32_t> tokens) const;
-  void pass(std::span<const std::int32_t> tokens, Rows out);
+  void pass(std::span<const std::int32_t> tokens, Rows out, std::int64_t rehearsed_experts = 0);
+  void rehearse();
+  Rows room_for_logits(std::int64_t rows);
 };
 
 // Rank 0 loads, then rank 1, ...: or all at once. Every rank leaves together.
@@ -123,6 +126,12 @@ void in_order(LocalComm& comm, int rank, bool in_turn, Trace* trace, const Load&
 
 void Engine::Impl::load() {
   check(options);
+  moe_mode = options.knobs.get("CROSSOVER_MOE") == "grouped" ? MoeMode::kGrouped : MoeMode::kPerToken;
+  all_logits = options.knobs.get("CROSSOVER_LOGITS") == "all";
+  const std::map<std::string, GdnForm> forms{
+      {"auto", GdnForm::kAuto}, {"recurrent", GdnForm::kRecurrent}, {"chunked", GdnForm::kChunked}, {"chunked-f32", GdnForm::kChunkedF32}};
+  prefill_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_PREFILL")), decode_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_DECODE"));
+  separate_rotation = options.knobs.get("CROSSOVER_ROTATION_KERNEL") == "separate";
   report.begin_s = monotonic_s();
   const cpu::Micro* micro = options.backend == "cpu" ? load_micro(options.knobs) : nullptr;
   const std::vector<ThreadPool::Options> pools = pool_options(options);
@@ -142,12 +151,6 @@ void Engine::Impl::load() {
   report.cache = weights->outcome();
   report.read = weights->read();
   weights.reset();
-  moe_mode = options.knobs.get("CROSSOVER_MOE") == "grouped" ? MoeMode::kGrouped : MoeMode::kPerToken;
-  all_logits = options.knobs.get("CROSSOVER_LOGITS") == "all";
-  const std::map<std::string, GdnForm> forms{
-      {"auto", GdnForm::kAuto}, {"recurrent", GdnForm::kRecurrent}, {"chunked", GdnForm::kChunked}, {"chunked-f32", GdnForm::kChunkedF32}};
-  prefill_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_PREFILL")), decode_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_DECODE"));
-  separate_rotation = options.knobs.get("CROSSOVER_ROTATION_KERNEL") == "separate";
 }
 
 void Engine::Impl::load_once(const std::string& before) {
@@ -202,7 +205,32 @@ void Engine::Impl::load_once(const std::string& before) {
     const Range range(rank.ctx.trace, "wait");
     group.comm().barrier();
   });
+  rehearse();
   finish_report(loads);
+}
+
+// Passes of the sizes to come, at the end of a full cache, without their arithmetic: every operation asks for its memory now and not in
+// a pass that somebody times.
+void Engine::Impl::rehearse() {
+  if (options.backend != "cpu") return;
+  const std::int64_t longest = std::min(options.chunk_tokens, options.capacity_tokens), experts = source.config.experts, k = source.config.experts_per_token;
+  std::vector<Counters> counters;
+  for (auto& rank : ranks) counters.push_back(rank->counters);
+  std::deque<Range> ranges;
+  for (auto& rank : ranks) ranges.emplace_back(&rank->traces[0], "workspace");
+  for (auto& rank : ranks) rank->ctx.trace = nullptr, rank->pool.rehearse(true), rank->workspace.touch(true);
+  const std::vector<std::int32_t> tokens(static_cast<std::size_t>(longest), 0);
+  for (std::int64_t count = longest; count > 0; count /= 2)
+    for (const std::int64_t hit : {std::max<std::int64_t>(1, experts), std::max<std::int64_t>(1, k)}) {  // many experts with few tokens, few with all
+      for (auto& rank : ranks) rank->state->advance(options.capacity_tokens - count);
+      pass({tokens.data(), static_cast<std::size_t>(count)}, room_for_logits(all_logits ? count : 1), hit);
+      for (auto& rank : ranks) rank->state->advance(-options.capacity_tokens);
+    }
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    Rank& rank = *ranks[r];
+    rank.ctx.trace = &rank.traces[0], rank.pool.rehearse(false), rank.workspace.touch(false);
+    rank.counters = std::move(counters[r]);
+  }
 }
 
 void Engine::Impl::finish_report(const std::vector<RankLoad>& loads) {
@@ -229,13 +257,21 @@ void Engine::Impl::check_room(std::span<const std::int32_t> tokens) const {
       throw std::invalid_argument(fmt::format("token id {} is outside the vocabulary of {}", id, source.config.vocab));
 }
 
-void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out) {
+Rows Engine::Impl::room_for_logits(std::int64_t rows) {
+  const std::int64_t vocab = source.config.vocab;
+  const auto wanted = static_cast<std::size_t>(rows * vocab);
+  if (logits.size() < wanted) logits.resize(wanted);
+  return Rows(logits.data(), rows, vocab);
+}
+
+void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out, std::int64_t rehearsed_experts) {
   group.comm().reserve(tokens.size() * static_cast<std::size_t>(source.config.hidden));
   broken = true;
   const auto body = [&](int r) {
     Rank& rank = *ranks[static_cast<std::size_t>(r)];
     const ThreadPool::CallerPin pin(rank.pool);
-    const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, moe_mode, rank.probe ? &rank.probe : nullptr, separate_rotation};
+    const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, moe_mode, rank.probe ? &rank.probe : nullptr, separate_rotation,
+                                         rehearsed_experts};
     forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out);
   };
   group.run(std::ref(body));  // by reference: a copy of what it captures would be allocated
@@ -274,9 +310,7 @@ std::span<const float> Engine::feed(std::span<const std::int32_t> tokens, const 
     const bool last = first + n == count;
     const std::int64_t rows = sink || impl.all_logits ? n : last ? 1 : 0;
     if (n > 1) impl.ranks[0]->counters.path("logits", rows == n ? "all" : "last");
-    const auto wanted = static_cast<std::size_t>(rows * vocab);
-    if (impl.logits.size() < wanted) impl.logits.resize(wanted);
-    const Rows out(impl.logits.data(), rows, vocab);
+    const Rows out = impl.room_for_logits(rows);
     impl.pass(tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)), out);
     if (sink) sink(first, out);
     if (last) return {out.row(rows - 1), static_cast<std::size_t>(vocab)};

@@ -24,7 +24,7 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
     comm.all_reduce(rank, {x.data, static_cast<std::size_t>(count * hidden)});  // one rank has the row, the others zeros: exact
   }
   Pass pass{ctx, config, model.shape, state.tokens(), 0, options.gdn_form, options.moe_mode, options.probe};
-  pass.separate_rotation = options.separate_rotation;
+  pass.separate_rotation = options.separate_rotation, pass.rehearsed_experts = options.rehearsed_experts;
   {
     const Range range(ctx.trace, "attn.rope");
     const Rows angles(ctx.workspace.floats("rope.angles", static_cast<std::size_t>(count * config.rotary_dim)), count, config.rotary_dim);

@@ -22,6 +22,7 @@ struct ForwardOptions {
   MoeMode moe_mode = MoeMode::kGrouped;
   const Probe* probe = nullptr;
   bool separate_rotation = false;  // CROSSOVER_ROTATION_KERNEL
+  std::int64_t rehearsed_experts = 0;  // in a rehearsal, where no router runs: the tokens' experts are the first so many, in turn; 0: no rehearsal
 };
 
 // Feeds tokens [T] and advances the state. `logits` [n, V] receives the last n rows' (0 <= n <= T); every rank writes the columns of

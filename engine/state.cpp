@@ -1,9 +1,7 @@
 #include "engine/state.h"
 
 #include <fmt/format.h>
-#include <sys/mman.h>
 
-#include <cstdint>
 #include <cstring>
 #include <stdexcept>
 #include <utility>
@@ -12,14 +10,6 @@ namespace crossover {
 namespace {
 
 std::size_t aligned(std::size_t bytes) { return (bytes + HostBuffer::kAlignment - 1) / HostBuffer::kAlignment * HostBuffer::kAlignment; }
-
-// Decode reads caches and states at the speed of memory, where huge pages count. Only a wish.
-void ask_for_huge_pages(const HostBuffer& memory) {
-  constexpr std::uintptr_t kHugePage = 2 << 20;
-  const auto begin = reinterpret_cast<std::uintptr_t>(memory.data()), end = begin + memory.size();
-  const std::uintptr_t first = (begin + kHugePage - 1) / kHugePage * kHugePage, last = end / kHugePage * kHugePage;
-  if (first < last) (void)::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
-}
 
 void check_cache_type(DType dtype, std::int64_t row) {
   if (dtype == DType::kQ6_K) throw std::invalid_argument("KV cache type q6_k is not supported; use f32, f16, bf16, q8_0, q4_0, q4_1, q5_0 or q5_1");
@@ -51,7 +41,6 @@ State::State(const ModelConfig& config, const RankShape& shape, const StateOptio
   std::size_t total = 0;
   for (bool attention : config.full_attention) total += attention ? key_bytes + value_bytes : conv_bytes + delta_bytes;
   memory_ = HostBuffer(total);
-  ask_for_huge_pages(memory_);
   std::byte* next = memory_.data();
   auto take = [&](std::size_t bytes) { return std::exchange(next, next + bytes); };
   for (bool attention : config.full_attention) {

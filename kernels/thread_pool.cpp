@@ -91,7 +91,7 @@ int ThreadPool::worker() { return place.index; }
 void ThreadPool::Job::operator()(std::int64_t range) const { fn(body, range * grain, std::min(count, (range + 1) * grain)); }
 
 void ThreadPool::run(std::int64_t count, std::int64_t grain, RangeFn fn, void* body) {
-  if (count <= 0) return;
+  if (count <= 0 || rehearses_) return;
   grain = std::max<std::int64_t>(1, grain);
   const Job job{count, grain, (count + grain - 1) / grain, fn, body};
   const bool nested = place.pool == this;

@@ -47,6 +47,9 @@ class ThreadPool {
         const_cast<void*>(static_cast<const void*>(&body)));
   }
 
+  // From now on parallel_for returns at once and calls nothing: what an operation asks for before it goes parallel is all it does.
+  void rehearse(bool rehearses) { rehearses_ = rehearses; }
+
   // The calling thread stays on worker 0's cpu while this lives; nothing where the pool has no cpus.
   class CallerPin {
    public:
@@ -93,6 +96,7 @@ class ThreadPool {
   std::atomic<bool> caller_asleep_{false}, stopping_{false}, busy_{false}, failed_{false};
   Job job_{};                  // changes only while nobody is inside
   std::exception_ptr failure_;
+  bool rehearses_ = false;     // read by the calling thread alone
   std::unique_ptr<Share[]> shares_;
   const int threads_;
   const Options options_;

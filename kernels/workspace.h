@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <cstring>
 #include <map>
 #include <string_view>
 
@@ -18,10 +19,16 @@ class Workspace {
   std::byte* bytes(std::string_view name, std::size_t size) {
     auto it = blocks_.find(name);
     if (it == blocks_.end()) it = blocks_.emplace(name, HostBuffer()).first;
-    if (it->second.size() < size) it->second = HostBuffer(with_reserve(size));
+    if (it->second.size() < size) {
+      it->second = HostBuffer(with_reserve(size));
+      if (touches_) std::memset(it->second.data(), 0, it->second.size());
+    }
     return it->second.data();
   }
   float* floats(std::string_view name, std::size_t count) { return reinterpret_cast<float*>(bytes(name, count * sizeof(float))); }
+
+  // From now on new memory is zeroed, so that the system has given its pages before they are used.
+  void touch(bool touches) { touches_ = touches; }
 
  private:
   // In steps of a tenth or so: sizes that depend on the tokens (how many rows an expert gets) soon fit.
@@ -31,6 +38,7 @@ class Workspace {
   }
 
   std::map<std::string_view, HostBuffer> blocks_;  // names are string literals
+  bool touches_ = false;
 };
 
 }  // namespace crossover

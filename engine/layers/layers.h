@@ -26,6 +26,7 @@ struct Pass {
   MoeMode moe_mode = MoeMode::kGrouped;
   const Probe* probe = nullptr;
   ConstRows angles = {};            // [T, rotary_dim] of this pass's positions (op::rope_angles)
+  std::int64_t rehearsed_experts = 0;  // ForwardOptions
   bool separate_rotation = false;   // of caches by passes of their own instead of inside the write and the attention
 
   void show(std::string_view name, ConstRows values) const {

@@ -33,6 +33,7 @@ void moe_layer(Pass& pass, const MoeWeights& weights, ConstRows x, Rows out) {
     op::matmul(ctx, x, weights.router, logits);
     op::moe_route(ctx, logits, k, pass.config.normalize_top_k, id_span, weight_span);
   }
+  for (std::size_t i = 0; pass.rehearsed_experts > 0 && i < id_span.size(); ++i) ids[i] = static_cast<std::int32_t>(static_cast<std::int64_t>(i) % pass.rehearsed_experts);
   pass.show("moe.router_logits", logits);
   pass.show("moe.topk_weights", route);
   op::moe_experts(ctx, {x, id_span, weight_span, weights.gate, weights.up, weights.down, pass.moe_mode}, out);

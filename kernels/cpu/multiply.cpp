@@ -115,8 +115,9 @@ Multiplication::Multiplication(Context& context, std::span<const Operand> operan
     const Packed& packed = where_[product.operand];
     compute_items_.append(takes(product) && packed.used ? ceil_div(product.weight.rows(), task_rows(packed)) : 0);
     if (takes(product) && product.up.data) {
-      const Operand& operand = operands[product.operand];  // room for all of x: how many rows of it an expert gets changes from pass to pass
-      up_floats_ = std::max(up_floats_, std::max(operand.rows, operand.x.rows) * task_rows(packed));
+      // Room for any part of x: how many rows of it an expert gets changes from pass to pass.
+      const std::int64_t most = std::max(operands[product.operand].rows, operands[product.operand].x.rows);
+      up_floats_ = std::max({up_floats_, std::min(most, gemm_from - 1) * task_rows_, most >= gemm_from ? most * kPanelRows : 0});
     }
   }
   place_operands(names);

@@ -18,9 +18,11 @@ inline constexpr int kTileVectors = 1;
 #endif
 inline constexpr int kTileRowTokens = 4;
 
-// total[t][row] += one block of 256 values, for the rows of kTileVectors vectors.
+// total[t][row] += one block of 256 values, for the rows of kTileVectors vectors. `next` are tokens whose turn is after this: the
+// activations of a pass lie in the L3 cache, and nothing but an instruction fetches the next row of them in time.
 template <int kTokens, class Source>
-CROSSOVER_INLINE void add_block(const Source& w, int vector, const Int8Block* const* x, std::int64_t b, float (*total)[kPanelRows]) {
+CROSSOVER_INLINE void add_block(const Source& w, int vector, const Int8Block* const* x, const Int8Block* const* next, std::int64_t b,
+                                float (*total)[kPanelRows]) {
   Floats sum[kTokens][kTileVectors];
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t)
@@ -28,6 +30,9 @@ CROSSOVER_INLINE void add_block(const Source& w, int vector, const Int8Block* co
 #pragma GCC unroll 1
   for (int group = 0; group < 16; group += 2) {
     Bytes part[kTokens][kTileVectors];
+    if (next && vector == 0)
+#pragma GCC unroll 4
+      for (int t = 0; t < kTokens; ++t) __builtin_prefetch(reinterpret_cast<const char*>(next[t] + b) + 32 * group, 0, 3);
 #pragma GCC unroll 2
     for (int second = 0; second < 2; ++second) {
       const int g = group + second;
@@ -65,26 +70,26 @@ CROSSOVER_INLINE void add_block(const Source& w, int vector, const Int8Block* co
 
 // out[t][row] = or += `blocks` blocks of a panel, of which the first `rows` rows exist; x: blocks of each token.
 template <int kTokens, class Source>
-CROSSOVER_INLINE void add_blocks(Source w, std::int64_t blocks, const Int8Block* const* x, bool accumulate, std::int64_t rows, float* out,
-                                 std::int64_t out_stride) {
+CROSSOVER_INLINE void add_blocks(Source w, std::int64_t blocks, const Int8Block* const* x, const Int8Block* const* next, bool accumulate, std::int64_t rows,
+                                 float* out, std::int64_t out_stride) {
   alignas(64) float total[kTokens][kPanelRows];
   for (int t = 0; t < kTokens; ++t)
     for (std::int64_t r = 0; r < kPanelRows; ++r) total[t][r] = accumulate && r < rows ? out[t * out_stride + r] : 0.0f;
   for (std::int64_t b = 0; b < blocks; ++b) {
     w.enter(b);
-    for (int v = 0; v < kPanelVectors; v += kTileVectors) add_block<kTokens>(w, v, x, b, total);
+    for (int v = 0; v < kPanelVectors; v += kTileVectors) add_block<kTokens>(w, v, x, next, b, total);
   }
   for (int t = 0; t < kTokens; ++t)
     for (std::int64_t r = 0; r < rows; ++r) out[t * out_stride + r] = total[t][r];
 }
 
 template <class Source>
-CROSSOVER_INLINE void add_blocks(std::int64_t tokens, Source w, std::int64_t blocks, const Int8Block* const* x, bool accumulate, std::int64_t rows,
-                                 float* out, std::int64_t out_stride) {
-  if (tokens >= 4) return add_blocks<4>(w, blocks, x, accumulate, rows, out, out_stride);
-  if (tokens == 3) return add_blocks<3>(w, blocks, x, accumulate, rows, out, out_stride);
-  if (tokens == 2) return add_blocks<2>(w, blocks, x, accumulate, rows, out, out_stride);
-  add_blocks<1>(w, blocks, x, accumulate, rows, out, out_stride);
+CROSSOVER_INLINE void add_blocks(std::int64_t tokens, Source w, std::int64_t blocks, const Int8Block* const* x, const Int8Block* const* next, bool accumulate,
+                                 std::int64_t rows, float* out, std::int64_t out_stride) {
+  if (tokens >= 4) return add_blocks<4>(w, blocks, x, next, accumulate, rows, out, out_stride);
+  if (tokens == 3) return add_blocks<3>(w, blocks, x, next, accumulate, rows, out, out_stride);
+  if (tokens == 2) return add_blocks<2>(w, blocks, x, next, accumulate, rows, out, out_stride);
+  add_blocks<1>(w, blocks, x, next, accumulate, rows, out, out_stride);
 }
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

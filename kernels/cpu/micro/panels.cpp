@@ -19,7 +19,7 @@ void matvec(const std::byte* panels, std::int64_t rows, std::int64_t dim, const 
   const auto* panel = reinterpret_cast<const PanelQ6_K*>(panels);
   const auto* activations = reinterpret_cast<const Int8Block* const*>(x);
   for (std::int64_t r = 0; r < rows; r += kPanelRows, panel += blocks)
-    add_blocks(tokens, PanelSource(panel), blocks, activations, false, rows - r < kPanelRows ? rows - r : kPanelRows, out + r, out_stride);
+    add_blocks(tokens, PanelSource(panel), blocks, activations, nullptr, false, rows - r < kPanelRows ? rows - r : kPanelRows, out + r, out_stride);
 }
 
 void gemm(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
@@ -30,10 +30,13 @@ void gemm(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std
     const std::int64_t count = blocks - first < part ? blocks - first : part;
     for (std::int64_t b = 0; b < count; ++b) unpack_block(reinterpret_cast<const PanelQ6_K*>(panel)[first + b], unpacked[b]);
     for (std::int64_t t = 0; t < tokens; t += kTileRowTokens) {
-      const Int8Block* activations[kTileRowTokens] = {};
+      const Int8Block *activations[kTileRowTokens] = {}, *next[kTileRowTokens] = {};
       const std::int64_t n = tokens - t < kTileRowTokens ? tokens - t : kTileRowTokens;
-      for (std::int64_t i = 0; i < n; ++i) activations[i] = reinterpret_cast<const Int8Block*>(x[t + i]) + first;
-      add_blocks(n, UnpackedSource(unpacked), count, activations, first > 0, rows, out + t * out_stride, out_stride);
+      for (std::int64_t i = 0; i < n; ++i) {
+        activations[i] = reinterpret_cast<const Int8Block*>(x[t + i]) + first;
+        next[i] = reinterpret_cast<const Int8Block*>(x[t + kTileRowTokens + i < tokens ? t + kTileRowTokens + i : t + i]) + first;
+      }
+      add_blocks(n, UnpackedSource(unpacked), count, activations, next, first > 0, rows, out + t * out_stride, out_stride);
     }
   }
 }
