@@ -57,10 +57,11 @@ struct PanelMicro {
   // out[t*out_stride + n] for n < rows of consecutive panels, t < tokens <= kMatvecTokens: codes are unpacked in registers.
   void (*matvec)(const std::byte* panels, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
                  std::int64_t out_stride);
-  // As matvec, for one panel (rows <= kPanelRows) and any number of tokens: codes are unpacked once, to scratch of one worker.
+  // As matvec, for one panel (rows <= kPanelRows) and any number of tokens: codes are unpacked once, to scratch of one worker. Panel
+  // `next` of the same size is brought to the cache meanwhile; or null.
   std::int64_t (*scratch_bytes)(std::int64_t dim);
   void (*gemm)(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
-               std::int64_t out_stride, std::byte* scratch);
+               std::int64_t out_stride, const std::byte* next, std::byte* scratch);
 };
 
 inline constexpr std::int64_t kGdnHeadDim = 128;

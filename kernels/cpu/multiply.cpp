@@ -78,7 +78,9 @@ class Multiplication {
   void place_operands(const Names& names);
   void pack_item(std::size_t operand, std::int64_t item);
   void compute_item(std::size_t product, std::int64_t item);
-  void multiply_rows(std::size_t operand, const Tensor& weight, std::int64_t first_row, std::int64_t rows, float* out, std::int64_t out_stride);
+  void multiply_rows(std::size_t operand, const Tensor& weight, std::int64_t first_row, std::int64_t rows, const std::byte* next, float* out,
+                     std::int64_t out_stride);
+  const std::byte* weights_after(std::size_t product, std::int64_t row) const;
 
   Context& context_;
   const MatmulMicro& micro_;
@@ -173,14 +175,16 @@ void Multiplication::pack_item(std::size_t index, std::int64_t item) {
 }
 
 // Weight rows first_row .. first_row + rows - 1 times all rows of the operand; out[t*out_stride + n] is of weight row first_row + n.
-void Multiplication::multiply_rows(std::size_t operand, const Tensor& weight, std::int64_t first_row, std::int64_t rows, float* out, std::int64_t out_stride) {
+// next: weights that this worker will probably multiply then; or null.
+void Multiplication::multiply_rows(std::size_t operand, const Tensor& weight, std::int64_t first_row, std::int64_t rows, const std::byte* next, float* out,
+                                   std::int64_t out_stride) {
   const Packed& packed = where_[operand];
   const std::byte *w = weight.row(first_row), *activations = packed_ + packed.offset;
   const std::int64_t tokens = operands_[operand].rows;
   if (panels()) {
     const PanelMicro& micro = *context_.micro->panels;
     const std::byte* const* x = rows_ + packed.first_row;
-    if (packed.gemm) return micro.gemm(w, rows, dim_, x, tokens, out, out_stride, panels_ + ThreadPool::worker() * panel_bytes_);
+    if (packed.gemm) return micro.gemm(w, rows, dim_, x, tokens, out, out_stride, next, panels_ + ThreadPool::worker() * panel_bytes_);
     for (std::int64_t t = 0; t < tokens; t += kMatvecTokens)
       micro.matvec(w, rows, dim_, x + t, std::min(kMatvecTokens, tokens - t), out + t * out_stride, out_stride);
     return;
@@ -191,13 +195,20 @@ void Multiplication::multiply_rows(std::size_t operand, const Tensor& weight, st
     micro_.matvec(type_, w, rows, dim_, activations + t * packed_bytes_, std::min(kMatvecTokens, tokens - t), out + t * out_stride, out_stride);
 }
 
+// Rows from `row` on, or the first of the next product.
+const std::byte* Multiplication::weights_after(std::size_t product, std::int64_t row) const {
+  if (row < products_[product].weight.rows()) return products_[product].weight.row(row);
+  return product + 1 < products_.size() && takes(products_[product + 1]) ? products_[product + 1].weight.data : nullptr;
+}
+
 void Multiplication::compute_item(std::size_t index, std::int64_t item) {
   const Product& product = products_[index];
   const std::int64_t step = task_rows(where_[product.operand]), first = item * step, rows = std::min(step, product.weight.rows() - first);
-  multiply_rows(product.operand, product.weight, first, rows, product.out.data + first, product.out.stride);
+  const std::byte* next = weights_after(index, first + rows);
+  multiply_rows(product.operand, product.weight, first, rows, product.up.data ? product.up.row(first) : next, product.out.data + first, product.out.stride);
   if (!product.up.data) return;
   float* up = ups_ + ThreadPool::worker() * up_floats_;
-  multiply_rows(product.operand, product.up, first, rows, up, rows);
+  multiply_rows(product.operand, product.up, first, rows, next, up, rows);
   for (std::int64_t t = 0; t < operands_[product.operand].rows; ++t) {
     float* gate = product.out.row(t) + first;
     context_.micro->rows->swiglu(gate, up + t * rows, rows, gate);

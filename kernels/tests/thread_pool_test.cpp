@@ -223,5 +223,19 @@ TEST(ThreadPool, FewerThanOneThreadIsRefused) {
   EXPECT_THROW(ThreadPool(-1), std::invalid_argument);
 }
 
+TEST(ThreadPool, CallsNothingInARehearsal) {
+  for (const int threads : {1, 3}) {
+    ThreadPool pool(threads);
+    std::atomic<int> calls{0};
+    const auto body = [&](std::int64_t begin, std::int64_t end) { calls += static_cast<int>(end - begin); };
+    pool.rehearse(true);
+    pool.parallel_for(10, 1, body);
+    EXPECT_EQ(calls, 0);
+    pool.rehearse(false);
+    pool.parallel_for(10, 1, body);
+    EXPECT_EQ(calls, 10);
+  }
+}
+
 }  // namespace
 }  // namespace crossover

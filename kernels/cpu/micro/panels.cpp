@@ -6,6 +6,7 @@
 namespace crossover::cpu::CROSSOVER_ISA {
 namespace {
 
+constexpr std::int64_t kFewTokens = 128;      // of a panel that are done before the next one is here by itself
 constexpr std::int64_t kUnpackedBlocks = 16;  // 162 KiB of a worker's L2 cache; a longer row is worked off in equal parts
 
 std::int64_t part_blocks(std::int64_t blocks) {
@@ -18,27 +19,39 @@ void matvec(const std::byte* panels, std::int64_t rows, std::int64_t dim, const 
   const std::int64_t blocks = dim / kInt8Block;
   const auto* panel = reinterpret_cast<const PanelQ6_K*>(panels);
   const auto* activations = reinterpret_cast<const Int8Block* const*>(x);
+  NothingAhead ahead;
   for (std::int64_t r = 0; r < rows; r += kPanelRows, panel += blocks)
-    add_blocks(tokens, PanelSource(panel), blocks, activations, nullptr, false, rows - r < kPanelRows ? rows - r : kPanelRows, out + r, out_stride);
+    add_blocks(tokens, PanelSource(panel), blocks, activations, ahead, false, rows - r < kPanelRows ? rows - r : kPanelRows, out + r, out_stride);
 }
 
-void gemm(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
-          std::int64_t out_stride, std::byte* scratch) {
-  const std::int64_t blocks = dim / kInt8Block, part = part_blocks(blocks);
-  auto* unpacked = reinterpret_cast<UnpackedBlock*>(scratch);
+template <class Ahead>
+void multiply_panel(const PanelQ6_K* panel, std::int64_t rows, std::int64_t blocks, const std::byte* const* x, std::int64_t tokens, float* out,
+                    std::int64_t out_stride, Ahead ahead, UnpackedBlock* unpacked) {
+  const std::int64_t part = part_blocks(blocks);
   for (std::int64_t first = 0; first < blocks; first += part) {
     const std::int64_t count = blocks - first < part ? blocks - first : part;
-    for (std::int64_t b = 0; b < count; ++b) unpack_block(reinterpret_cast<const PanelQ6_K*>(panel)[first + b], unpacked[b]);
+    for (std::int64_t b = 0; b < count; ++b) unpack_block(panel[first + b], unpacked[b]);
     for (std::int64_t t = 0; t < tokens; t += kTileRowTokens) {
-      const Int8Block *activations[kTileRowTokens] = {}, *next[kTileRowTokens] = {};
+      const Int8Block* activations[kTileRowTokens] = {};
       const std::int64_t n = tokens - t < kTileRowTokens ? tokens - t : kTileRowTokens;
       for (std::int64_t i = 0; i < n; ++i) {
         activations[i] = reinterpret_cast<const Int8Block*>(x[t + i]) + first;
-        next[i] = reinterpret_cast<const Int8Block*>(x[t + kTileRowTokens + i < tokens ? t + kTileRowTokens + i : t + i]) + first;
+        ahead.x[i] = reinterpret_cast<const Int8Block*>(x[t + kTileRowTokens + i < tokens ? t + kTileRowTokens + i : t + i]) + first;
       }
-      add_blocks(n, UnpackedSource(unpacked), count, activations, next, first > 0, rows, out + t * out_stride, out_stride);
+      add_blocks(n, UnpackedSource(unpacked), count, activations, ahead, first > 0, rows, out + t * out_stride, out_stride);
     }
   }
+}
+
+void gemm(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
+          std::int64_t out_stride, const std::byte* next, std::byte* scratch) {
+  const std::int64_t blocks = dim / kInt8Block;
+  const auto* from = reinterpret_cast<const PanelQ6_K*>(panel);
+  auto* unpacked = reinterpret_cast<UnpackedBlock*>(scratch);
+  if (!next || tokens > kFewTokens) return multiply_panel(from, rows, blocks, x, tokens, out, out_stride, TokensAhead{}, unpacked);
+  const std::int64_t bytes = blocks * static_cast<std::int64_t>(sizeof(PanelQ6_K)), steps = (tokens + kTileRowTokens - 1) / kTileRowTokens * blocks * 8;
+  PanelAhead ahead{{}, reinterpret_cast<const char*>(next), reinterpret_cast<const char*>(next) + bytes, static_cast<int>((bytes / 64 + steps - 1) / steps)};
+  multiply_panel(from, rows, blocks, x, tokens, out, out_stride, ahead, unpacked);
 }
 
 std::int64_t scratch_bytes(std::int64_t dim) { return part_blocks(dim / kInt8Block) * static_cast<std::int64_t>(sizeof(UnpackedBlock)); }
@@ -98,7 +111,7 @@ void pack(const std::byte* stored, std::int64_t first, std::int64_t rows, std::i
 }
 
 #if defined(__AVX512F__)
-constexpr std::int64_t kGemmFrom = 16;
+constexpr std::int64_t kGemmFrom = 9;
 constexpr const char *kMatvec = "avx512-vnni-int8-panels", *kGemm = "avx512-vnni-int8-panels-unpacked";
 #elif defined(__AVX2__)
 constexpr std::int64_t kGemmFrom = 8;
