@@ -18,12 +18,14 @@ class LocalComm {
 
   // data [n] of every rank becomes the sum over ranks. All ranks call with the same n <= reserved.
   void all_reduce(int rank, std::span<float> data);
+  void rehearse(bool rehearses) { rehearses_ = rehearses; }  // from now on all_reduce does nothing; call while no rank is inside
   void barrier();
   void abort();  // every barrier, also later ones, throws std::runtime_error until reset()
   void reset();
 
  private:
   const int ranks_;
+  bool rehearses_ = false;
   std::atomic<int> arrived_{0};
   std::atomic<std::uint32_t> generation_{0};
   std::atomic<bool> aborted_{false};

@@ -218,6 +218,7 @@ void Engine::Impl::rehearse() {
   for (auto& rank : ranks) counters.push_back(rank->counters);
   std::deque<Range> ranges;
   for (auto& rank : ranks) ranges.emplace_back(&rank->traces[0], "workspace");
+  group.comm().rehearse(true);
   for (auto& rank : ranks) rank->ctx.trace = nullptr, rank->pool.rehearse(true), rank->workspace.touch(true);
   const std::vector<std::int32_t> tokens(static_cast<std::size_t>(longest), 0);
   for (std::int64_t count = longest; count > 0; count /= 2)
@@ -226,6 +227,7 @@ void Engine::Impl::rehearse() {
       pass({tokens.data(), static_cast<std::size_t>(count)}, room_for_logits(all_logits ? count : 1), hit);
       for (auto& rank : ranks) rank->state->advance(-options.capacity_tokens);
     }
+  group.comm().rehearse(false);
   for (std::size_t r = 0; r < ranks.size(); ++r) {
     Rank& rank = *ranks[r];
     rank.ctx.trace = &rank.traces[0], rank.pool.rehearse(false), rank.workspace.touch(false);
