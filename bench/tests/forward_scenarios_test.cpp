@@ -94,6 +94,47 @@ TEST_F(ForwardScenario, CapacityCostsBytesByTheFormulaAndChangesNoToken) {
   EXPECT_GT(more(0), 0);
 }
 
+TEST_F(ForwardScenario, KvRotationReportsErrorsOfEveryForm) {
+  const RunOutcome outcome = run_warm("kv_rotation", {kTinyDense, "/workload/prompt_tokens=64", "/workload/generate_tokens=8", "/plan/primary=decode.total_s"});
+  ASSERT_EQ(outcome.verdict.cells.size(), 6U);
+  expect_valid(outcome);
+  std::map<std::string, double> errors;
+  for (const CellAnalysis& cell : outcome.verdict.cells) errors[cell.name] = error(cell);
+  for (const auto& [name, value] : errors) EXPECT_GT(value, 0) << name;
+  EXPECT_NE(errors.at("CROSSOVER_K_ROTATION=none kv_k=q4_0"), errors.at("CROSSOVER_K_ROTATION=fwht kv_k=q4_0"));
+  EXPECT_GT(errors.at("CROSSOVER_K_ROTATION=none kv_k=q4_0"), errors.at("CROSSOVER_K_ROTATION=none kv_k=q8_0"));
+}
+
+// Of four layers one has attention: a rotation of its keys and one of its queries, for every pass.
+TEST_F(ForwardScenario, WhtSkipSavesTwoLaunchesAnAttentionLayerAndPass) {
+  const RunOutcome outcome = run_warm("wht_skip", {kTinyDense, "/workload/chunk=16", "/workload/prompt_tokens=64", "/workload/generate_tokens=2"});
+  ASSERT_EQ(outcome.verdict.cells.size(), 2U);
+  expect_valid(outcome);
+  const auto rotations = [&](char arm, int cell) {
+    for (const Sample& sample : outcome.samples)
+      if (sample.arm == arm && sample.cell == cell) return sample.counters.contains("launches.rotate") ? sample.counters.at("launches.rotate") : 0.0;
+    return -1.0;
+  };
+  EXPECT_EQ(rotations('A', 0), 2 * (4 + 1));  // four passes of the prompt and one decoded token
+  EXPECT_EQ(rotations('B', 0), 0);
+  EXPECT_EQ(rotations('A', 1), 0);  // fused
+}
+
+TEST_F(ForwardScenario, LastRowLogitsSavesTheHeadsWorkAndKeepsTheToken) {
+  const RunOutcome outcome = run_warm("last_row_logits", {kTinyDense, "/workload/chunk=16", R"(/sweep={"/workload/prompt_tokens":[32,33]})"});
+  ASSERT_EQ(outcome.verdict.cells.size(), 2U);
+  expect_valid(outcome);
+  for (int cell = 0; cell < 2; ++cell) EXPECT_GT(counter(outcome, 'A', cell, "flops.matmul"), counter(outcome, 'B', cell, "flops.matmul"));
+}
+
+TEST_F(ForwardScenario, MoePrefillTakesEachWayAtEveryLength) {
+  const RunOutcome outcome = run_warm("moe_prefill", {kTinyMoe, R"(/sweep={"/workload/prompt_tokens":[1,2,40]})"});
+  ASSERT_EQ(outcome.verdict.cells.size(), 3U);
+  expect_valid(outcome);
+  EXPECT_EQ(paths(outcome, 'A', "moe"), std::set<std::string>{"per-token"});
+  EXPECT_EQ(paths(outcome, 'B', "moe"), std::set<std::string>{"grouped"});
+}
+
 TEST_F(ForwardScenario, RouteThatWasNotTakenEndsInvalid) {
   EXPECT_EQ(run_warm("kernel_route", {kTinyMoe, "/workload/prompt_tokens=32", "/arms/B/knobs/CROSSOVER_ISA=portable", "/name=fell_back"}).verdict.word, Word::kInvalid);
   if (cpu::highest_isa() < cpu::Isa::kAvx2) GTEST_SKIP() << "this CPU has no AVX2";
