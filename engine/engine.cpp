@@ -57,7 +57,7 @@ std::vector<ThreadPool::Options> pool_options(const EngineOptions& options) {
 }
 
 void check(const EngineOptions& options) {
-  (void)weight_layout(options.knobs, options.backend);
+  check_weight_layout(options.knobs, options.backend);
   if (options.ranks < 1) throw std::invalid_argument(fmt::format("ranks must be at least 1, asked for {}", options.ranks));
   if (options.threads < 1) throw std::invalid_argument(fmt::format("threads must be at least 1, asked for {}", options.threads));
   if (options.chunk_tokens < 1) throw std::invalid_argument(fmt::format("chunk must be at least 1 token, asked for {}", options.chunk_tokens));
@@ -185,7 +185,7 @@ void Engine::Impl::load_once(const std::string& before) {
     LoadJob job{source, part, schedule, {weights->files(), fetch_options(options.knobs, weights->files().mode()), rank.ctx.micro,
                 schedule == Schedule::kSerial ? &turn : nullptr, options.progress}};
     job.convert.check = weights->check();
-    job.layout = weight_layout(options.knobs, options.backend);
+    job.layout = weight_layout(options.knobs, rank.ctx.micro);
     if (writer) {
       job.convert.sink = [writer](const ConvertTask& task, const std::byte* bytes, Trace* trace) {
         const Range range(trace, "cache_write");

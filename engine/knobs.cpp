@@ -80,7 +80,7 @@ std::span<const KnobInfo> all_knobs() {
        "auto",
        {"auto", "rows", "panels"},
        "how weights lie in memory: rows as in the file, or panels in the order in which the products of the cpu backend take them, packed "
-       "while they are loaded; auto is panels on the cpu backend for the types that have them (q6_k)"},
+       "while they are loaded; auto is panels where a vector instruction set multiplies them, for the types that have them (q6_k)"},
   };
   return kKnobs;
 }

@@ -39,11 +39,16 @@ inline HeadPolicy head_policy(const Knobs& knobs) { return static_cast<HeadPolic
 inline Pin pin_of(const Knobs& knobs) { return static_cast<Pin>(choice(knobs, "CROSSOVER_PIN")); }
 
 // std::invalid_argument where panels are asked of a backend that cannot take them.
-inline Layout weight_layout(const Knobs& knobs, const std::string& backend) {
-  const std::string& value = knobs.get("CROSSOVER_WEIGHT_LAYOUT");
-  if (value == "panels" && backend != "cpu")
+inline void check_weight_layout(const Knobs& knobs, const std::string& backend) {
+  if (knobs.get("CROSSOVER_WEIGHT_LAYOUT") == "panels" && backend != "cpu")
     throw std::invalid_argument("CROSSOVER_WEIGHT_LAYOUT=panels was asked of the " + backend + " backend, but only the cpu backend takes panels; use auto or rows");
-  return value == "rows" || backend != "cpu" ? Layout::kRows : Layout::kPanels;
+}
+
+// micro: null on other backends. Portable code multiplies rows eight times as fast as panels.
+inline Layout weight_layout(const Knobs& knobs, const cpu::Micro* micro) {
+  const std::string& value = knobs.get("CROSSOVER_WEIGHT_LAYOUT");
+  const bool panels = value == "panels" || (value == "auto" && micro && micro->isa != cpu::Isa::kPortable);
+  return panels ? Layout::kPanels : Layout::kRows;
 }
 
 inline PhaseDelay delay_of(const Knobs& knobs) {
