@@ -9,8 +9,6 @@
 namespace crossover::test {
 namespace {
 
-struct Limits { double f32 = 2e-5, as_is_nmse = 5e-4, q6_k_nmse = 4e-3; };
-
 class ReferenceModels : public testing::Test {
  protected:
   static std::int64_t vocab(const ReferenceModel& model) { return model.golden.at("logits").shape[1]; }
@@ -139,7 +137,7 @@ TEST_F(ReferenceModels, Q6KWeights) {
       expect_logits(model, model.q6_k, logits(model, options), 2e-5, "reference q6_k");
     }
     options.backend = "cpu";
-    const double limit = model.golden.contains("moe0.out") ? 1.2e-2 : 4e-3;
+    const double limit = model.golden.contains("moe0.out") ? 8e-3 : 2.5e-3;  // the error of ik_llama.cpp's int8 activations
     for (cpu::Isa isa : cpu::usable_isas()) {
       for (std::int64_t chunk : {1, 3, 64, 2048}) {
         options.knobs.set("CROSSOVER_ISA", cpu::name(isa), "test");
