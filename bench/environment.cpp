@@ -5,12 +5,14 @@
 #include <unistd.h>
 
 #include <cmath>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <set>
 #include <sstream>
+
+#include "bench/perf_counters.h"
+#include "bench/system_files.h"
 
 namespace crossover {
 
@@ -18,38 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
-
-// The first line of a small file of /proc or /sys, empty when there is none.
-std::string line_of(const fs::path& path) {
-  std::ifstream file(path);
-  std::string line;
-  std::getline(file, line);
-  return line;
-}
-
-std::optional<double> number_of(const std::string& text) {
-  char* end = nullptr;
-  const double value = std::strtod(text.c_str(), &end);
-  if (end == text.c_str() || !std::isfinite(value)) return std::nullopt;
-  return value;
-}
-
-// "key<spaces>: value" lines; the first of each key.
-std::map<std::string, std::string> colon_lines(const fs::path& path) {
-  std::map<std::string, std::string> values;
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    const std::size_t colon = line.find(':');
-    if (colon == std::string::npos) continue;
-    const auto trim = [](std::string text) {
-      text.erase(0, text.find_first_not_of(" \t"));
-      text.erase(text.find_last_not_of(" \t\r") + 1);
-      return text;
-    };
-    values.emplace(trim(line.substr(0, colon)), trim(line.substr(colon + 1)));
-  }
-  return values;
-}
 
 void put_line(Json& object, const char* key, const fs::path& path) {
   if (const std::string line = line_of(path); !line.empty()) object[key] = line;
@@ -123,10 +93,8 @@ Json memory_json(const fs::path& root) {
   put_kib("total_bytes", "MemTotal");
   put_kib("available_bytes", "MemAvailable");
   put_kib("swap_bytes", "SwapTotal");
-  const std::string huge = line_of(root / "sys/kernel/mm/transparent_hugepage/enabled");  // "always [madvise] never"
-  const std::size_t open = huge.find('['), close = huge.find(']');
-  if (open != std::string::npos && close != std::string::npos && open < close)
-    memory["transparent_huge_pages"] = huge.substr(open + 1, close - open - 1);
+  const std::string huge = chosen_of(line_of(root / "sys/kernel/mm/transparent_hugepage/enabled"));
+  if (!huge.empty()) memory["transparent_huge_pages"] = huge;
   put_line(memory, "numa_nodes", root / "sys/devices/system/node/online");
   return memory;
 }
@@ -156,6 +124,14 @@ Json gpus_json(const fs::path& root) {
   return gpus;
 }
 
+Json perf_json(const fs::path& root) {
+  const PerfSupport support = perf_support(line_of(root / "proc/sys/kernel/perf_event_paranoid"));
+  Json perf{{"counted", support.counted}};
+  if (!support.missing.empty()) perf["missing"] = support.missing;
+  if (support.user_only) perf["user_only"] = true;
+  return perf;
+}
+
 }  // namespace
 
 std::string environment_json(const fs::path& root) {
@@ -170,6 +146,7 @@ std::string environment_json(const fs::path& root) {
     environment["kernel"] = std::string(kernel.sysname) + " " + kernel.release + " " + kernel.machine;
   environment["virtualisation"] = virtualisation_json(root, cpu_info);
   if (const auto load = number_of(line_of(root / "proc/loadavg"))) environment["load_before"] = *load;
+  environment["perf"] = perf_json(root);
   if (Json gpus = gpus_json(root); !gpus.empty()) {
     environment["gpus"] = std::move(gpus);
     put_line(environment, "gpu_driver", root / "proc/driver/nvidia/version");

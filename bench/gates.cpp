@@ -5,115 +5,18 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <set>
+
+#include "bench/sample_conditions.h"
 
 namespace crossover {
 
 namespace {
 
-// In these parts of the largest logit two choices are as good as equal: rounding alone may swap them.
-constexpr double kNearTie = 1e-3;
-
-std::optional<double> logit_of(const LogitRow& row, std::int64_t id) {
-  const auto it = std::find(row.ids.begin(), row.ids.end(), id);
-  if (it == row.ids.end()) return std::nullopt;
-  return row.logits[static_cast<std::size_t>(it - row.ids.begin())];
-}
-
-std::optional<std::size_t> divergence(const Sample& a, const Sample& b) {
-  const std::size_t shared = std::min(a.output_tokens.size(), b.output_tokens.size());
-  for (std::size_t i = 0; i < shared; ++i)
-    if (a.output_tokens[i] != b.output_tokens[i]) return i;
-  if (a.output_tokens.size() != b.output_tokens.size()) return shared;
-  return std::nullopt;
-}
-
-// Over the rows up to the first differing choice, which both computed from the same tokens, at the ids that both recorded.
-std::optional<double> nmse(const Sample& a, const Sample& b) {
-  const std::size_t rows = std::min({a.top_logits.size(), b.top_logits.size(), divergence(a, b).value_or(SIZE_MAX - 1) + 1});
-  double squares = 0, errors = 0;
-  for (std::size_t row = 0; row < rows; ++row)
-    for (std::size_t i = 0; i < a.top_logits[row].ids.size(); ++i)
-      if (const auto other = logit_of(b.top_logits[row], a.top_logits[row].ids[i])) {
-        const double mine = a.top_logits[row].logits[i];
-        squares += mine * mine, errors += (mine - *other) * (mine - *other);
-      }
-  if (squares == 0) return std::nullopt;
-  return errors / squares;
-}
-
-struct Gap {
-  double size;
-  bool near_tie;
-};
-
-std::optional<Gap> gap_at(const Sample& a, const Sample& b, std::size_t index) {
-  if (index >= a.top_logits.size() || index >= a.output_tokens.size() || index >= b.output_tokens.size()) return std::nullopt;
-  const auto mine = logit_of(a.top_logits[index], a.output_tokens[index]);
-  const auto theirs = logit_of(a.top_logits[index], b.output_tokens[index]);
-  if (!mine || !theirs) return std::nullopt;
-  double largest = 0;
-  for (const double logit : a.top_logits[index].logits) largest = std::max(largest, std::abs(logit));
-  return Gap{std::abs(*mine - *theirs), std::abs(*mine - *theirs) <= kNearTie * largest};
-}
-
-std::string explain_difference(const SamplePair& pair, OutputAnalysis& out) {
-  const auto index = divergence(*pair.a, *pair.b);
-  if (!index) return fmt::format("the outputs of the arms differ in pair {}", pair.a->pair);
-  if (!out.first_divergence || static_cast<std::int64_t>(*index) < *out.first_divergence)
-    out.first_divergence = static_cast<std::int64_t>(*index);
-  std::string text = fmt::format("the outputs of the arms differ in pair {} from token {} on", pair.a->pair, *index);
-  if (const auto gap = gap_at(*pair.a, *pair.b, *index)) {
-    out.logit_gap = gap->size;
-    text += fmt::format(" (logit gap {:.3g}: {})", gap->size, gap->near_tie ? "a near tie" : "too large for rounding");
-  }
-  return text;
-}
-
-bool comparable(const Sample& a, const Sample& b) { return !a.output_hash.empty() && !b.output_hash.empty(); }
-
-void judge_identity(const CellSamples& cell, OutputAnalysis& out) {
-  bool repeats = true;
-  if (cell.control && cell.first_a) repeats = cell.control->output_hash == cell.first_a->output_hash;
-  for (const SamplePair& pair : cell.pairs) {
-    if (!comparable(*pair.a, *pair.b)) {
-      out.gate = "inconclusive", out.identical.reset();
-      out.trouble = "identical outputs are expected and a sample recorded none; record them or set expect.outputs to ignore";
-      return;
-    }
-    const bool same = pair.a->output_hash == pair.b->output_hash;
-    out.identical = out.identical.value_or(true) && same;
-    if (!same && out.trouble.empty()) out.trouble = explain_difference(pair, out);
-  }
-  out.gate = out.trouble.empty() ? "pass" : "fail";
-  if (repeats) {
-    if (!out.trouble.empty()) out.trouble += "; find out why, or say in expect.outputs what may differ";
-    return;
-  }
-  out.gate = "inconclusive";
-  out.trouble =
-      "A does not repeat its own output for the same prompt, so the outputs of B cannot be judged; make it deterministic or set "
-      "expect.outputs to ignore";
-}
-
-void judge_tolerance(double bound, const CellSamples& cell, OutputAnalysis& out) {
-  for (const SamplePair& pair : cell.pairs) {
-    out.identical = out.identical.value_or(true) && comparable(*pair.a, *pair.b) && pair.a->output_hash == pair.b->output_hash;
-    if (pair.a->output_hash != pair.b->output_hash) explain_difference(pair, out);
-    const auto error = nmse(*pair.a, *pair.b);
-    if (!error) {
-      out.gate = "inconclusive";
-      out.trouble = "a bound on the logits is expected and a sample recorded none; record them or set expect.outputs to ignore";
-      return;
-    }
-    out.logit_nmse = std::max(out.logit_nmse.value_or(0), *error);
-  }
-  const bool over = out.logit_nmse.value_or(0) > bound;
-  out.gate = over ? "fail" : "pass";
-  if (over)
-    out.trouble = fmt::format("the logits of the arms differ by an NMSE of {:.3g}, allowed is {:.3g}; correct B before timing it",
-                              *out.logit_nmse, bound);
-}
+constexpr double kClockSpread = 0.05;  // over a cell: beyond it the samples did not run on one machine
+constexpr double kClockShift = 0.01;   // between the arms
+constexpr double kUnexplained = 0.02;  // share of the primary metric in no phase
 
 // The values of "path.NAME", "counters.NAME" or "knobs.NAME" that an arm's samples had.
 std::set<std::string> values_of(const std::string& what, char arm, const CellSamples& cell) {
@@ -130,6 +33,121 @@ std::set<std::string> values_of(const std::string& what, char arm, const CellSam
     }
   }
   return values;
+}
+
+std::map<std::string, double> counters_of_the_program(const Sample& sample) {
+  std::map<std::string, double> counters = sample.counters;
+  std::erase_if(counters, [](const auto& entry) { return varies_by_itself(entry.first); });
+  return counters;
+}
+
+std::string wrong_path(const Expectations& expect, const CellSamples& cell) {
+  for (const auto& [key, wanted] : expect.path) {
+    const bool of_one_arm = key.starts_with("A.") || key.starts_with("B.");
+    const std::string name = of_one_arm ? key.substr(2) : key;
+    for (const Sample* sample : cell.good) {
+      if (of_one_arm && sample->arm != key[0]) continue;
+      const auto ran = sample->path.find(name);
+      if (ran == sample->path.end())
+        return fmt::format("path '{}' should be {} and arm {} reports no such path; name one of those reported in expect.path: {}", name, wanted,
+                           sample->arm, fmt::join(sample->path, ", "));
+      if (ran->second != wanted)
+        return fmt::format("path '{}' should be {} and arm {} took {}; see why it fell back", name, wanted, sample->arm, ran->second);
+    }
+  }
+  return "";
+}
+
+std::string not_different(const Expectations& expect, const CellSamples& cell) {
+  for (const std::string& what : expect.differs) {
+    if (what.starts_with("counters.") && varies_by_itself(what.substr(9)))
+      return fmt::format("{} should differ between the arms, but it differs between any two processes and proves nothing; name a path or a "
+                         "counter of the program in expect.differs",
+                         what);
+    const auto a = values_of(what, 'A', cell), b = values_of(what, 'B', cell);
+    if (a.empty() || b.empty())
+      return fmt::format("{} should differ between the arms and arm {} reports none; name a path or counter that the program reports",
+                         what, a.empty() ? 'A' : 'B');
+    for (const std::string& value : a)
+      if (b.contains(value))
+        return fmt::format("{} should differ between the arms and is {} in both, so the knob did not take effect; see whether this build and "
+                           "this workload can go the other way",
+                           what, value);
+  }
+  return "";
+}
+
+std::string moved_control(const std::vector<ControlAnalysis>& controls) {
+  for (const ControlAnalysis& control : controls) {
+    if (!control.shift) return fmt::format("control {} was not measured in both arms; name one of the metrics", control.metric);
+    if (control.moved)
+      return fmt::format("control {}, which the question does not touch, moved by {:+.2f} %; look for a disturbance or a side effect",
+                         control.metric, percent(*control.shift));
+  }
+  return "";
+}
+
+std::string unequal_failures(const CellAnalysis& cell) {
+  if (cell.failed_a == cell.failed_b) return "";
+  return fmt::format("{} samples of A failed and {} of B, so what is left is not a fair sample; see the failures in the journal",
+                     cell.failed_a, cell.failed_b);
+}
+
+GateResult gate(const char* name, bool asked, std::string trouble) {
+  return {name, !trouble.empty() ? "fail" : asked ? "pass" : "not asked", std::move(trouble)};
+}
+
+bool looks_inert(const Cell& cell, const CellSamples& samples) {
+  if (cell.a.knobs == cell.b.knobs) return false;
+  bool seen = false;
+  for (const SamplePair& pair : samples.pairs) {
+    const auto a = counters_of_the_program(*pair.a), b = counters_of_the_program(*pair.b);
+    if (pair.a->path != pair.b->path || a != b) return false;
+    seen = seen || !pair.a->path.empty() || !a.empty();
+  }
+  return seen;
+}
+
+// "interference in 3 of 16 samples (sample 4: other programs computed 0.3 s beside it)"
+void add_sample_flags(const CellSamples& samples, std::vector<std::string>& flags) {
+  std::map<std::string, std::pair<std::set<int>, std::string>> seen;  // by kind: positions, the first one's words
+  for (const Sample* sample : samples.good)
+    for (const std::string& flag : sample->flags) {
+      if (flag == "first") continue;
+      const std::size_t colon = flag.find(": ");
+      auto& [positions, words] = seen[flag.substr(0, colon)];
+      if (positions.empty() && colon != std::string::npos) words = fmt::format(" (sample {}: {})", sample->position, flag.substr(colon + 2));
+      positions.insert(sample->position);
+    }
+  for (const auto& [kind, what] : seen)
+    flags.push_back(fmt::format("{} in {} of {} samples{}", kind, what.first.size(), samples.good.size(), what.second));
+}
+
+void add_clock_flags(const CellSamples& samples, std::vector<std::string>& flags) {
+  std::vector<double> mhz;
+  for (const Sample* sample : samples.good)
+    if (const auto clock = sample_mhz(*sample)) mhz.push_back(*clock);
+  if (mhz.size() < 2 || mhz.size() != samples.good.size()) return;
+  const auto [low, high] = std::minmax_element(mhz.begin(), mhz.end());
+  if (*high > *low * (1 + kClockSpread)) flags.push_back(fmt::format("clocks: samples ran at {:.0f} to {:.0f} MHz; fix the clock, or cool down longer", *low, *high));
+  std::vector<PairDifference> pairs;
+  for (const SamplePair& pair : samples.pairs) pairs.push_back({std::log(*sample_mhz(*pair.b) / *sample_mhz(*pair.a)), pair.a_first});
+  if (pairs.empty()) return;
+  const CrossoverEstimate shift = crossover_t(pairs);
+  if (!shift.interval || std::abs(shift.effect) < kClockShift || (shift.interval->low < 0 && shift.interval->high > 0)) return;
+  flags.push_back(fmt::format("clocks: B ran at a clock {:+.2f} % from that of A ({:+.2f} to {:+.2f}); part of the effect may be the clock",
+                              percent(shift.effect), percent(shift.interval->low), percent(shift.interval->high)));
+}
+
+void add_unexplained(const Scenario& scenario, const CellSamples& samples, std::vector<std::string>& flags) {
+  if (!scenario.primary.ends_with(".total_s")) return;
+  const std::string prefix = scenario.primary.substr(0, scenario.primary.size() - std::string("total_s").size());
+  double total_s = 0, other_s = 0;
+  for (const Sample* sample : samples.good) {
+    const auto total = sample->metrics.find(scenario.primary), other = sample->metrics.find(prefix + "other_s");
+    if (total != sample->metrics.end() && other != sample->metrics.end()) total_s += total->second, other_s += other->second;
+  }
+  if (other_s > kUnexplained * total_s) flags.push_back(fmt::format("unexplained: {:.1f} % of {} is in no phase", 100 * other_s / total_s, scenario.primary));
 }
 
 }  // namespace
@@ -156,74 +174,40 @@ CellSamples collect_cell(const std::vector<Sample>& samples, int cell) {
   return out;
 }
 
-OutputAnalysis check_outputs(const Expectations& expect, const CellSamples& cell) {
-  OutputAnalysis out;
-  if (expect.outputs == OutputRule::kIgnore) {
-    out.gate = "ignored";
-    return out;
-  }
-  if (expect.outputs == OutputRule::kIdentical) judge_identity(cell, out);
-  else judge_tolerance(expect.logit_nmse, cell, out);
-  return out;
+std::vector<GateResult> check_gates(const Scenario& scenario, const Cell& cell, const CellSamples& samples, const CellAnalysis& analysis) {
+  const Expectations& expect = scenario.expect;
+  return {gate("failures", true, unequal_failures(analysis)),
+          {"outputs", analysis.outputs.trouble.empty() ? analysis.outputs.gate : "fail", analysis.outputs.trouble},
+          gate("differs", !expect.differs.empty(), not_different(expect, samples)),
+          gate("path", !expect.path.empty(), wrong_path(expect, samples)),
+          page_cache_gate(cell, samples),
+          conditions_gate(cell, samples),
+          reuse_gate(samples),
+          limits_gate(scenario, samples),
+          boundaries_gate(samples),
+          capacity_gate(cell, samples),
+          gate("controls", !expect.controls.empty(), moved_control(analysis.controls))};
 }
 
-std::string wrong_path(const Expectations& expect, const CellSamples& cell) {
-  for (const auto& [key, wanted] : expect.path) {
-    const bool of_one_arm = key.starts_with("A.") || key.starts_with("B.");
-    const std::string name = of_one_arm ? key.substr(2) : key;
-    for (const Sample* sample : cell.good) {
-      if (of_one_arm && sample->arm != key[0]) continue;
-      const auto ran = sample->path.find(name);
-      if (ran == sample->path.end())
-        return fmt::format("path '{}' should be {} and arm {} reports no such path; paths reported: {}", name, wanted, sample->arm,
-                           fmt::join(sample->path, ", "));
-      if (ran->second != wanted)
-        return fmt::format("path '{}' should be {} and arm {} took {}; see why it fell back", name, wanted, sample->arm, ran->second);
-    }
-  }
-  return "";
+std::vector<std::string> cell_flags(const Scenario& scenario, const Cell& cell, const CellSamples& samples) {
+  std::vector<std::string> flags;
+  if (looks_inert(cell, samples)) flags.push_back("inert?");
+  add_sample_flags(samples, flags);
+  add_clock_flags(samples, flags);
+  add_unexplained(scenario, samples, flags);
+  return flags;
 }
 
-std::string not_different(const Expectations& expect, const CellSamples& cell) {
-  for (const std::string& what : expect.differs) {
-    const auto a = values_of(what, 'A', cell), b = values_of(what, 'B', cell);
-    if (a.empty() || b.empty())
-      return fmt::format("{} should differ between the arms and arm {} reports none", what, a.empty() ? 'A' : 'B');
-    for (const std::string& value : a)
-      if (b.contains(value))
-        return fmt::format("{} should differ between the arms and is {} in both, so the knob did not take effect", what, value);
-  }
-  return "";
-}
-
-std::string unlike_conditions(const CellSamples& cell) {
-  for (const SamplePair& pair : cell.pairs)
-    if (pair.a->page_cache && pair.b->page_cache && pair.a->page_cache->state != pair.b->page_cache->state)
-      return fmt::format("in pair {} the page cache was {} for A and {} for B, so they are not compared; give both arms the same page_cache, "
-                         "cold or warm",
-                         pair.a->pair, pair.a->page_cache->state, pair.b->page_cache->state);
-  for (const Sample* sample : cell.good) {
-    for (const std::string& flag : sample->flags) {
-      if (flag.starts_with("throttled"))
-        return fmt::format("sample {} ran on a throttled machine; cool it or raise cooldown_s", sample->position);
-      if (flag.starts_with("impossible"))
-        return fmt::format("sample {} reports an {} number; a bug in its timing is likelier than the speed", sample->position, flag);
-    }
-    const auto reused = sample->counters.find("reused_tokens");
-    if (reused != sample->counters.end() && reused->second > 0)
-      return fmt::format("sample {} took {} tokens from a prefix cache; every prompt must be fresh", sample->position, reused->second);
-  }
-  return "";
-}
-
-bool looks_inert(const Cell& cell, const CellSamples& samples) {
-  if (cell.a.knobs == cell.b.knobs) return false;
-  bool seen = false;
-  for (const SamplePair& pair : samples.pairs) {
-    if (pair.a->path != pair.b->path || pair.a->counters != pair.b->counters) return false;
-    seen = seen || !pair.a->path.empty() || !pair.a->counters.empty();
-  }
-  return seen;
+std::optional<double> sample_mhz(const Sample& sample) {
+  const auto cycles = sample.counters.find("perf.cycles"), task_s = sample.counters.find("perf.task_clock_s");
+  if (cycles != sample.counters.end() && task_s != sample.counters.end() && cycles->second > 0 && task_s->second > 0)
+    return cycles->second / task_s->second * 1e-6;
+  const auto clocks = nlohmann::json::parse(sample.clocks, nullptr, /*allow_exceptions=*/false);
+  if (!clocks.is_object() || !clocks.contains("mhz") || !clocks["mhz"].is_array()) return std::nullopt;
+  std::optional<double> fastest;
+  for (const auto& mhz : clocks["mhz"])
+    if (mhz.is_number() && mhz.get<double>() > fastest.value_or(0)) fastest = mhz.get<double>();
+  return fastest;
 }
 
 }  // namespace crossover

@@ -20,6 +20,7 @@
 #include <utility>
 
 #include "bench/interrupt.h"
+#include "bench/perf_counters.h"
 #include "bench/process_tree.h"
 #include "kernels/trace.h"
 
@@ -114,6 +115,7 @@ struct Launch {
   std::vector<char*> argv, environment;
   Descriptor input, result;
   Pipe output, error, trouble;  // trouble: step and errno when the exec did not happen
+  Pipe go;                      // the child waits here until the parent watches it
   cpu_set_t cpus;
   bool pinned;
   int priority;
@@ -132,7 +134,7 @@ constexpr const char* kSteps[] = {"entering its folder", "setting its cores", "s
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   // Above 9 first: the descriptors that the parent holds may be the numbers that the child needs.
-  const int trouble = fcntl(launch.trouble.write.get(), F_DUPFD_CLOEXEC, 10);
+  const int trouble = fcntl(launch.trouble.write.get(), F_DUPFD_CLOEXEC, 10), go = fcntl(launch.go.read.get(), F_DUPFD_CLOEXEC, 10);
   const int sources[] = {fcntl(launch.input.get(), F_DUPFD_CLOEXEC, 10), fcntl(launch.output.write.get(), F_DUPFD_CLOEXEC, 10),
                          fcntl(launch.error.write.get(), F_DUPFD_CLOEXEC, 10),
                          launch.result.get() >= 0 ? fcntl(launch.result.get(), F_DUPFD_CLOEXEC, 10) : -1};
@@ -148,6 +150,8 @@ constexpr const char* kSteps[] = {"entering its folder", "setting its cores", "s
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGQUIT}) signal(number, SIG_DFL);
+  char byte = 0;
+  while (read(go, &byte, 1) < 0 && errno == EINTR) {}
   execve(launch.program.c_str(), launch.argv.data(), launch.environment.data());
   give_up(trouble, 3);
 }
@@ -161,6 +165,22 @@ void check_started(const Pipe& trouble_pipe, pid_t pid, const ProcessSpec& spec)
   while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {}
   throw std::runtime_error(
       fmt::format("cannot start '{}': {}: {}", spec.argv[0], kSteps[trouble.step], std::strerror(trouble.error)));
+}
+
+// A byte and not a closed pipe: a process forked meanwhile by another thread holds the end that would have to be closed.
+void let_go(const Pipe& go) {
+  while (write(go.write.get(), "", 1) < 0 && errno == EINTR) {}
+}
+
+// What it asked for, and what a container or another program made of it.
+void note_granted(pid_t pid, ProcessResult& result) {
+  cpu_set_t cpus;
+  if (sched_getaffinity(pid, sizeof cpus, &cpus) == 0)
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+      if (CPU_ISSET(static_cast<std::size_t>(cpu), &cpus)) result.granted_cpus.push_back(cpu);
+  errno = 0;
+  const int priority = getpriority(PRIO_PROCESS, static_cast<id_t>(pid));
+  if (errno == 0) result.granted_priority = priority;
 }
 
 // Keeps the last `limit` bytes.
@@ -260,7 +280,8 @@ void collect(pid_t pid, ProcessResult& result) {
   result.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
   const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
   result.user_s = seconds(usage.ru_utime), result.system_s = seconds(usage.ru_stime);
-  result.major_faults = usage.ru_majflt;
+  result.minor_faults = usage.ru_minflt, result.major_faults = usage.ru_majflt;
+  result.voluntary_switches = usage.ru_nvcsw, result.involuntary_switches = usage.ru_nivcsw;
 }
 
 // Orphans of the child become ours while we are the subreaper; each is killed and reaped with what it leaves behind.
@@ -277,7 +298,7 @@ void end_orphans(const std::vector<pid_t>& ours_before) {
 
 Launch prepare_launch(const ProcessSpec& spec) {
   Launch launch{find_program(spec.argv.at(0), spec.environment), spec.folder.string(), pointers(spec.argv),
-                pointers(spec.environment), memory_file("input", spec.input), Descriptor(), {}, {}, {}, {}, !spec.cpus.empty(),
+                pointers(spec.environment), memory_file("input", spec.input), Descriptor(), {}, {}, {}, {}, {}, !spec.cpus.empty(),
                 spec.priority};
   if (spec.wants_result) launch.result = memory_file("result", "");
   CPU_ZERO(&launch.cpus);
@@ -293,18 +314,23 @@ ProcessResult run_process(const ProcessSpec& spec) {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   const std::vector<pid_t> ours_before = children_of(getpid());
   ProcessResult result;
-  result.spawned_s = monotonic_s();
   const pid_t pid = fork();
   if (pid < 0) fail("fork");
   if (pid == 0) become(launch);
   setpgid(pid, pid);  // in both, because either may come first
+  std::optional<PerfCounters> counters;
+  if (spec.counted) counters.emplace(pid);
+  result.spawned_s = monotonic_s();
+  let_go(launch.go);
   launch.output.write.close(), launch.error.write.close(), launch.trouble.write.close(), launch.input.close();
   check_started(launch.trouble, pid, spec);
+  note_granted(pid, result);
   Watch watch(spec, launch, pid, result);
   watch.until_exit();
   killpg(pid, SIGKILL);  // before the leader is reaped, so that the number cannot be somebody else's
   collect(pid, result);
   end_orphans(ours_before);
+  if (counters) result.counters = counters->read();
   watch.drain();
   if (spec.wants_result) result.result = whole_file(launch.result);
   return result;

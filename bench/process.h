@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -21,6 +22,7 @@ struct ProcessSpec {
   std::size_t max_output_bytes = std::size_t{16} << 20;  // of stdout and of stderr each; the last ones are kept
   std::vector<int> cpus;                 // empty = as the caller
   int priority = 0;
+  bool counted = false;                  // fill in `counters`
 };
 
 struct ProcessResult {
@@ -28,10 +30,13 @@ struct ProcessResult {
   int signal = 0;
   bool timed_out = false, interrupted = false;
   bool truncated_output = false, truncated_error = false;  // more than max_output_bytes were printed
-  double spawned_s = 0;  // CLOCK_MONOTONIC just before the fork
+  double spawned_s = 0;  // CLOCK_MONOTONIC when the forked child was let go towards its exec
   double wall_s = 0;     // spawn to exit
   double user_s = 0, system_s = 0;
-  std::int64_t major_faults = 0;
+  std::int64_t minor_faults = 0, major_faults = 0, voluntary_switches = 0, involuntary_switches = 0;
+  std::map<std::string, double> counters;  // bench/perf_counters.h
+  std::vector<int> granted_cpus;           // as the kernel has them for the child after its exec
+  std::optional<int> granted_priority;
   std::optional<std::int64_t> peak_bytes;  // largest RssAnon + RssShmem seen of the process and its children
   std::string output, error, result;
 };

@@ -65,6 +65,10 @@ json cell_json(const CellAnalysis& cell, std::size_t index) {
     out["waterfall"].push_back(entry);
   }
   if (cell.residual_s) out["residual_s"] = *cell.residual_s;
+  for (const GateResult& gate : cell.gates) {
+    out["gates"][gate.gate] = {{"state", gate.state}};
+    if (!gate.finding.empty()) out["gates"][gate.gate]["finding"] = gate.finding;
+  }
   if (!cell.flags.empty()) out["flags"] = cell.flags;
   out["failed"] = {{"A", cell.failed_a}, {"B", cell.failed_b}};
   out["verdict"] = {{"word", word_text(cell.word)}, {"reason", cell.reason}};

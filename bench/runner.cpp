@@ -17,6 +17,8 @@
 #include "bench/process.h"
 #include "bench/progress.h"
 #include "bench/result.h"
+#include "bench/sample_conditions.h"
+#include "bench/usable_cores.h"
 #include "kernels/trace.h"
 
 namespace crossover {
@@ -118,7 +120,9 @@ class Run {
     target_.before(request);
     const std::optional<PageCacheState> page_cache = condition(workload, target_.files(request));
     const std::string started_at = utc_now();
+    const MachineTicks before = read_machine_ticks();
     Sample sample = target_.take(request);
+    note_machine(before, read_machine_ticks(), request.cpus.empty() ? usable_cores() : static_cast<int>(request.cpus.size()), sample);
     target_.after(request);
     sample.arm = planned.arm, sample.cell = planned.cell, sample.pair = planned.pair, sample.position = planned.position;
     sample.control = planned.control, sample.started_at = started_at;

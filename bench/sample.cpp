@@ -178,6 +178,12 @@ void read_conditions_and_output(const json& from, Sample& sample) {
     sample.page_cache = state;
   });
   with(from, "clocks", [&](const json& v) { sample.clocks = object(v, "clocks").dump(); });
+  with(from, "granted", [&](const json& v) {
+    with(object(v, "granted"), "cpus", [&](const json& cpus) {
+      for (const json& cpu : array(cpus, "granted.cpus")) sample.cpus.push_back(small(cpu, "granted.cpus"));
+    });
+    with(v, "priority", [&](const json& priority) { sample.priority = small(priority, "granted.priority"); });
+  });
   with(from, "output_hash", [&](const json& v) { sample.output_hash = text(v, "output_hash"); });
   with(from, "output_tokens", [&](const json& v) {
     for (const json& id : array(v, "output_tokens")) sample.output_tokens.push_back(whole(id, "output_tokens"));
@@ -221,6 +227,8 @@ json sample_to_json(const Sample& sample) {
                          {"bytes_resident_before", sample.page_cache->bytes_resident_before},
                          {"bytes_total", sample.page_cache->bytes_total}};
   if (!sample.clocks.empty()) out["clocks"] = json::parse(sample.clocks);
+  if (!sample.cpus.empty()) out["granted"]["cpus"] = sample.cpus;
+  if (sample.priority) out["granted"]["priority"] = *sample.priority;
   return out;
 }
 

@@ -64,6 +64,8 @@ struct Sample {
   std::string quantized_file;              // that CROSSOVER_QUANT_CACHE kept or loaded from; empty without one
   std::optional<PageCacheState> page_cache;
   std::string clocks;                      // a JSON object, empty when not read
+  std::vector<int> cpus;                   // cores that the kernel allowed the process; empty when not known
+  std::optional<int> priority;             // nice value that it had
 
   std::string output_hash;  // of everything the process produced, empty when it produced nothing to compare
   std::vector<std::int64_t> output_tokens;

@@ -121,19 +121,9 @@ void add_waterfall(const Scenario& scenario, const CellSamples& samples, CellAna
   out.residual_s = total_s - explained_s;
 }
 
-std::string invalid_reason(const Scenario& scenario, const CellSamples& samples, const CellAnalysis& cell) {
-  if (cell.failed_a != cell.failed_b)
-    return fmt::format("{} samples of A failed and {} of B, so what is left is not a fair sample; see the failures in the journal",
-                       cell.failed_a, cell.failed_b);
-  for (const std::string& trouble : {cell.outputs.trouble, not_different(scenario.expect, samples), wrong_path(scenario.expect, samples),
-                                     unlike_conditions(samples)})
-    if (!trouble.empty()) return trouble;
-  for (const ControlAnalysis& control : cell.controls) {
-    if (!control.shift) return fmt::format("control {} was not measured in both arms; name one of the metrics", control.metric);
-    if (control.moved)
-      return fmt::format("control {}, which the question does not touch, moved by {:+.2f} %; look for a disturbance or a side effect",
-                         control.metric, percent(*control.shift));
-  }
+std::string invalid_reason(const CellAnalysis& cell) {
+  for (const GateResult& gate : cell.gates)
+    if (gate.state == "fail") return gate.finding;
   return "";
 }
 
@@ -159,9 +149,9 @@ std::string reason_of(const Scenario& scenario, const MetricAnalysis& primary, W
                      percent(e.effect), numbers(primary), percent(*primary.mde), more);
 }
 
-void give_word(const Scenario& scenario, const CellSamples& samples, double tau, CellAnalysis& cell) {
+void give_word(const Scenario& scenario, double tau, CellAnalysis& cell) {
   const MetricAnalysis& primary = cell.metrics[scenario.primary];
-  cell.reason = invalid_reason(scenario, samples, cell);
+  cell.reason = invalid_reason(cell);
   if (!cell.reason.empty()) {
     cell.word = Word::kInvalid;
     return;
@@ -193,7 +183,8 @@ CellAnalysis measure_cell(const Scenario& scenario, const Cell& cell, const Cell
   out.outputs = check_outputs(scenario.expect, samples);
   check_controls(scenario, samples, tau, out);
   add_waterfall(scenario, samples, out);
-  if (looks_inert(cell, samples)) out.flags.push_back("inert?");
+  out.gates = check_gates(scenario, cell, samples, out);
+  out.flags = cell_flags(scenario, cell, samples);
   return out;
 }
 
@@ -222,7 +213,7 @@ Verdict judge(const Scenario& scenario, const std::vector<Sample>& samples, std:
   adjust(primaries, verdict.tau);
   const CellAnalysis* worst = nullptr;
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    give_word(scenario, cells[i], verdict.tau, verdict.cells[i]);
+    give_word(scenario, verdict.tau, verdict.cells[i]);
     if (!worst || verdict.cells[i].word > worst->word) worst = &verdict.cells[i];
   }
   verdict.word = worst->word;

@@ -30,7 +30,7 @@ struct OutputAnalysis {
   std::string gate;                       // "pass", "fail", "inconclusive" (A does not repeat itself) or "ignored"
   std::optional<bool> identical;          // over all pairs
   std::optional<std::int64_t> first_divergence;  // smallest token index at which a pair differs
-  std::optional<double> logit_gap;        // there, between the two choices, in A's row
+  std::optional<double> logit_gap;        // between the two choices where a pair first differs: of the pair where it is largest
   std::optional<double> logit_nmse;       // largest over the pairs
   std::string trouble;                    // one sentence where the gate is not passed
 };
@@ -48,6 +48,12 @@ struct WaterfallStep {
   std::optional<Interval> interval_s;
 };
 
+struct GateResult {
+  std::string gate;     // "path", "page_cache", ... (bench/gates.h)
+  std::string state;    // "pass", "fail", "not asked", "not recorded"; for outputs OutputAnalysis::gate
+  std::string finding;  // of one that failed: what was found and what to do
+};
+
 struct CellAnalysis {
   std::string name;
   std::map<std::string, MetricAnalysis> metrics;
@@ -55,7 +61,8 @@ struct CellAnalysis {
   std::vector<ControlAnalysis> controls;
   std::vector<WaterfallStep> waterfall;
   std::optional<double> residual_s;       // of the primary, not explained by phases
-  std::vector<std::string> flags;         // "inert?"
+  std::vector<GateResult> gates;          // in the order in which they speak; the first that failed is the reason
+  std::vector<std::string> flags;         // what does not void the cell: cell_flags in bench/gates.h
   int failed_a = 0, failed_b = 0;
   Word word = Word::kInconclusive;
   std::string reason;

@@ -9,6 +9,7 @@
 
 #include "bench/json_text.h"
 #include "bench/process.h"
+#include "bench/sample_conditions.h"
 
 namespace crossover {
 
@@ -67,10 +68,12 @@ Sample take_child_sample(const SampleRequest& request, const std::string& job_js
   spec.timeout_s = request.timeout_s;
   spec.cpus = request.cpus;
   spec.priority = request.priority;
+  spec.counted = true;
   const ProcessResult process = run_process(spec);
   const Answer answer = split_answer(process.result);
   Sample sample = read_answer(process, answer, request.timeout_s);
   sample.exit = process.exit_code, sample.signal = process.signal;
+  note_process(process, sample);
   if (!sample.ok()) {
     sample.last_phase = answer.last_phase;
     const std::size_t size = process.error.size();

@@ -12,6 +12,7 @@
 #include "bench/json_text.h"
 #include "bench/process.h"
 #include "bench/regex.h"
+#include "bench/sample_conditions.h"
 #include "bench/sha256.h"
 
 namespace crossover {
@@ -29,13 +30,14 @@ std::vector<std::string> command_of(const json& words, const SampleRequest& requ
   return argv;
 }
 
-ProcessResult run(const json& words, const SampleRequest& request) {
+ProcessResult run(const json& words, const SampleRequest& request, bool counted) {
   ProcessSpec spec;
   spec.argv = command_of(words, request);
   spec.environment = request.environment;
   spec.timeout_s = request.timeout_s;
   spec.cpus = request.cpus;
   spec.priority = request.priority;
+  spec.counted = counted;
   return run_process(spec);
 }
 
@@ -116,9 +118,10 @@ class External : public Target {
 
   Sample take(const SampleRequest& request) override {
     const json workload = json::parse(request.workload);
-    const ProcessResult process = run(workload["command"], request);
+    const ProcessResult process = run(workload["command"], request, /*counted=*/true);
     Sample sample;
     sample.exit = process.exit_code, sample.signal = process.signal;
+    note_process(process, sample);
     sample.failure = bad_end(process, request.timeout_s);
     try {
       if (sample.ok()) read_metrics(workload, process, sample);
@@ -147,7 +150,7 @@ class External : public Target {
   static void side_command(const char* which, const SampleRequest& request) {
     const json workload = json::parse(request.workload);
     if (!workload.contains(which)) return;
-    const ProcessResult process = run(workload[which], request);
+    const ProcessResult process = run(workload[which], request, /*counted=*/false);
     const std::string trouble = bad_end(process, request.timeout_s);
     if (!trouble.empty() && !process.interrupted)
       throw std::runtime_error(fmt::format("the {} command '{}' {}", which, fmt::join(command_of(workload[which], request), " "), trouble));

@@ -1,10 +1,10 @@
 #include "bench/environment.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
+
+#include "bench/tests/made_machine.h"
 
 namespace crossover {
 namespace {
@@ -12,17 +12,12 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-// A machine made of files: what /proc and /sys would say.
 class Environment : public testing::Test {
  protected:
-  fs::path root_ = fs::temp_directory_path() / ("crossover-environment-" + std::to_string(getpid()));
+  MadeMachine machine_;
 
-  void TearDown() override { fs::remove_all(root_); }
-  void write(const fs::path& path, const std::string& text) {
-    fs::create_directories((root_ / path).parent_path());
-    std::ofstream(root_ / path) << text;
-  }
-  json read() { return json::parse(environment_json(root_)); }
+  void write(const fs::path& path, const std::string& text) { machine_.write(path, text); }
+  json read() { return json::parse(environment_json(machine_.root())); }
 };
 
 TEST_F(Environment, ReadsWhatTheMachineTells) {
@@ -89,10 +84,10 @@ TEST_F(Environment, ClocksPerCore) {
   write("sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq", "2500400\n");
   write("sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "2\n");
   write("sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count", "3\n");
-  const json found = json::parse(clocks_json(root_));
+  const json found = json::parse(clocks_json(machine_.root()));
   EXPECT_EQ(found.at("mhz"), json({3000.0, 2500.0}));
   EXPECT_EQ(found.at("throttle_events"), 5);
-  EXPECT_EQ(json::parse(clocks_json(root_ / "nowhere")), json::object());
+  EXPECT_EQ(json::parse(clocks_json(machine_.root() / "nowhere")), json::object());
 }
 
 TEST(EnvironmentHere, IsOneObjectOfThisMachine) {

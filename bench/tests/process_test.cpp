@@ -115,7 +115,10 @@ TEST(Process, SetsCoresPriorityAndFolder) {
   spec.cpus = {0};
   spec.priority = 5;
   spec.folder = "/";
-  EXPECT_EQ(run_process(spec).output, "Cpus_allowed_list:\t0\n5\n/\n");
+  const ProcessResult result = run_process(spec);
+  EXPECT_EQ(result.output, "Cpus_allowed_list:\t0\n5\n/\n");
+  EXPECT_EQ(result.granted_cpus, spec.cpus);
+  EXPECT_EQ(result.granted_priority, 5);
 }
 
 TEST(Process, EndsTheChildOnInterrupt) {

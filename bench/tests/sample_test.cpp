@@ -23,6 +23,7 @@ TEST(SampleRecord, SurvivesTheJournal) {
   sample.knobs = {{"CROSSOVER_ISA", {"avx2", "scenario"}}};
   sample.page_cache = PageCacheState{"cold", 1, 1000};
   sample.clocks = R"({"mhz":[1.0]})";
+  sample.cpus = {0, 3}, sample.priority = -5;
   sample.output_hash = "abc", sample.output_tokens = {1, 2}, sample.top_logits = {{{1, 5}, {0.5, 0.25}}};
   sample.quantized_file = "kept-q6_k.gguf";
   sample.flags = {"first"};
@@ -32,7 +33,7 @@ TEST(SampleRecord, SurvivesTheJournal) {
 
 TEST(SampleRecord, LeavesOutWhatIsMissing) {
   const nlohmann::json json = sample_to_json(Sample{});
-  for (const char* field : {"failure", "page_cache", "output_hash", "counters", "series", "clocks", "signal", "phases", "timeline"})
+  for (const char* field : {"failure", "page_cache", "output_hash", "counters", "series", "clocks", "granted", "signal", "phases", "timeline"})
     EXPECT_FALSE(json.contains(field)) << field;
 }
 
