@@ -113,11 +113,13 @@ void add_generation(Sample& sample, const Engine& engine, const TimedGeneration&
   sample.metrics["prefill.total_s"] = run.prefill_s;
   sample.metrics["prefill.tokens_per_s"] = static_cast<double>(prompt_tokens) / run.prefill_s;
   if (run.ttft_s) sample.metrics["ttft_s"] = *run.ttft_s;
+  sample.counters["prefill.flops"] = run.prefill_work.flops, sample.counters["prefill.bytes"] = run.prefill_work.bytes;
   add_phases(sample, engine.phases(run.submitted_s, run.prefilled_s), "prefill", run.prefill_s, false);
   if (const auto rate = run.decode_tokens_per_s()) sample.metrics["decode.tokens_per_s"] = *rate;
   if (run.decode_s) {
     sample.series["decode.token_s"] = run.token_s;
     sample.metrics["decode.total_s"] = *run.decode_s;
+    sample.counters["decode.flops"] = run.decode_work.flops, sample.counters["decode.bytes"] = run.decode_work.bytes;
     add_phases(sample, engine.phases(run.last_token_s - *run.decode_s, run.last_token_s), "decode", *run.decode_s, false);
   }
   for (std::size_t i = 0; i < run.choices.size(); ++i) {

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <vector>
 
@@ -48,12 +49,12 @@ std::uint64_t read_buffer_bytes() {
   return std::max<std::uint64_t>(std::min(wanted, available / 4), 16u << 20);
 }
 
-double read_bytes_per_s(const std::vector<std::uint64_t>& words, int threads) {
+double read_bytes_per_s(const std::vector<std::uint64_t>& words, int threads, int repeats) {
   ThreadPool pool(threads);
   const std::int64_t count = static_cast<std::int64_t>(words.size());
   const std::int64_t grain = (count + threads - 1) / threads;
   std::vector<std::uint64_t> sums(static_cast<std::size_t>(threads));
-  const double pass_s = best_s(5, [&] {
+  const double pass_s = best_s(repeats, [&] {
     pool.parallel_for(count, grain, [&](std::int64_t begin, std::int64_t end) {
       sums[static_cast<std::size_t>(begin / grain)] = sum_words(words.data() + begin, end - begin);
     });
@@ -71,9 +72,9 @@ std::int64_t steps_for(const cpu::Probe& probe, double target_s) {
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(target_s / trial_s * static_cast<double>(trial)));
 }
 
-double operations_per_s(const cpu::Probe& probe, int threads) {
+double operations_per_s(const cpu::Probe& probe, int threads, Effort effort) {
   if (!probe.run) return 0;
-  const std::int64_t steps = steps_for(probe, 0.05);
+  const std::int64_t steps = steps_for(probe, effort == Effort::kQuick ? 0.01 : 0.05);
   ThreadPool pool(threads);
   std::vector<float> kept(static_cast<std::size_t>(threads));
   const double pass_s = best_s(5, [&] {
@@ -88,20 +89,45 @@ double operations_per_s(const cpu::Probe& probe, int threads) {
 
 }  // namespace
 
-Ceilings measure_ceilings(int threads) {
+Ceilings measure_ceilings(int threads, Effort effort) {
   Ceilings found;
   const cpu::Isa isa = cpu::best_isa();
   const cpu::Probes& probes = cpu::probes(isa);
   found.isa = cpu::name(isa);
   found.threads = std::max(1, threads);
-  found.fma_1_flop_per_s = operations_per_s(probes.f32, 1), found.fma_all_flop_per_s = operations_per_s(probes.f32, found.threads);
-  found.int8_1_op_per_s = operations_per_s(probes.int8, 1), found.int8_all_op_per_s = operations_per_s(probes.int8, found.threads);
-  found.bf16_1_flop_per_s = operations_per_s(probes.bf16, 1), found.bf16_all_flop_per_s = operations_per_s(probes.bf16, found.threads);
   const std::vector<std::uint64_t> words(read_buffer_bytes() / sizeof(std::uint64_t), 1);
   found.read_buffer_bytes = words.size() * sizeof(std::uint64_t);
-  found.read_1_bytes_per_s = read_bytes_per_s(words, 1);
-  found.read_all_bytes_per_s = read_bytes_per_s(words, found.threads);
+  found.fma_all_flop_per_s = operations_per_s(probes.f32, found.threads, effort);
+  found.int8_all_op_per_s = operations_per_s(probes.int8, found.threads, effort);
+  found.bf16_all_flop_per_s = operations_per_s(probes.bf16, found.threads, effort);
+  found.read_all_bytes_per_s = read_bytes_per_s(words, found.threads, effort == Effort::kQuick ? 3 : 5);
+  if (effort == Effort::kQuick) return found;
+  found.fma_1_flop_per_s = operations_per_s(probes.f32, 1, effort);
+  found.int8_1_op_per_s = operations_per_s(probes.int8, 1, effort);
+  found.bf16_1_flop_per_s = operations_per_s(probes.bf16, 1, effort);
+  found.read_1_bytes_per_s = read_bytes_per_s(words, 1, 5);
   return found;
+}
+
+Ceilings highest(const Ceilings& a, const Ceilings& b) {
+  Ceilings best = a;
+  for (double Ceilings::*rate : {&Ceilings::read_1_bytes_per_s, &Ceilings::read_all_bytes_per_s, &Ceilings::fma_1_flop_per_s,
+                                 &Ceilings::fma_all_flop_per_s, &Ceilings::int8_1_op_per_s, &Ceilings::int8_all_op_per_s,
+                                 &Ceilings::bf16_1_flop_per_s, &Ceilings::bf16_all_flop_per_s})
+    best.*rate = std::max(a.*rate, b.*rate);
+  return best;
+}
+
+nlohmann::ordered_json ceilings_to_json(const Ceilings& ceilings) {
+  nlohmann::ordered_json out{{"isa", ceilings.isa}, {"threads", ceilings.threads}, {"read_buffer_bytes", ceilings.read_buffer_bytes}};
+  const auto put = [&](const char* name, double rate) {
+    if (rate > 0) out[name] = rate;
+  };
+  put("read_1_bytes_per_s", ceilings.read_1_bytes_per_s), put("read_all_bytes_per_s", ceilings.read_all_bytes_per_s);
+  put("fma_f32_1_flop_per_s", ceilings.fma_1_flop_per_s), put("fma_f32_all_flop_per_s", ceilings.fma_all_flop_per_s);
+  put("dot_int8_1_op_per_s", ceilings.int8_1_op_per_s), put("dot_int8_all_op_per_s", ceilings.int8_all_op_per_s);
+  put("dot_bf16_1_flop_per_s", ceilings.bf16_1_flop_per_s), put("dot_bf16_all_flop_per_s", ceilings.bf16_all_flop_per_s);
+  return out;
 }
 
 Clock measure_clock() {

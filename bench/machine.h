@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "kernels/cpu/micro.h"
@@ -14,7 +15,7 @@ struct Ceilings {
   std::string isa;                      // that the multiply-add rates were measured with
   int threads = 1;                      // of the "all" figures
   std::uint64_t read_buffer_bytes = 0;  // well beyond the caches
-  double read_1_bytes_per_s = 0, read_all_bytes_per_s = 0;
+  double read_1_bytes_per_s = 0, read_all_bytes_per_s = 0;  // those of one thread are 0 where only all were measured
   double fma_1_flop_per_s = 0, fma_all_flop_per_s = 0;  // f32; a multiply-add is two
   double int8_1_op_per_s = 0, int8_all_op_per_s = 0;    // dot products of bytes; 0 without such an instruction
   double bf16_1_flop_per_s = 0, bf16_all_flop_per_s = 0;
@@ -31,7 +32,14 @@ struct Steadiness {
   double worst_percent = 0;   // (slowest - median) / median
 };
 
-Ceilings measure_ceilings(int threads);  // a few seconds
+enum class Effort { kThorough, kQuick };  // a few seconds; about half a second and no single-thread rates
+
+Ceilings measure_ceilings(int threads, Effort effort = Effort::kThorough);
+// The larger of each rate: what a machine reached once it can reach.
+Ceilings highest(const Ceilings& a, const Ceilings& b);
+
+nlohmann::ordered_json ceilings_to_json(const Ceilings& ceilings);
+
 Clock measure_clock();
 Steadiness measure_steadiness();  // about half a second
 

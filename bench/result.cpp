@@ -139,6 +139,7 @@ json result_to_json(const Scenario& scenario, const RunOutcome& outcome, const s
            {"traces", json::array()},
            {"analysis", json::array()}};
   out["environment"]["dropped_variables"] = dropped_variables;
+  if (outcome.ceilings) out["environment"]["ceilings"] = ceilings_to_json(*outcome.ceilings);
   for (const char arm : {'A', 'B'}) out["knobs"][std::string(1, arm)] = knobs_json(scenario, outcome.samples, arm);
   for (const Sample& sample : outcome.samples) out["samples"].push_back(sample_to_json(sample));
   for (std::size_t i = 0; i < outcome.verdict.cells.size(); ++i) {

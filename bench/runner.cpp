@@ -18,6 +18,7 @@
 #include "bench/progress.h"
 #include "bench/result.h"
 #include "bench/sample_conditions.h"
+#include "bench/speed_limits.h"
 #include "bench/usable_cores.h"
 #include "kernels/trace.h"
 
@@ -39,7 +40,7 @@ class Run {
     prepare();
     announce(journal);
     take_samples(journal);
-    RunOutcome outcome{plan_, in_planned_order(journal), {}, rates_, options_.out / "result.json"};
+    RunOutcome outcome{plan_, in_planned_order(journal), {}, rates_, options_.out / "result.json", ceilings_};
     outcome.verdict = judge(scenario_, outcome.samples);
     write_result(scenario_, outcome, environment_before_, options_.ambient.dropped);
     return outcome;
@@ -71,6 +72,7 @@ class Run {
       stop_if_asked();
       if (const auto rates = target_.rates(request)) rates_[{planned.cell, planned.arm}] = *rates;
     }
+    ceilings_ = target_.ceilings();
   }
 
   void announce(const Journal& journal) const {
@@ -128,10 +130,21 @@ class Run {
     sample.control = planned.control, sample.started_at = started_at;
     sample.page_cache = page_cache;
     if (sample.clocks.empty()) sample.clocks = clocks_json();
+    flag_impossible(sample);
     if (planned.pair != 0 || planned.control) sample.timeline.clear();
     if (planned.position == 0) sample.flags.push_back("first");
     last_s_ = monotonic_s() - begin_s;
     return sample;
+  }
+
+  // The ceilings may have been taken while something else ran, so they get another chance before the sample is called impossible.
+  void flag_impossible(Sample& sample) {
+    if (!ceilings_) return;
+    const auto rates = rates_.find({sample.cell, sample.arm});
+    const auto flags = [&] { return impossible_speeds(sample, {*ceilings_, rates == rates_.end() ? std::nullopt : std::optional(rates->second)}); };
+    if (flags().empty()) return;
+    ceilings_ = highest(*ceilings_, target_.ceilings().value_or(*ceilings_));
+    for (std::string& flag : flags()) sample.flags.push_back(std::move(flag));
   }
 
   static std::optional<PageCacheState> condition(const json& workload, const std::vector<std::filesystem::path>& files) {
@@ -219,6 +232,7 @@ class Run {
   const std::string environment_before_;
   Progress progress_;
   std::map<std::pair<int, char>, LoadRates> rates_;
+  std::optional<Ceilings> ceilings_;
   double started_s_ = 0, last_s_ = 0;
   std::int64_t taken_ = 0;
 };

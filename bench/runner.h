@@ -31,6 +31,7 @@ struct RunOutcome {
   Verdict verdict;
   std::map<std::pair<int, char>, LoadRates> rates;  // by cell and arm, where the target has them
   std::filesystem::path result_file;
+  std::optional<Ceilings> ceilings;  // of this machine, where the target has them
 };
 
 // std::runtime_error when a sample cannot be taken, more than max_failed samples failed, the primary metric is absent, the time is

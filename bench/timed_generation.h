@@ -9,6 +9,11 @@
 
 namespace crossover {
 
+// What kernels/cost.h says of the operations that ran, over all ranks.
+struct CountedWork {
+  double flops = 0, bytes = 0;
+};
+
 struct TimedGeneration {
   std::vector<std::int32_t> tokens;
   std::vector<Choice> choices;         // how each token was chosen
@@ -19,6 +24,7 @@ struct TimedGeneration {
   std::optional<double> ttft_s;        // tokens submitted .. first id returned
   std::optional<double> decode_s;      // first id .. last id; at least two ids
   std::vector<double> token_s;         // between consecutive ids, [tokens - 1]
+  CountedWork prefill_work, decode_work;
 
   // (n - 1) / decode_s; absent when the window is shorter than 0.2 s, which a clock tick or one hiccup would dominate.
   std::optional<double> decode_tokens_per_s() const;

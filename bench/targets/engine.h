@@ -9,6 +9,7 @@
 
 #include "bench/page_cache.h"
 #include "bench/targets/target.h"
+#include "bench/usable_cores.h"
 
 namespace crossover {
 
@@ -22,6 +23,7 @@ class EngineTarget : public Target {
   // std::runtime_error when it did not keep one.
   void prepare(const SampleRequest& request) override;
   std::optional<LoadRates> rates(const SampleRequest& request) override;
+  std::optional<Ceilings> ceilings() override { return measure_ceilings(usable_cores(), Effort::kQuick); }
   std::vector<std::filesystem::path> files(const SampleRequest& request) override;
   Sample take(const SampleRequest& request) override;
 

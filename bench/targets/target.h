@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bench/load_floors.h"
+#include "bench/machine.h"
 #include "bench/sample.h"
 
 namespace crossover {
@@ -37,6 +38,10 @@ class Target {
 
   // What bounds a load on this machine, measured after `prepare` and untimed; absent for what loads nothing of ours.
   virtual std::optional<LoadRates> rates(const SampleRequest&) { return std::nullopt; }
+
+  // What this machine reaches at most, for programs whose work is counted; measured before the plan, and again where a sample seems
+  // faster than that. Absent for others.
+  virtual std::optional<Ceilings> ceilings() { return std::nullopt; }
 
   // Files whose page-cache state the runner sets before the sample.
   virtual std::vector<std::filesystem::path> files(const SampleRequest& request) = 0;

@@ -2,21 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include "bench/tests/simulation.h"
+#include "bench/tests/gate_simulation.h"
 
 namespace crossover {
 namespace {
 
 using nlohmann::json;
-using Alter = std::function<void(const SampleRequest&, Sample&)>;
-
-SimulatedProgram altered(Alter alter) {
-  SimulatedProgram program;
-  program.noise_ln = 0.002;
-  program.alter = std::move(alter);
-  return program;
-}
-
 void expect_invalid(const Verdict& verdict, const std::string& why) {
   EXPECT_EQ(verdict.word, Word::kInvalid);
   EXPECT_NE(verdict.reason.find(why), std::string::npos) << verdict.reason;
@@ -44,6 +35,43 @@ TEST(IdentityGate, TellsAWrongTokenFromANearTie) {
   EXPECT_EQ(*wrong.cells[0].outputs.first_divergence, 1);
   EXPECT_NEAR(*wrong.cells[0].outputs.logit_gap, 9, 1e-12);
   expect_invalid(judge_simulated(scenario_json(), altered(tokens_of_b({5, 9, 7}, 9.9999))), "a near tie");
+}
+
+// A near tie in the first pair must not hide what is wrong in a later one.
+TEST(IdentityGate, JudgesByTheWorstPair) {
+  const Verdict verdict = judge_simulated(scenario_json(), altered([](const SampleRequest& request, Sample& sample) {
+    sample.output_tokens = request.arm == 'A' ? std::vector<std::int64_t>{5, 6, 7} : std::vector<std::int64_t>{5, 6, 9};
+    if (request.arm == 'B' && request.pair == 4) sample.output_tokens = {9, 6, 7};
+    sample.output_hash = json(sample.output_tokens).dump();
+    sample.top_logits.assign(3, {{5, 6, 7, 9}, {10, 10, 10, request.pair == 4 ? 2 : 9.9999}});
+  }));
+  expect_invalid(verdict, "differ in pair 4 from token 0 on (logit gap 8: too large for rounding), and in 8 of 8 pairs in all; B computes something else");
+  EXPECT_EQ(*verdict.cells[0].outputs.first_divergence, 0);
+  EXPECT_NEAR(*verdict.cells[0].outputs.logit_gap, 8, 1e-12);
+}
+
+// A sees a tie, B is sure of its own choice: its logits are wrong, so it is no tie.
+TEST(IdentityGate, LooksAtTheLogitsOfBothArms) {
+  expect_invalid(judge_simulated(scenario_json(), altered([](const SampleRequest& request, Sample& sample) {
+                   const bool a = request.arm == 'A';
+                   sample.output_tokens = {a ? 5 : 6};
+                   sample.output_hash = a ? "a" : "b";
+                   sample.top_logits = {{{5, 6}, {a ? 10.0 : 3.0, a ? 9.9999 : 10.0}}};
+                 })),
+                 "logit gap 7: too large for rounding");
+}
+
+TEST(IdentityGate, BlamesNobodyWithoutTheControl) {
+  const Verdict verdict = judge_simulated(scenario_json(), altered([](const SampleRequest& request, Sample& sample) {
+    if (request.control) sample.failure = "ended by signal 9";
+    sample.output_hash = request.arm;
+  }));
+  expect_invalid(verdict, "whether A repeats itself is not known");
+  EXPECT_EQ(verdict.cells[0].outputs.gate, "inconclusive");
+  EXPECT_EQ(judge_simulated(scenario_json(), altered([](const SampleRequest& request, Sample& sample) {
+              if (request.control) sample.failure = "ended by signal 9";
+            })).word,
+            Word::kEquivalent);  // equal outputs need no control
 }
 
 TEST(IdentityGate, IsInconclusiveWhereADoesNotRepeatItself) {
@@ -79,6 +107,18 @@ TEST(ToleranceGate, BoundsTheLogits) {
   expect_invalid(judge_simulated(scenario, altered(nullptr)), "bound on the logits");
 }
 
+TEST(ToleranceGate, IsInconclusiveWhereADiffersFromItself) {
+  json scenario = scenario_json();
+  scenario["expect"]["outputs"] = {{"tolerance", {{"logit_nmse", 1e-3}}}};
+  const Verdict verdict = judge_simulated(scenario, altered([](const SampleRequest& request, Sample& sample) {
+    sample.output_hash = std::to_string(request.position);
+    sample.output_tokens = {1};
+    sample.top_logits = {{{1, 2}, {4, 3.0 + request.position % 5}}};
+  }));
+  expect_invalid(verdict, "A differs from itself by an NMSE");
+  EXPECT_EQ(verdict.cells[0].outputs.gate, "inconclusive");
+}
+
 TEST(Knobs, ThatDoNothingAreFlaggedAndInvalidWhereADifferenceIsExpected) {
   json scenario = scenario_json();
   scenario["arms"]["A"]["knobs"] = {{"CROSSOVER_GDN_PREFILL", "recurrent"}};
@@ -95,6 +135,21 @@ TEST(Knobs, ThatDoNothingAreFlaggedAndInvalidWhereADifferenceIsExpected) {
   EXPECT_TRUE(took.cells[0].flags.empty());
   scenario["expect"]["differs"] = {"path.other"};
   expect_invalid(judge_simulated(scenario, altered(nullptr)), "reports none");
+}
+
+// Page faults and nanoseconds differ between any two processes; they neither hide an inert knob nor prove one at work.
+TEST(Knobs, AreNotProvenByWhatVariesByItself) {
+  json scenario = scenario_json();
+  scenario["arms"]["B"]["knobs"] = {{"CROSSOVER_GDN_PREFILL", "chunked"}};
+  const auto noisy = altered([](const SampleRequest& request, Sample& sample) {
+    sample.counters = {{"launches.matmul", 7}, {"perf.instructions", 1e6 + request.position}, {"machine.busy_s", 0.1 * request.position}};
+  });
+  ASSERT_FALSE(judge_simulated(scenario, noisy).cells[0].flags.empty());
+  EXPECT_EQ(judge_simulated(scenario, noisy).cells[0].flags[0], "inert?");
+  scenario["expect"]["differs"] = {"counters.perf.instructions"};
+  expect_invalid(judge_simulated(scenario, noisy), "proves nothing");
+  scenario["expect"]["differs"] = {"counters.launches.matmul"};
+  expect_invalid(judge_simulated(scenario, noisy), "did not take effect");
 }
 
 TEST(Path, ThatFellBackIsInvalid) {
