@@ -79,10 +79,10 @@ std::string not_different(const Expectations& expect, const CellSamples& cell) {
 
 std::string moved_control(const std::vector<ControlAnalysis>& controls) {
   for (const ControlAnalysis& control : controls) {
-    if (!control.shift) return fmt::format("control {} was not measured in both arms; name one of the metrics", control.metric);
+    if (!control.measured) return fmt::format("control {} was not measured in both arms; name one of the metrics", control.metric);
     if (control.moved)
-      return fmt::format("control {}, which the question does not touch, moved by {:+.2f} %; look for a disturbance or a side effect",
-                         control.metric, percent(*control.shift));
+      return fmt::format("control {}, which the question does not touch, moved by {}; look for a disturbance or a side effect", control.metric,
+                         control.shift ? fmt::format("{:+.2f} %", percent(*control.shift)) : fmt::format("{:+.3g} s", control.shift_s.value_or(0)));
   }
   return "";
 }

@@ -36,6 +36,7 @@ json metric_json(const MetricAnalysis& metric) {
   if (metric.robust) out["hodges_lehmann_percent"] = percent(metric.robust->estimate);
   if (metric.robust && metric.robust->interval) out["hodges_lehmann_interval_percent"] = percent_pair(*metric.robust->interval);
   if (metric.mde) out["mde_percent"] = percent(*metric.mde);
+  if (metric.noise_floor) out["noise_floor_percent"] = percent(*metric.noise_floor);
   if (!metric.word.empty()) out["verdict"] = metric.word;
   return out;
 }
@@ -55,6 +56,7 @@ json cell_json(const CellAnalysis& cell, std::size_t index) {
   for (const auto& [name, metric] : cell.metrics) out["metrics"][name] = metric_json(metric);
   for (const ControlAnalysis& control : cell.controls) {
     json entry{{"moved", control.moved}};
+    if (control.shift_s) entry["shift_s"] = *control.shift_s;
     if (control.shift) entry["shift_percent"] = percent(*control.shift);
     if (control.p_adjusted) entry["p_adjusted"] = *control.p_adjusted;
     out["controls"][control.metric] = entry;
@@ -94,16 +96,38 @@ json plan_json(const Scenario& scenario, const RunOutcome& outcome) {
   json order = json::array();
   for (const PlannedSample& sample : outcome.plan.samples)
     if (!sample.control) order.push_back(std::string(1, sample.arm));
-  return {{"hash", outcome.plan.hash},
-          {"seed", scenario.seed},
-          {"pairs", scenario.pairs},
-          {"looks", {scenario.pairs}},
-          {"order", order},
-          {"primary", scenario.primary},
-          {"threshold_percent", scenario.threshold_percent},
-          {"noise_floor_percent", 0},
-          {"noise_floor_from", "not measured"},
-          {"exploratory", scenario.exploratory}};
+  json out{{"hash", outcome.plan.hash},
+           {"seed", scenario.seed},
+           {"pairs", scenario.pairs},
+           {"looks", scenario.looks},
+           {"look_level", outcome.verdict.look_level},
+           {"looks_taken", json::array()},
+           {"order", order},
+           {"primary", scenario.primary},
+           {"threshold_percent", scenario.threshold_percent},
+           {"noise_floor_percent", percent(outcome.verdict.noise_floor.value_or(0))},
+           {"noise_floor_from", outcome.verdict.noise_floor_from},
+           {"exploratory", scenario.exploratory}};
+  for (const Look& look : outcome.looks)
+    out["looks_taken"].push_back({{"pairs", look.pairs}, {"word", word_text(look.word)}, {"alpha_spent", look.alpha_spent}});
+  if (outcome.extends) out["extends"] = {{"hash", outcome.extends->plan_hash}, {"pairs", outcome.extends->pairs}};
+  return out;
+}
+
+json crossings_json(const std::vector<CurveCrossings>& curves) {
+  json out = json::array();
+  for (const CurveCrossings& curve : curves) {
+    json entry{{"axis", curve.axis}, {"crossings", json::array()}, {"sentence", curve.sentence}};
+    if (!curve.curve.empty()) entry["curve"] = curve.curve;
+    for (const Crossing& crossing : curve.crossings) {
+      json place{{"at", crossing.at}, {"shown", crossing.shown}, {"faster_above", crossing.b_wins_above ? "B" : "A"}};
+      if (crossing.low) place["low"] = *crossing.low;
+      if (crossing.high) place["high"] = *crossing.high;
+      entry["crossings"].push_back(std::move(place));
+    }
+    out.push_back(std::move(entry));
+  }
+  return out;
 }
 
 // As the processes resolved them; an external program resolves none, so there it is what the scenario sets.
@@ -146,6 +170,7 @@ json result_to_json(const Scenario& scenario, const RunOutcome& outcome, const s
     out["analysis"].push_back(cell_json(outcome.verdict.cells[i], i));
     if (json floors = floors_json(scenario, outcome, i); !floors.is_null()) out["analysis"].back()["floors"] = std::move(floors);
   }
+  if (!outcome.verdict.crossings.empty()) out["crossings"] = crossings_json(outcome.verdict.crossings);
   out["verdict"] = {{"word", word_text(outcome.verdict.word)},
                     {"reason", outcome.verdict.reason},
                     {"exit_code", word_exit_code(outcome.verdict.word)}};

@@ -13,6 +13,7 @@
 #include "bench/environment.h"
 #include "bench/interrupt.h"
 #include "bench/journal.h"
+#include "bench/looks.h"
 #include "bench/page_cache.h"
 #include "bench/process.h"
 #include "bench/progress.h"
@@ -31,22 +32,38 @@ using nlohmann::json;
 class Run {
  public:
   Run(const Scenario& scenario, Target& target, const RunOptions& options)
-      : scenario_(scenario), target_(target), options_(options), plan_(make_plan(scenario)),
+      : scenario_(scenario), target_(target), options_(options), record_(record_of(options)),
+        plan_(make_plan(scenario, record_.extends ? record_.extends->plan_hash : "")),
         environments_(sample_environments(scenario, plan_, options.ambient)), environment_before_(environment_json()),
         progress_(options.quiet) {}
 
   RunOutcome operator()() {
     Journal journal(options_.out, plan_.hash, options_.resume);
+    if (journal.samples().empty()) write_plan_record(options_.out, plan_.hash, record_);
     prepare();
     announce(journal);
     take_samples(journal);
-    RunOutcome outcome{plan_, in_planned_order(journal), {}, rates_, options_.out / "result.json", ceilings_};
-    outcome.verdict = judge(scenario_, outcome.samples);
+    RunOutcome outcome{plan_, in_planned_order(journal), {}, rates_, options_.out / "result.json", ceilings_, {}, record_.extends};
+    outcome.verdict = judge(scenario_, outcome.samples, record_.noise);
+    finish_looks(outcome);
     write_result(scenario_, outcome, environment_before_, options_.ambient.dropped);
     return outcome;
   }
 
+  double rehearse_s() {
+    prepare();
+    const Sample sample = take(plan_.samples.front());
+    stop_if_asked();
+    if (!sample.ok()) throw std::runtime_error(fmt::format("a rehearsal of {} failed: {}", scenario_.name, sample.failure));
+    check_primary(sample);
+    return last_s_;
+  }
+
  private:
+  static PlanRecord record_of(const RunOptions& options) {
+    return options.resume ? read_plan_record(options.out).value_or(options.record) : options.record;
+  }
+
   void say(const std::string& line) const {
     if (options_.say) options_.say(line);
   }
@@ -77,8 +94,9 @@ class Run {
 
   void announce(const Journal& journal) const {
     const std::size_t left = plan_.samples.size() - journal.samples().size();
-    say(fmt::format("{}: plan {} with {} pairs in {} cell{}, {} samples to take", scenario_.name, plan_.hash.substr(0, 12),
-                    scenario_.pairs, scenario_.cells.size(), scenario_.cells.size() == 1 ? "" : "s", left));
+    say(fmt::format("{}: plan {} with {} pairs in {} cell{}, {}{} samples to take", scenario_.name, plan_.hash.substr(0, 12),
+                    scenario_.pairs, scenario_.cells.size(), scenario_.cells.size() == 1 ? "" : "s",
+                    scenario_.looks.size() > 1 ? "at most " : "", left));
     if (left == 0) return;
     for (const std::string& name : options_.ambient.dropped) say(name + " of the environment is not passed on to the samples");
     if (const auto each_s = journal_seconds_per_sample(options_.out))
@@ -99,6 +117,7 @@ class Run {
     started_s_ = monotonic_s();
     std::int64_t done = static_cast<std::int64_t>(finished.size());
     for (const PlannedSample& planned : plan_.samples) {
+      if (!planned.control && ended_before(planned, journal)) continue;
       if (finished.contains(planned.position)) continue;
       stop_if_asked();
       stop_if_late();
@@ -112,6 +131,44 @@ class Run {
       ++taken_, ++done;
       if (taken_ == 2) estimate(static_cast<std::int64_t>(plan_.samples.size()) - done);
     }
+  }
+
+  // Looks at the data where `planned` is the first sample beyond a declared look; true once a look has decided.
+  bool ended_before(const PlannedSample& planned, const Journal& journal) {
+    while (!ended_ && looks_.size() + 1 < scenario_.looks.size() && planned.pair >= scenario_.looks[looks_.size()]) take_look(journal);
+    return ended_;
+  }
+
+  void take_look(const Journal& journal) {
+    const int pairs = scenario_.looks[looks_.size()];
+    std::vector<Sample> samples = in_planned_order(journal);
+    std::erase_if(samples, [](const Sample& sample) { return sample.control; });  // taken after the last look
+    const std::size_t all = samples.size();
+    std::erase_if(samples, [pairs](const Sample& sample) { return sample.pair >= pairs; });
+    const bool went_on = samples.size() < all;  // before it was interrupted; what was taken counts
+    const Verdict verdict = judge(scenario_, samples, record_.noise);
+    add_look(pairs, verdict);
+    ended_ = is_decided(verdict) && !went_on;
+    say(fmt::format("look at {} pairs: {}; {}", pairs, word_text(verdict.word), ended_ ? "no further pairs are needed" : "going on"));
+  }
+
+  void add_look(int pairs, const Verdict& verdict) {
+    const std::vector<int> so_far(scenario_.looks.begin(), scenario_.looks.begin() + static_cast<std::ptrdiff_t>(looks_.size()) + 1);
+    looks_.push_back({pairs, verdict.word, chance_over_looks(verdict.look_level, so_far)});
+  }
+
+  void finish_looks(RunOutcome& outcome) {
+    Verdict& verdict = outcome.verdict;
+    if (ended_) {
+      looks_.back().word = verdict.word;  // now with the determinism control
+      verdict.reason += fmt::format("; decided at the look at {} of {} pairs", looks_.back().pairs, scenario_.pairs);
+    } else {
+      add_look(scenario_.pairs, verdict);
+    }
+    if (record_.extends)
+      verdict.reason += fmt::format("; unplanned extension of plan {} ({} pairs), judged on its own samples alone",
+                                    record_.extends->plan_hash.substr(0, 12), record_.extends->pairs);
+    outcome.looks = looks_;
   }
 
   Sample take(const PlannedSample& planned) {
@@ -206,7 +263,9 @@ class Run {
     say(fmt::format("about {:.0f} s for {} more samples ({:.2f} s each in the first two)", each_s * static_cast<double>(left), left, each_s));
   }
 
-  std::string how_to_resume() const { return fmt::format("continue with the same command and --out {} --resume", options_.out.string()); }
+  std::string how_to_resume() const {
+    return fmt::format("continue with the same command and --out {} --resume", (options_.resume_out.empty() ? options_.out : options_.resume_out).string());
+  }
 
   void stop_if_asked() const {
     if (interrupted()) throw std::runtime_error(fmt::format("interrupted; every finished sample is kept, {}", how_to_resume()));
@@ -227,6 +286,7 @@ class Run {
   const Scenario& scenario_;
   Target& target_;
   const RunOptions& options_;
+  const PlanRecord record_;
   const Plan plan_;
   const std::vector<std::vector<std::string>> environments_;
   const std::string environment_before_;
@@ -235,6 +295,8 @@ class Run {
   std::optional<Ceilings> ceilings_;
   double started_s_ = 0, last_s_ = 0;
   std::int64_t taken_ = 0;
+  std::vector<Look> looks_;  // taken
+  bool ended_ = false;       // at a look before the last one
 };
 
 }  // namespace
@@ -253,6 +315,8 @@ std::optional<double> journal_seconds_per_sample(const std::filesystem::path& fo
   if (count < 2 || !last_s || *last_s <= *first_s) return std::nullopt;
   return (*last_s - *first_s) / (count - 1);
 }
+
+double rehearse_s(const Scenario& scenario, Target& target, const RunOptions& options) { return Run(scenario, target, options).rehearse_s(); }
 
 RunOutcome run_scenario(const Scenario& scenario, Target& target, const RunOptions& options) {
   return Run(scenario, target, options)();

@@ -8,6 +8,7 @@
 #include <stdexcept>
 
 #include "bench/json_text.h"
+#include "bench/looks.h"
 #include "bench/process.h"
 #include "bench/scenario_schema.h"
 #include "engine/knobs.h"
@@ -225,6 +226,24 @@ std::vector<CellDocument> expand(const json& document, const std::string& source
   return cells;
 }
 
+// Each look closes a block in which AB and BA balance, so looks are even; below two pairs in each order nothing can be decided.
+void read_looks(const json& looks, Scenario& scenario, const std::string& source) {
+  constexpr int kFirstLook = 4;
+  scenario.looks = looks.get<std::vector<int>>();
+  const auto refuse = [&](const std::string& why) {
+    throw std::invalid_argument(fmt::format("{}: /plan/looks is {}; {}", source, looks.dump(), why));
+  };
+  if (scenario.looks.size() > kMostLooks) refuse(fmt::format("at most {} looks are possible", kMostLooks));
+  for (std::size_t i = 0; i < scenario.looks.size(); ++i) {
+    if (scenario.looks[i] % 2 != 0) refuse(fmt::format("{} pairs are odd, so AB and BA cannot balance there", scenario.looks[i]));
+    if (i > 0 && scenario.looks[i] <= scenario.looks[i - 1]) refuse("looks must rise");
+  }
+  if (scenario.looks.back() != scenario.pairs)
+    refuse(fmt::format("the last look must be at /plan/pairs, which is {}; set both, or the looks alone", scenario.pairs));
+  if (scenario.looks.size() > 1 && scenario.looks.front() < kFirstLook)
+    refuse(fmt::format("below {} pairs nothing can be decided; look at 8 first", kFirstLook));
+}
+
 void read_plan(const json& document, Scenario& scenario, const std::string& source) {
   const json& plan = document["plan"];
   scenario.seed = plan["seed"], scenario.primary = plan["primary"], scenario.threshold_percent = plan["threshold_percent"];
@@ -232,9 +251,7 @@ void read_plan(const json& document, Scenario& scenario, const std::string& sour
   if (scenario.pairs % 2 != 0)
     throw std::invalid_argument(fmt::format("{}: {} pairs are odd, so AB and BA cannot balance; use {} or {}", source, scenario.pairs,
                                             scenario.pairs - 1, scenario.pairs + 1));
-  if (plan["looks"] != json::array({scenario.pairs}))
-    throw std::invalid_argument(fmt::format("{}: /plan/looks is {}; a plan of {} pairs is judged once, at [{}]", source,
-                                            plan["looks"].dump(), scenario.pairs, scenario.pairs));
+  read_looks(plan["looks"], scenario, source);
 }
 
 void read_expect(const json& expect, Expectations& out) {
@@ -272,6 +289,7 @@ Scenario parse_scenario(const std::string& text, const std::string& source, cons
     plan["pairs"] = *changes.pairs;
     plan.erase("looks");
   }
+  if (plan.contains("looks")) fill(plan, "pairs", plan["looks"].back());
   scenario.exploratory = !plan.contains("pairs") && cells.size() > kMaxCellsWithVerdicts;
   fill(plan, "pairs", scenario.exploratory ? 2 : 8);
   fill(plan, "looks", json::array({plan["pairs"]}));

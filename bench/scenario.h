@@ -36,6 +36,7 @@ struct Scenario {
   std::string json;  // as run: after --set, with defaults; one line
   std::vector<Cell> cells;
   int pairs = 8;                    // of each cell
+  std::vector<int> looks{8};        // numbers of pairs at which the run is judged; the last is `pairs`
   std::uint64_t seed = 1;
   std::string primary;
   double threshold_percent = 2;
@@ -52,7 +53,8 @@ struct ScenarioChanges {
 };
 
 // `source` names the text in messages. std::runtime_error (text that is no JSON) or std::invalid_argument, one line: an unknown
-// field, arm or knob with the nearest right name, a wrong type or value with what is allowed, an odd number of pairs.
+// field, arm or knob with the nearest right name, a wrong type or value with what is allowed, an odd number of pairs, looks that are
+// not even, do not rise or do not end at the pairs.
 Scenario parse_scenario(const std::string& text, const std::string& source, const ScenarioChanges& changes = {});
 
 // Whether more of the metric is better: stated, else by the longest suffix (_per_s higher; _s and _bytes lower).

@@ -1,6 +1,7 @@
 #include "bench/stats.h"
 
 #include <algorithm>
+#include <boost/math/distributions/normal.hpp>
 #include <boost/math/distributions/students_t.hpp>
 #include <cmath>
 #include <numeric>
@@ -21,37 +22,72 @@ double squared_deviations(const std::vector<double>& values) {
 
 Interval around(double centre, double half) { return {centre - half, centre + half}; }
 
-// Number of subsets of {1..n} with each sum: the null distribution of the signed-rank statistic times 2^n. Exact in double up to
-// n = 53; beyond that relative rounding is 1e-16 per addition.
-std::vector<double> signed_rank_counts(int n) {
-  std::vector<double> counts(static_cast<std::size_t>(n * (n + 1) / 2 + 1), 0.0);
-  counts[0] = 1;
+// Largest k with P(W <= k) <= tail for the signed-rank statistic W of n values; -1 when even W = 0 is likelier than that.
+int signed_rank_critical(int n, double tail) {
+  constexpr int kMostExact = 100;  // a table of n^2 / 2 probabilities, filled n times
+  if (n > kMostExact) {
+    const double mean = 0.25 * n * (n + 1.0), deviation = std::sqrt(n * (n + 1.0) * (2.0 * n + 1) / 24);
+    return static_cast<int>(std::floor(mean - 0.5 + deviation * boost::math::quantile(boost::math::normal(), tail)));
+  }
+  // chance[s]: that the ranks up to the present one, each counted with probability 1/2, sum to s.
+  std::vector<double> chance(static_cast<std::size_t>(n * (n + 1) / 2 + 1), 0.0);
+  chance[0] = 1;
   int reachable = 0;
   for (int rank = 1; rank <= n; ++rank) {
     reachable += rank;
-    for (int sum = reachable; sum >= rank; --sum) counts[static_cast<std::size_t>(sum)] += counts[static_cast<std::size_t>(sum - rank)];
+    for (int sum = reachable; sum >= 0; --sum) {
+      const double without = chance[static_cast<std::size_t>(sum)];
+      const double with = sum >= rank ? chance[static_cast<std::size_t>(sum - rank)] : 0;
+      chance[static_cast<std::size_t>(sum)] = 0.5 * (without + with);
+    }
   }
-  return counts;
-}
-
-// Largest k with P(W <= k) <= tail; -1 when even W = 0 is likelier than that.
-int signed_rank_critical(int n, double tail) {
-  const std::vector<double> counts = signed_rank_counts(n);
-  const double total = std::ldexp(1.0, n);
   double below = 0;
   int k = -1;
-  for (std::size_t w = 0; w < counts.size(); ++w) {
-    below += counts[w] / total;
+  for (std::size_t w = 0; w < chance.size(); ++w) {
+    below += chance[w];
     if (below > tail) break;
     k = static_cast<int>(w);
   }
   return k;
 }
 
-double median_of_sorted(const std::vector<double>& sorted) {
-  const std::size_t n = sorted.size();
-  return n % 2 ? sorted[n / 2] : 0.5 * (sorted[n / 2 - 1] + sorted[n / 2]);
-}
+// The averages (d_i + d_j) / 2 of all i <= j, without making them: there are n^2 / 2.
+class WalshAverages {
+ public:
+  explicit WalshAverages(std::vector<double> d) : d_(std::move(d)) { std::sort(d_.begin(), d_.end()); }
+
+  std::int64_t size() const { return count_ * (count_ + 1) / 2; }
+
+  double smallest(std::int64_t k) const {  // k-th, from 0; halves the range of the doubles until two neighbours are left
+    double low = d_.front(), high = d_.back();
+    if (at_most(low) > k) return low;
+    while (true) {
+      const double middle = low + (high - low) / 2;
+      if (middle <= low || middle >= high) return high;
+      (at_most(middle) > k ? high : low) = middle;
+    }
+  }
+
+  double median() const {
+    const std::int64_t n = size();
+    return n % 2 ? smallest(n / 2) : 0.5 * (smallest(n / 2 - 1) + smallest(n / 2));
+  }
+
+ private:
+  std::int64_t at_most(double x) const {
+    std::int64_t count = 0;
+    std::size_t j = d_.size();
+    for (std::size_t i = 0; i < d_.size(); ++i) {
+      while (j > i && (d_[i] + d_[j - 1]) / 2 > x) --j;
+      if (j <= i) break;
+      count += static_cast<std::int64_t>(j - i);
+    }
+    return count;
+  }
+
+  std::vector<double> d_;
+  std::int64_t count_ = static_cast<std::int64_t>(d_.size());
+};
 
 }  // namespace
 
@@ -84,7 +120,7 @@ CrossoverEstimate crossover_t(const std::vector<PairDifference>& pairs, double c
   const double t = student_t_quantile(0.5 + confidence / 2, df);
   estimate.interval = around(estimate.effect, t * se);
   estimate.order_interval = around(estimate.order_effect, t * se);
-  estimate.equivalence_interval = around(estimate.effect, student_t_quantile(0.95, df) * se);
+  estimate.equivalence_interval = around(estimate.effect, student_t_quantile(confidence, df) * se);
   if (se > 0) estimate.p_value = 2 * boost::math::cdf(boost::math::complement(boost::math::students_t(df), std::abs(estimate.effect) / se));
   else estimate.p_value = estimate.effect == 0 ? 1.0 : 0.0;
   return estimate;
@@ -92,11 +128,8 @@ CrossoverEstimate crossover_t(const std::vector<PairDifference>& pairs, double c
 
 HodgesLehmann hodges_lehmann(const std::vector<double>& d, double confidence) {
   if (d.empty()) throw std::invalid_argument("no values for a Hodges-Lehmann estimate");
-  std::vector<double> walsh;
-  for (std::size_t i = 0; i < d.size(); ++i)
-    for (std::size_t j = i; j < d.size(); ++j) walsh.push_back((d[i] + d[j]) / 2);
-  std::sort(walsh.begin(), walsh.end());
-  HodgesLehmann result{median_of_sorted(walsh), std::nullopt};
+  const WalshAverages walsh(d);
+  HodgesLehmann result{walsh.median(), std::nullopt};
   constexpr int kSmallest = 6;  // below, even the whole range covers less than 95 %
   const int n = static_cast<int>(d.size());
   if (n < kSmallest) return result;
@@ -104,26 +137,33 @@ HodgesLehmann hodges_lehmann(const std::vector<double>& d, double confidence) {
   if (k < 0) return result;
   // The signed-rank statistic counts the positive Walsh averages, so the interval runs from the (k+1)-th smallest to the
   // (k+1)-th largest (Hollander & Wolfe, section 3.3).
-  result.interval = Interval{walsh[static_cast<std::size_t>(k)], walsh[walsh.size() - 1 - static_cast<std::size_t>(k)]};
+  result.interval = Interval{walsh.smallest(k), walsh.smallest(walsh.size() - 1 - k)};
   return result;
 }
 
-double minimum_detectable_effect(double standard_error, int df, double tau) {
+double minimum_detectable_effect(double standard_error, int df, double tau, double alpha) {
   const double power = student_t_quantile(kPower, df) * standard_error;
-  return std::max(student_t_quantile(0.975, df) * standard_error + power, tau + power);
+  return std::max(student_t_quantile(1 - alpha / 2, df) * standard_error + power, tau + power);
 }
 
-std::optional<int> pairs_needed(const CrossoverEstimate& estimate, double tau, int most) {
+std::optional<int> pairs_needed(const CrossoverEstimate& estimate, double tau, int most, double alpha) {
   if (!estimate.standard_error) return std::nullopt;
   const double spread = *estimate.standard_error * std::sqrt(static_cast<double>(estimate.pairs));  // SE of one pair
   const double distance = std::abs(estimate.effect);
-  for (int n = estimate.pairs + estimate.pairs % 2; n <= most; n += 2) {
+  const auto decided = [&](int n) {
     const double se = spread / std::sqrt(static_cast<double>(n));
-    const bool different = distance > tau && distance > student_t_quantile(0.975, n - 2) * se;
-    const bool equivalent = distance + student_t_quantile(0.95, n - 2) * se < tau;
-    if (different || equivalent) return n;
+    const bool different = distance > tau && distance > student_t_quantile(1 - alpha / 2, n - 2) * se;
+    return different || distance + student_t_quantile(1 - alpha, n - 2) * se < tau;
+  };
+  // More pairs only narrow the intervals, so what is decided at n stays decided: halve the range.
+  int low = (estimate.pairs + 1) / 2, high = most / 2;  // in steps of two pairs
+  if (low > high || !decided(2 * high)) return std::nullopt;
+  while (low < high) {
+    const int middle = (low + high) / 2;
+    if (decided(2 * middle)) high = middle;
+    else low = middle + 1;
   }
-  return std::nullopt;
+  return 2 * low;
 }
 
 std::vector<double> holm(const std::vector<double>& p_values) {

@@ -23,7 +23,7 @@ struct CrossoverEstimate {
   std::optional<double> standard_error;      // variance pooled within order, df = n - 2
   std::optional<Interval> interval;          // of the effect at `confidence`
   std::optional<Interval> order_interval;
-  std::optional<Interval> equivalence_interval;  // 90 %: inside +-tau means equivalent (TOST at 5 %)
+  std::optional<Interval> equivalence_interval;  // at 2 confidence - 1, 90 % for 95 %: inside +-tau means equivalent (TOST, Schuirmann 1987)
   std::optional<double> p_value;             // of "no effect", two-sided
 };
 
@@ -32,16 +32,19 @@ CrossoverEstimate crossover_t(const std::vector<PairDifference>& pairs, double c
 
 struct HodgesLehmann {
   double estimate;                    // median of the Walsh averages
-  std::optional<Interval> interval;   // exact signed-rank interval; absent below 6 values
+  std::optional<Interval> interval;   // signed-rank interval; absent below 6 values
 };
+// Exact up to 100 values; beyond, the rank comes from the normal approximation (Hollander & Wolfe, section 3.3). Time grows with
+// n log n, so thousands of pairs are fine.
 HodgesLehmann hodges_lehmann(const std::vector<double>& d, double confidence = 0.95);
 
-// Smallest effect found with 80 % power: max((t.975 + t.80) SE, tau + t.80 SE), t with df degrees of freedom.
-double minimum_detectable_effect(double standard_error, int df, double tau);
+// Smallest effect found with 80 % power: max((t.975 + t.80) SE, tau + t.80 SE), t with df degrees of freedom (Bloom 1995); t.975
+// is that of a two-sided `alpha` of 5 %.
+double minimum_detectable_effect(double standard_error, int df, double tau, double alpha = 0.05);
 
 // Pairs at which the observed effect, or equivalence where it is small, would be decided, were the spread to stay; even, at least
 // the number there is. Absent when more than `most` would be needed.
-std::optional<int> pairs_needed(const CrossoverEstimate& estimate, double tau, int most = 1000);
+std::optional<int> pairs_needed(const CrossoverEstimate& estimate, double tau, int most = 1000, double alpha = 0.05);
 
 // Holm (1979): adjusted p-values in the order given.
 std::vector<double> holm(const std::vector<double>& p_values);

@@ -7,6 +7,8 @@
 #include <set>
 
 #include "bench/gates.h"
+#include "bench/looks.h"
+#include "bench/sweep_crossings.h"
 
 namespace crossover {
 
@@ -24,42 +26,59 @@ bool has_direction(const Scenario& scenario, const std::string& metric) {
   return scenario.higher_is_better.contains(metric) || metric.ends_with("_s") || metric.ends_with("_bytes");
 }
 
-MetricAnalysis analyse_metric(const Scenario& scenario, const CellSamples& cell, const std::string& metric, double tau) {
-  const double sign = higher_is_better(scenario, metric) ? -1 : 1;
-  std::vector<PairDifference> pairs;
-  std::vector<double> d;
-  for (const SamplePair& pair : cell.pairs) {
-    const auto a = value_of(*pair.a, metric), b = value_of(*pair.b, metric);
-    if (!a || !b || *a <= 0 || *b <= 0) continue;  // a zero has no ratio
-    d.push_back(sign * std::log(*b / *a));
-    pairs.push_back({d.back(), pair.a_first});
-  }
+// What the whole run has in common.
+struct Rules {
+  const Scenario& scenario;
+  const NoiseFloors& floors;
+  double look_level;
+
+  const CellNoise* noise(std::size_t cell) const { return cell < floors.size() && !floors[cell].from.empty() ? &floors[cell] : nullptr; }
+};
+
+MetricAnalysis analyse_metric(const Rules& rules, const CellSamples& cell, const CellNoise* noise, const std::string& metric) {
+  const std::vector<PairDifference> pairs = pair_differences(rules.scenario, cell, metric);
   MetricAnalysis out;
   out.pairs = static_cast<int>(pairs.size());
+  out.tau = ln_of_percent(rules.scenario.threshold_percent);
   if (pairs.empty()) return out;
-  out.estimate = crossover_t(pairs);
-  out.robust = hodges_lehmann(d);
-  if (out.estimate->standard_error) out.mde = minimum_detectable_effect(*out.estimate->standard_error, out.pairs - 2, tau);
+  if (const NoiseFloor* floor = noise ? noise->find(metric) : nullptr) {
+    out.noise_floor = floor->at(out.pairs);
+    out.tau = std::max(out.tau, *out.noise_floor);
+  }
+  const double confidence = 1 - rules.look_level;
+  std::vector<double> d;
+  for (const PairDifference& pair : pairs) d.push_back(pair.d);
+  out.estimate = crossover_t(pairs, confidence);
+  out.robust = hodges_lehmann(d, confidence);
+  if (out.estimate->standard_error)
+    out.mde = minimum_detectable_effect(*out.estimate->standard_error, out.pairs - 2, out.tau, rules.look_level);
   return out;
 }
 
 // What the numbers alone say. `p` is the adjusted one.
-std::optional<Word> word_of(const MetricAnalysis& metric, double p, double tau) {
+std::optional<Word> word_of(const MetricAnalysis& metric, double p) {
   if (!metric.estimate || !metric.estimate->interval) return std::nullopt;
   const CrossoverEstimate& e = *metric.estimate;
+  const double tau = metric.tau;
   if (p < kAlpha && std::abs(e.effect) > tau) return e.effect < 0 ? Word::kFaster : Word::kSlower;
   if (e.equivalence_interval->low > -tau && e.equivalence_interval->high < tau) return Word::kEquivalent;
   return Word::kInconclusive;
 }
 
-void adjust(std::vector<MetricAnalysis*> metrics, double tau) {
+// First for the looks, then for what is tested beside it: each p-value so stays one, whatever the look at which the run ends.
+std::vector<double> adjusted(const Rules& rules, std::vector<double> p) {
+  for (double& value : p) value = chance_over_looks(value, rules.scenario.looks);
+  return holm(p);
+}
+
+void adjust(const Rules& rules, std::vector<MetricAnalysis*> metrics) {
   std::erase_if(metrics, [](const MetricAnalysis* m) { return !m->estimate || !m->estimate->p_value; });
   std::vector<double> p;
   for (const MetricAnalysis* metric : metrics) p.push_back(*metric->estimate->p_value);
-  const std::vector<double> adjusted = holm(p);
+  p = adjusted(rules, std::move(p));
   for (std::size_t i = 0; i < metrics.size(); ++i) {
-    metrics[i]->p_adjusted = adjusted[i];
-    if (const auto word = word_of(*metrics[i], adjusted[i], tau)) metrics[i]->word = word_text(*word);
+    metrics[i]->p_adjusted = p[i];
+    if (const auto word = word_of(*metrics[i], p[i])) metrics[i]->word = word_text(*word);
   }
 }
 
@@ -71,32 +90,61 @@ double mean_of(const CellSamples& cell, const std::string& metric, char arm) {
   return count ? sum / count : 0;
 }
 
-// A control moved when its adjusted interval excludes 0 and the shift is larger than what the verdict itself calls small.
-void check_controls(const Scenario& scenario, const CellSamples& samples, double tau, CellAnalysis& out) {
-  std::vector<double> p;
-  for (const std::string& metric : scenario.expect.controls) {
-    ControlAnalysis control{metric, std::nullopt, std::nullopt, false};
-    const MetricAnalysis analysis = analyse_metric(scenario, samples, metric, tau);
-    if (analysis.estimate) control.shift = analysis.estimate->effect;
-    p.push_back(analysis.estimate ? analysis.estimate->p_value.value_or(1.0) : 1.0);
-    out.controls.push_back(control);
+bool is_time(const std::string& metric) { return metric.ends_with("_s") && !metric.ends_with("_per_s"); }
+
+std::vector<PairDifference> second_differences(const CellSamples& cell, const std::string& metric) {
+  std::vector<PairDifference> differences;
+  for (const SamplePair& pair : cell.pairs)
+    if (const auto a = value_of(*pair.a, metric), b = value_of(*pair.b, metric); a && b) differences.push_back({*b - *a, pair.a_first});
+  return differences;
+}
+
+// What a control's shift is held against: beyond `limit` it is not small, in seconds where both it and the primary are times.
+struct ControlTest {
+  double p = 1, shift = 0, limit = 0;
+};
+
+ControlTest test_control(const Rules& rules, const CellSamples& samples, const CellNoise* noise, double tau, ControlAnalysis& control) {
+  const MetricAnalysis analysis = analyse_metric(rules, samples, noise, control.metric);
+  const double floor = analysis.noise_floor.value_or(0);
+  ControlTest test;
+  control.measured = analysis.estimate.has_value();
+  if (analysis.estimate) {
+    control.shift = analysis.estimate->effect;
+    test = {analysis.estimate->p_value.value_or(1.0), std::abs(*control.shift), std::max(tau, floor)};
   }
-  const std::vector<double> adjusted = holm(p);
-  const auto is_time = [](const std::string& name) { return name.ends_with("_s") && !name.ends_with("_per_s"); };
+  if (!is_time(control.metric) || !is_time(rules.scenario.primary)) return test;
+  const std::vector<PairDifference> differences = second_differences(samples, control.metric);
+  if (differences.empty()) return test;
+  const CrossoverEstimate seconds = crossover_t(differences);
+  control.measured = true, control.shift_s = seconds.effect;
+  const bool has_zeros = static_cast<int>(differences.size()) > analysis.pairs;  // a phase may take no time at all, and has no ratio then
+  if (has_zeros) control.shift.reset(), test.p = seconds.p_value.value_or(1.0);
+  test.shift = std::abs(seconds.effect);
+  test.limit = std::max(tau * mean_of(samples, rules.scenario.primary, 'A'), floor * mean_of(samples, control.metric, 'A'));
+  return test;
+}
+
+// A control moved when its adjusted interval excludes 0 and the shift is larger than what the verdict itself calls small.
+void check_controls(const Rules& rules, const CellSamples& samples, const CellNoise* noise, CellAnalysis& out) {
+  const double tau = out.metrics.at(rules.scenario.primary).tau;
+  std::vector<ControlTest> tests;
+  std::vector<double> p;
+  for (const std::string& metric : rules.scenario.expect.controls) {
+    out.controls.push_back({metric, false, std::nullopt, std::nullopt, std::nullopt, false});
+    tests.push_back(test_control(rules, samples, noise, tau, out.controls.back()));
+    p.push_back(tests.back().p);
+  }
+  p = adjusted(rules, std::move(p));
   for (std::size_t i = 0; i < out.controls.size(); ++i) {
-    ControlAnalysis& control = out.controls[i];
-    if (!control.shift) continue;
-    control.p_adjusted = adjusted[i];
-    double shift = std::abs(*control.shift), limit = tau;
-    if (is_time(control.metric) && is_time(scenario.primary)) {  // seconds against seconds
-      shift = std::abs(mean_of(samples, control.metric, 'B') - mean_of(samples, control.metric, 'A'));
-      limit = tau * mean_of(samples, scenario.primary, 'A');
-    }
-    control.moved = adjusted[i] < kAlpha && shift > limit;
+    if (!out.controls[i].measured) continue;
+    out.controls[i].p_adjusted = p[i];
+    out.controls[i].moved = p[i] < kAlpha && tests[i].shift > tests[i].limit;
   }
 }
 
-void add_waterfall(const Scenario& scenario, const CellSamples& samples, CellAnalysis& out) {
+void add_waterfall(const Rules& rules, const CellSamples& samples, CellAnalysis& out) {
+  const Scenario& scenario = rules.scenario;
   if (!scenario.primary.ends_with(".total_s")) return;
   const std::string prefix = scenario.primary.substr(0, scenario.primary.size() - std::string("total_s").size());
   std::set<std::string> phases;
@@ -110,7 +158,7 @@ void add_waterfall(const Scenario& scenario, const CellSamples& samples, CellAna
     for (const SamplePair& pair : samples.pairs)
       differences.push_back({value_of(*pair.b, phase).value_or(0) - value_of(*pair.a, phase).value_or(0), pair.a_first});
     if (differences.empty()) return;
-    const CrossoverEstimate estimate = crossover_t(differences);
+    const CrossoverEstimate estimate = crossover_t(differences, 1 - rules.look_level);
     if (phase == scenario.primary) {
       total_s = estimate.effect;
       continue;
@@ -127,36 +175,46 @@ std::string invalid_reason(const CellAnalysis& cell) {
   return "";
 }
 
-std::string numbers(const MetricAnalysis& primary) {
+std::string numbers(const Rules& rules, const MetricAnalysis& primary) {
   const Interval i = *primary.estimate->interval;
-  return fmt::format("95 % interval {:+.2f} to {:+.2f} %, {} pairs", percent(i.low), percent(i.high), primary.pairs);
+  const std::size_t looks = rules.scenario.looks.size();
+  return fmt::format("95 % interval{} {:+.2f} to {:+.2f} %, {} pairs", looks > 1 ? fmt::format(" over {} looks", looks) : "",
+                     percent(i.low), percent(i.high), primary.pairs);
 }
 
-std::string reason_of(const Scenario& scenario, const MetricAnalysis& primary, Word word, double tau) {
+// What would decide it. Over several cells the test is stricter than the interval shows.
+std::string remedy(const Rules& rules, const MetricAnalysis& primary) {
   const CrossoverEstimate& e = *primary.estimate;
-  const std::string change = fmt::format("{:.2f} %", std::abs(percent(e.effect)));
-  if (word == Word::kFaster || word == Word::kSlower)
-    return fmt::format("B is {} {} than A in {} ({})", change, word == Word::kFaster ? "faster" : "slower", scenario.primary,
-                       numbers(primary));
-  if (word == Word::kEquivalent)
-    return fmt::format("A and B are equal in {} within {:.2f} % ({}; a difference of {:.2f} % would have been found)", scenario.primary,
-                       percent(tau), numbers(primary), percent(*primary.mde));
-  const auto needed = pairs_needed(e, tau);
-  const std::string more = !needed                    ? std::string("even 1000 pairs would not decide; lower the noise or change the threshold")
-                           : *needed <= primary.pairs ? fmt::format("it is at the edge: try {} pairs", 2 * primary.pairs)
-                                                      : fmt::format("about {} pairs would decide", *needed);
-  return fmt::format("{} differs by {:+.2f} % ({}; smallest difference that could be found {:.2f} %): {}", scenario.primary,
-                     percent(e.effect), numbers(primary), percent(*primary.mde), more);
+  const double cells = static_cast<double>(rules.scenario.cells.size());
+  const auto needed = pairs_needed(e, primary.tau, 1000, rules.look_level / cells);
+  const bool held_back = *e.p_value < rules.look_level && primary.p_adjusted.value_or(1.0) >= kAlpha && std::abs(e.effect) > primary.tau;
+  const std::string why = held_back ? fmt::format("p = {:.2g} when adjusted for {} cells; ", *primary.p_adjusted, cells) : "";
+  if (!needed) return why + "even 1000 pairs would not decide; lower the noise or change the threshold";
+  if (*needed <= primary.pairs) return why + fmt::format("it is at the edge: try {} pairs", 2 * primary.pairs);
+  return why + fmt::format("about {} pairs would decide", *needed);
 }
 
-void give_word(const Scenario& scenario, double tau, CellAnalysis& cell) {
+std::string reason_of(const Rules& rules, const MetricAnalysis& primary, Word word) {
+  const std::string &metric = rules.scenario.primary, found = numbers(rules, primary);
+  const double effect = primary.estimate->effect;
+  if (word == Word::kFaster || word == Word::kSlower)
+    return fmt::format("B is {:.2f} % {} than A in {} ({})", std::abs(percent(effect)), word == Word::kFaster ? "faster" : "slower", metric, found);
+  if (word == Word::kEquivalent)
+    return fmt::format("A and B are equal in {} within {:.2f} % ({}; a difference of {:.2f} % would have been found)", metric,
+                       percent(primary.tau), found, percent(*primary.mde));
+  return fmt::format("{} differs by {:+.2f} % ({}; smallest difference that could be found {:.2f} %): {}", metric, percent(effect), found,
+                     percent(*primary.mde), remedy(rules, primary));
+}
+
+void give_word(const Rules& rules, CellAnalysis& cell) {
+  const Scenario& scenario = rules.scenario;
   const MetricAnalysis& primary = cell.metrics[scenario.primary];
   cell.reason = invalid_reason(cell);
   if (!cell.reason.empty()) {
     cell.word = Word::kInvalid;
     return;
   }
-  const auto word = word_of(primary, primary.p_adjusted.value_or(1.0), tau);
+  const auto word = word_of(primary, primary.p_adjusted.value_or(1.0));
   cell.word = scenario.exploratory ? Word::kInconclusive : word.value_or(Word::kInconclusive);
   if (scenario.exploratory)
     cell.reason = "exploratory: 2 pairs a cell give no verdict; set plan.pairs to 8 for those that matter";
@@ -164,28 +222,51 @@ void give_word(const Scenario& scenario, double tau, CellAnalysis& cell) {
     cell.reason = fmt::format("{} pairs of {} are too few for an interval; take at least 2 in each order, 8 in all", primary.pairs,
                               scenario.primary);
   else
-    cell.reason = reason_of(scenario, primary, *word, tau);
+    cell.reason = reason_of(rules, primary, *word);
 }
 
-CellAnalysis measure_cell(const Scenario& scenario, const Cell& cell, const CellSamples& samples, double tau) {
+CellAnalysis measure_cell(const Rules& rules, std::size_t index, const CellSamples& samples) {
+  const Scenario& scenario = rules.scenario;
+  const CellNoise* noise = rules.noise(index);
   CellAnalysis out;
-  out.name = cell.name;
+  out.name = scenario.cells[index].name;
   out.failed_a = samples.failed_a, out.failed_b = samples.failed_b;
   std::set<std::string> names{scenario.primary};
   for (const Sample* sample : samples.good)
     for (const auto& [name, value] : sample->metrics)
       if (has_direction(scenario, name)) names.insert(name);
-  for (const std::string& name : names) out.metrics[name] = analyse_metric(scenario, samples, name, tau);
+  for (const std::string& name : names) out.metrics[name] = analyse_metric(rules, samples, noise, name);
   std::vector<MetricAnalysis*> secondary;
   for (auto& [name, metric] : out.metrics)
     if (name != scenario.primary) secondary.push_back(&metric);
-  adjust(secondary, tau);
+  adjust(rules, secondary);
   out.outputs = check_outputs(scenario.expect, samples);
-  check_controls(scenario, samples, tau, out);
-  add_waterfall(scenario, samples, out);
-  out.gates = check_gates(scenario, cell, samples, out);
-  out.flags = cell_flags(scenario, cell, samples);
+  check_controls(rules, samples, noise, out);
+  add_waterfall(rules, samples, out);
+  out.gates = check_gates(scenario, scenario.cells[index], samples, out);
+  out.flags = cell_flags(scenario, scenario.cells[index], samples);
+  const MetricAnalysis& primary = out.metrics[scenario.primary];
+  const bool no_spread = primary.estimate && primary.estimate->standard_error == 0.0 && primary.estimate->effect != 0;
+  if (no_spread && !scenario.primary.ends_with("_bytes")) out.flags.push_back("coarse?");  // times so equal were read off too coarse a clock
   return out;
+}
+
+void add_noise_floor(const Rules& rules, Verdict& verdict) {
+  verdict.noise_floor_from = "not measured";
+  bool everywhere = true;
+  double largest = 0;
+  for (std::size_t i = 0; i < verdict.cells.size(); ++i) {
+    const MetricAnalysis& primary = verdict.cells[i].metrics.at(rules.scenario.primary);
+    verdict.tau = std::max(verdict.tau, primary.tau);
+    if (!primary.noise_floor) {
+      everywhere = false;
+    } else if (*primary.noise_floor >= largest) {
+      largest = *primary.noise_floor;
+      verdict.noise_floor_from = rules.noise(i)->from;
+    }
+  }
+  if (everywhere) verdict.noise_floor = largest;
+  else verdict.noise_floor_from = "not measured";
 }
 
 }  // namespace
@@ -200,26 +281,45 @@ int word_exit_code(Word word) {
   return kCodes[static_cast<int>(word)];
 }
 
-Verdict judge(const Scenario& scenario, const std::vector<Sample>& samples, std::optional<double> noise_floor) {
+std::vector<PairDifference> pair_differences(const Scenario& scenario, const CellSamples& cell, const std::string& metric) {
+  const double sign = higher_is_better(scenario, metric) ? -1 : 1;
+  std::vector<PairDifference> pairs;
+  for (const SamplePair& pair : cell.pairs) {
+    const auto a = value_of(*pair.a, metric), b = value_of(*pair.b, metric);
+    if (a && b && *a > 0 && *b > 0) pairs.push_back({sign * std::log(*b / *a), pair.a_first});  // a zero has no ratio
+  }
+  return pairs;
+}
+
+bool is_decided(const Verdict& verdict) {
+  return verdict.word == Word::kInvalid ||
+         std::none_of(verdict.cells.begin(), verdict.cells.end(), [](const CellAnalysis& cell) { return cell.word == Word::kInconclusive; });
+}
+
+Verdict judge(const Scenario& scenario, const std::vector<Sample>& samples, const NoiseFloors& floors) {
+  const Rules rules{scenario, floors, look_level(scenario.looks)};
   Verdict verdict;
-  verdict.tau = std::max(ln_of_percent(scenario.threshold_percent), noise_floor.value_or(0));
+  verdict.look_level = rules.look_level;
   std::vector<CellSamples> cells;
   for (std::size_t i = 0; i < scenario.cells.size(); ++i) {
     cells.push_back(collect_cell(samples, static_cast<int>(i)));
-    verdict.cells.push_back(measure_cell(scenario, scenario.cells[i], cells.back(), verdict.tau));
+    verdict.cells.push_back(measure_cell(rules, i, cells.back()));
   }
   std::vector<MetricAnalysis*> primaries;
   for (CellAnalysis& cell : verdict.cells) primaries.push_back(&cell.metrics[scenario.primary]);
-  adjust(primaries, verdict.tau);
+  adjust(rules, primaries);
   const CellAnalysis* worst = nullptr;
   for (std::size_t i = 0; i < cells.size(); ++i) {
-    give_word(scenario, verdict.tau, verdict.cells[i]);
+    give_word(rules, verdict.cells[i]);
     if (!worst || verdict.cells[i].word > worst->word) worst = &verdict.cells[i];
   }
   verdict.word = worst->word;
   verdict.reason = (worst->name.empty() ? "" : worst->name + ": ") + worst->reason;
-  const bool judged = verdict.word != Word::kInvalid && !scenario.exploratory;
-  if (judged && !noise_floor) verdict.reason += "; the noise floor of this machine is not measured";
+  add_noise_floor(rules, verdict);
+  verdict.crossings = sweep_crossings(scenario, verdict);
+  if (verdict.word != Word::kInvalid && !scenario.exploratory)
+    verdict.reason += verdict.noise_floor ? fmt::format("; noise floor {:.2f} % ({})", percent(*verdict.noise_floor), verdict.noise_floor_from)
+                                          : "; the noise floor of this machine is not measured";
   return verdict;
 }
 

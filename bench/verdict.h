@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/crossing.h"
+#include "bench/noise_floor.h"
 #include "bench/sample.h"
 #include "bench/scenario.h"
 #include "bench/stats.h"
@@ -22,7 +24,9 @@ struct MetricAnalysis {
   std::optional<CrossoverEstimate> estimate;  // absent where no pair has the metric or one order is missing
   std::optional<HodgesLehmann> robust;
   std::optional<double> mde;         // ln scale
-  std::optional<double> p_adjusted;  // Holm: primaries over the cells, other metrics over the cell
+  std::optional<double> p_adjusted;  // for the looks, then Holm: primaries over the cells, other metrics over the cell
+  std::optional<double> noise_floor; // of this machine at this number of pairs, ln scale; absent when never measured
+  double tau = 0;                    // ln scale: the larger of threshold and noise floor
   std::string word;                  // as the numbers alone say it; empty without an interval
 };
 
@@ -37,7 +41,9 @@ struct OutputAnalysis {
 
 struct ControlAnalysis {
   std::string metric;
-  std::optional<double> shift;            // ln(B/A)
+  bool measured = false;                  // in both samples of a pair
+  std::optional<double> shift;            // ln(B/A); absent where a time is 0
+  std::optional<double> shift_s;          // of a time
   std::optional<double> p_adjusted;
   bool moved = false;
 };
@@ -72,10 +78,21 @@ struct Verdict {
   Word word = Word::kInconclusive;
   std::string reason;  // one sentence a person can act on
   std::vector<CellAnalysis> cells;
-  double tau = 0;      // ln scale
+  std::vector<CurveCrossings> crossings;  // of a sweep over one numeric field, one for each curve
+  double tau = 0;                         // of the primary, ln scale; the largest of the cells
+  std::optional<double> noise_floor;      // of the primary, ln scale; the largest of the cells, absent where one was not measured
+  std::string noise_floor_from;           // "not measured", or how and when
+  double look_level = 0.05;               // significance level of each look; all intervals are at 1 - look_level
 };
 
-// Pairs with a failed or missing sample are left out. noise_floor is on the ln scale, absent when never measured.
-Verdict judge(const Scenario& scenario, const std::vector<Sample>& samples, std::optional<double> noise_floor = std::nullopt);
+// Pairs with a failed or missing sample are left out. The same rules hold at every look that the scenario declares.
+Verdict judge(const Scenario& scenario, const std::vector<Sample>& samples, const NoiseFloors& floors = {});
+
+// No cell waits for more pairs, or one is INVALID, which more pairs would not mend: a run with a look ahead may stop.
+bool is_decided(const Verdict& verdict);
+
+struct CellSamples;
+// ln(B/A) of the pairs in which both arms have the metric, negative where B is better.
+std::vector<PairDifference> pair_differences(const Scenario& scenario, const CellSamples& cell, const std::string& metric);
 
 }  // namespace crossover

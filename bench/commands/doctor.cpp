@@ -7,6 +7,7 @@
 
 #include "bench/cache_folder.h"
 #include "bench/commands/commands.h"
+#include "bench/commands/doctor_noise.h"
 #include "bench/environment.h"
 #include "bench/fitness.h"
 #include "bench/machine_facts.h"
@@ -96,10 +97,13 @@ void print_text(const Json& found) {
 void add_doctor(CLI::App& app, int&) {
   CLI::App* command = app.add_subcommand(
       "doctor", "Is this machine fit to measure on? Its ceilings measured, and a grade for everything that disturbs a comparison");
-  command->footer("Example: crossover doctor --json > machine.json");
+  command->footer("Examples: crossover doctor --json > machine.json\n          crossover doctor --noise demo_prefill");
   auto json = std::make_shared<bool>(false);
   command->add_flag("--json", *json, "print a JSON object");
-  command->callback([json] {
+  const auto noise = std::make_shared<NoiseCommand>();
+  add_noise_options(*command, *noise);
+  command->callback([json, noise] {
+    if (!noise->scenario.empty()) return measure_noise_and_print(*noise, *json);
     Examined examined = examine();
     add_findings(examined.findings, examined.json);
     if (*json) return fmt::print("{}\n", examined.json.dump(2, ' ', false, Json::error_handler_t::replace));

@@ -1,6 +1,7 @@
 #include "bench/commands/scenario_run.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,9 +9,12 @@
 #include <stdexcept>
 
 #include "bench/cache_folder.h"
+#include "bench/extension.h"
 #include "bench/interrupt.h"
 #include "bench/journal.h"
 #include "bench/json_text.h"
+#include "bench/looks.h"
+#include "bench/noise_store.h"
 #include "bench/report/report.h"
 #include "bench/runner.h"
 #include "bench/shipped_scenarios.h"
@@ -24,36 +28,52 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::unique_ptr<Target> target_for(const Scenario& scenario) {
-  if (scenario.kind == "external") return make_external_target();
-  Knobs knobs;
-  knobs.set_from_environment(environ);
-  return std::make_unique<EngineTarget>(cache_folder(knobs.get("CROSSOVER_CACHE_DIR")));
-}
-
-// The newest run of the scenario that has a journal; what --resume without --out means.
-fs::path newest_run(const fs::path& parent, const std::string& name) {
+// The newest run of the scenario that has a journal in `inside`; what --resume without --out means.
+fs::path newest_run(const fs::path& parent, const std::string& name, const char* inside = "") {
   fs::path newest;
   std::error_code none;
   for (fs::directory_iterator it(parent, none); !none && it != fs::directory_iterator(); it.increment(none))
-    if (holds_journal(it->path()) && it->path().filename() > newest.filename()) newest = it->path();
+    if (holds_journal(it->path() / inside) && it->path().filename() > newest.filename()) newest = it->path();
   if (newest.empty())
     throw std::invalid_argument(fmt::format("--resume finds no journal of {} below {}; name the folder with --out", name, parent.string()));
   return newest;
 }
 
-fs::path out_folder(const Scenario& scenario, const RunRequest& request, bool several) {
-  if (!request.out.empty()) return several ? request.out / scenario.name : request.out;
-  const fs::path parent = fs::path("crossover-out") / scenario.name;
-  if (request.resume) return newest_run(parent, scenario.name);
+fs::path fresh_folder(const fs::path& parent) {
   std::string now = utc_now();
   std::erase(now, ':');
   return parent / now;
 }
 
-void print_plan(const Scenario& scenario, const fs::path& out) {
-  const Plan plan = make_plan(scenario);
+struct Place {
+  fs::path out;
+  std::optional<ExtendedPlan> extends;
+};
+
+// A plan that was judged is not gone on with: more pairs than it had declared are a plan of their own, in a folder of their own.
+Place place_of(const Scenario& scenario, const RunRequest& request, bool several) {
+  const bool raised = request.changes.pairs.has_value();
+  const fs::path parent = fs::path("crossover-out") / scenario.name;
+  if (request.out.empty()) {
+    if (!request.resume) return {fresh_folder(parent), raised ? newest_extended_plan(scenario, parent) : std::nullopt};
+    const fs::path newest = newest_run(parent, scenario.name);
+    if (const auto earlier = raised ? extended_plan(scenario, newest) : std::nullopt) return {fresh_folder(parent), earlier};
+    return {newest, std::nullopt};
+  }
+  const fs::path out = several ? request.out / scenario.name : request.out;
+  if (!request.resume || !raised) return {out, std::nullopt};
+  const auto earlier = extended_plan(scenario, out);
+  return {earlier ? fs::path(fmt::format("{}-{}-pairs", out.string(), scenario.pairs)) : out, earlier};
+}
+
+void print_plan(const Scenario& scenario, const Place& place) {
+  const fs::path& out = place.out;
+  const Plan plan = make_plan(scenario, place.extends ? place.extends->plan_hash : "");
   fmt::print("{}: {}\nplan {}\n", scenario.name, scenario.question, plan.hash);
+  if (place.extends) fmt::print("an unplanned extension of plan {} ({} pairs)\n", place.extends->plan_hash, place.extends->pairs);
+  if (scenario.looks.size() > 1)
+    fmt::print("judged at {} pairs, each time at a level of {:.4f}; it stops where that decides\n", fmt::join(scenario.looks, ", "),
+               look_level(scenario.looks));
   fmt::print("primary {}, threshold {} %, {} pairs in each of {} cells, seed {}\n", scenario.primary, scenario.threshold_percent,
              scenario.pairs, scenario.cells.size(), scenario.seed);
   for (const PlannedSample& sample : plan.samples) {
@@ -83,13 +103,35 @@ void print_verdict(const Finished& finished, const fs::path& out) {
                  percent(primary.estimate->order_interval->high));
     for (const std::string& flag : cell.flags) fmt::print("  flag{}: {}\n", cell.name.empty() ? "" : " of " + cell.name, flag);
   }
+  for (const CurveCrossings& curve : verdict.crossings) fmt::print("  {}\n", curve.sentence);
   fmt::print("  result {}\n  report {}\n", finished.outcome.result_file.string(), (out / "report.html").string());
 }
 
-Finished run_one(const Scenario& scenario, const RunRequest& request, const fs::path& out) {
+NoiseFloors noise_of(const Scenario& scenario, bool quiet) {
+  try {
+    std::string trouble;
+    NoiseFloors floors = stored_noise(noise_folder(), scenario, &trouble);
+    if (!trouble.empty() && !quiet) fmt::print(stderr, "{}\n", trouble);
+    return floors;
+  } catch (const std::runtime_error&) {
+    return {};  // no home, so nothing was kept
+  }
+}
+
+Finished run_one(const Scenario& scenario, const RunRequest& request, const Place& place) {
   const std::unique_ptr<Target> target = target_for(scenario);
-  RunOptions options{out, request.resume, request.quiet, request.max_time_s, split_environment(environ, scenario, request.inherit_env), {}};
+  RunOptions options;
+  options.out = place.out;
+  options.quiet = request.quiet;
+  // A plan of its own that was interrupted goes on as well.
+  options.resume = request.resume && (!place.extends || holds_journal(place.out));
+  options.max_time_s = request.max_time_s;
+  options.ambient = split_environment(environ, scenario, request.inherit_env);
+  options.record = {place.extends, noise_of(scenario, request.quiet)};
   if (!request.quiet) options.say = [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
+  if (place.extends && options.say)
+    options.say(fmt::format("an unplanned extension of plan {}: {} pairs of its own in {}, judged without the {} of that plan",
+                            place.extends->plan_hash.substr(0, 12), scenario.pairs, place.out.string(), place.extends->pairs));
   return {scenario, run_scenario(scenario, *target, options)};
 }
 
@@ -100,6 +142,19 @@ int worse(int a, int b) {
 }
 
 }  // namespace
+
+std::unique_ptr<Target> target_for(const Scenario& scenario) {
+  if (scenario.kind == "external") return make_external_target();
+  Knobs knobs;
+  knobs.set_from_environment(environ);
+  return std::make_unique<EngineTarget>(cache_folder(knobs.get("CROSSOVER_CACHE_DIR")));
+}
+
+fs::path noise_out_folder(const Scenario& scenario, const fs::path& asked, bool resume) {
+  if (!asked.empty()) return asked;
+  const fs::path parent = fs::path("crossover-out") / (scenario.name + "-noise");
+  return resume ? newest_run(parent, scenario.name, "aa-01") : fresh_folder(parent);
+}
 
 ScenarioText load_scenario(const std::string& file_or_name) {
   if (!fs::exists(file_or_name))
@@ -122,12 +177,13 @@ int run_and_print(const std::vector<ScenarioText>& texts, const RunRequest& requ
   std::vector<Finished> results;
   int code = 0;
   for (const Scenario& scenario : scenarios) {
-    const fs::path out = out_folder(scenario, request, scenarios.size() > 1);
+    const Place place = place_of(scenario, request, scenarios.size() > 1);
+    const fs::path& out = place.out;
     if (request.dry_run) {
-      print_plan(scenario, out);
+      print_plan(scenario, place);
       continue;
     }
-    results.push_back(run_one(scenario, request, out));
+    results.push_back(run_one(scenario, request, place));
     write_report({results.back().outcome.result_file}, out, /*publish=*/false);
     print_verdict(results.back(), out);
     std::fflush(stdout);

@@ -9,6 +9,7 @@
 
 #include "bench/export.h"
 #include "bench/scenario.h"
+#include "bench/targets/target.h"
 
 namespace crossover {
 
@@ -26,6 +27,11 @@ struct ScenarioText {
 };
 
 ScenarioText load_scenario(const std::string& file_or_name);  // a file, or the name of a shipped scenario
+
+std::unique_ptr<Target> target_for(const Scenario& scenario);  // by its kind
+
+// Where `doctor --noise` puts its comparisons. std::invalid_argument: to be resumed, and there is none.
+std::filesystem::path noise_out_folder(const Scenario& scenario, const std::filesystem::path& asked, bool resume);
 
 // Runs all of them one after the other, prints verdicts and where the results are, and returns the worst exit code.
 int run_and_print(const std::vector<ScenarioText>& scenarios, const RunRequest& request);

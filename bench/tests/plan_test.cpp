@@ -35,6 +35,49 @@ TEST(Plan, BalancesOrdersInEveryCellAndKeepsPairsTogether) {
   }
 }
 
+TEST(Plan, BalancesOrdersUpToEachLook) {
+  nlohmann::json scenario = scenario_json();
+  scenario["plan"]["looks"] = {8, 12, 20}, scenario["plan"]["pairs"] = 20;
+  scenario["sweep"] = {{"/workload/priority", {0, 1, 2}}};
+  for (int seed = 1; seed <= 20; ++seed) {
+    scenario["plan"]["seed"] = seed;
+    const Plan plan = make_plan(scenario_from(scenario));
+    ASSERT_EQ(plan.samples.size(), 3U * 40 + 3);
+    std::size_t at = 0;
+    int begin = 0;
+    for (const int look : {8, 12, 20}) {
+      std::map<int, int> ab;
+      const std::size_t end = at + static_cast<std::size_t>(3 * 2 * (look - begin));
+      for (; at < end; at += 2) {
+        EXPECT_GE(plan.samples[at].pair, begin);
+        EXPECT_LT(plan.samples[at].pair, look);
+        EXPECT_EQ(plan.samples[at].pair, plan.samples[at + 1].pair);
+        ab[plan.samples[at].cell] += plan.samples[at].arm == 'A' ? 1 : 0;
+      }
+      for (int cell = 0; cell < 3; ++cell) EXPECT_EQ(ab[cell], (look - begin) / 2) << "seed " << seed << " look " << look;
+      begin = look;
+    }
+    EXPECT_TRUE(plan.samples[at].control);
+  }
+}
+
+// A plan with looks begins as the one without: pairs 9 to 16 only come after.
+TEST(Plan, GoesOnWhereALookDidNotDecide) {
+  nlohmann::json scenario = scenario_json();
+  scenario["plan"]["seed"] = 7, scenario["plan"]["looks"] = {8, 16}, scenario["plan"]["pairs"] = 16;
+  std::string order;
+  for (const PlannedSample& sample : make_plan(scenario_from(scenario)).samples) order += sample.arm;
+  EXPECT_EQ(order.substr(0, 16), "BABABAABABABBAAB");
+  EXPECT_EQ(order.size(), 33U);
+}
+
+TEST(Plan, NamesThePlanThatItExtends) {
+  const Scenario scenario = with_cells(1, 16, 5);
+  const std::string own = make_plan(scenario).hash, after = make_plan(scenario, own).hash;
+  EXPECT_NE(own, after);
+  EXPECT_NE(after, make_plan(scenario, after).hash);
+}
+
 TEST(Plan, ShufflesPairsOfAllCellsTogether) {
   const Plan plan = make_plan(with_cells(4, 8, 3));
   int changes = 0;
@@ -73,6 +116,9 @@ TEST(Plan, IsAFunctionOfTheScenario) {
   const std::string before = make_plan(scenario_from(other)).hash;
   other["plan"]["threshold_percent"] = 3;
   EXPECT_NE(make_plan(scenario_from(other)).hash, before) << "the threshold is registered with the plan";
+  other = scenario_json();
+  other["plan"]["looks"] = {4, 8};
+  EXPECT_NE(make_plan(scenario_from(other)).hash, before) << "the looks are, too";
 }
 
 // The first eight orders of seed 7 are part of the contract with journals: another generator would not resume them.

@@ -105,9 +105,25 @@ TEST(Scenario, SaysWhatIsAllowed) {
   expect_refusal(one_arm, "field \"B\" is missing in /arms");
 }
 
+TEST(Scenario, LooksSayHowManyPairs) {
+  const Scenario looks = parse_scenario(with(engine_scenario(), "/plan/looks", json::array({8, 16})).dump(), "test");
+  EXPECT_EQ(looks.pairs, 16);
+  EXPECT_EQ(looks.looks, (std::vector<int>{8, 16}));
+  const Scenario raised = parse_scenario(with(engine_scenario(), "/plan/looks", json::array({8, 16})).dump(), "test", {{}, 12});
+  EXPECT_EQ(raised.looks, std::vector<int>{12}) << "--pairs takes one look";
+  EXPECT_EQ(parse_scenario(engine_scenario().dump(), "test", {{"/plan/looks=[4,8]"}, std::nullopt}).pairs, 8);
+}
+
 TEST(Scenario, RefusesWhatCannotBeMeasured) {
   expect_refusal(with(engine_scenario(), "/plan/pairs", 7), "7 pairs are odd");
-  expect_refusal(with(engine_scenario(), "/plan/looks", json::array({4, 8})), "judged once");
+  expect_refusal(with(with(engine_scenario(), "/plan/pairs", 8), "/plan/looks", json::array({4, 6})), "the last look must be at /plan/pairs, which is 8");
+  expect_refusal(with(engine_scenario(), "/plan/looks", json::array({8, 8})), "looks must rise");
+  expect_refusal(with(engine_scenario(), "/plan/looks", json::array({16, 8})), "looks must rise");
+  expect_refusal(with(engine_scenario(), "/plan/looks", json::array({7, 16})), "7 pairs are odd");
+  expect_refusal(with(engine_scenario(), "/plan/looks", json::array({2, 8})), "below 4 pairs nothing can be decided");
+  expect_refusal(with(engine_scenario(), "/plan/looks", json::array({8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28})), "at most 10 looks");
+  expect_refusal(with(engine_scenario(), "/plan/looks", json::array()), "/plan/looks");
+  expect_refusal(with(engine_scenario(), "/plan/looks", json::array({8.5})), "/plan/looks");
   expect_refusal(with(engine_scenario(), "/plan/primary", "speed"), "does not say whether more is better");
   expect_refusal(with(engine_scenario(), "/workload/kv_capacity_tokens", 100), "raise kv_capacity_tokens");
   expect_refusal(with(engine_scenario(), "/workload/cpus", "0-"), "list of cores");

@@ -98,7 +98,12 @@ TEST(Words, ANoiseFloorRaisesTheThreshold) {
   const Scenario scenario = scenario_from(scenario_json());
   const auto samples = simulate(scenario, program);
   EXPECT_EQ(judge(scenario, samples).word, Word::kFaster);
-  EXPECT_EQ(judge(scenario, samples, 0.05).word, Word::kEquivalent);
+  const NoiseFloor floor{8 * 0.02 * 0.02, 0.015 * 0.015, 10, 4};  // 1.96 x 2.5 % at 8 pairs
+  const Verdict within = judge(scenario, samples, {{{{"wall_s", floor}}, "10 A/A comparisons of 4 pairs on 2026-11-21"}});
+  EXPECT_EQ(within.word, Word::kEquivalent);
+  EXPECT_NEAR(*within.noise_floor, 1.96 * 0.025, 1e-12);
+  EXPECT_DOUBLE_EQ(within.tau, *within.noise_floor);
+  EXPECT_NE(within.reason.find("noise floor 5.02 % (10 A/A comparisons of 4 pairs on 2026-11-21)"), std::string::npos) << within.reason;
 }
 
 TEST(Words, TwoPairsGiveNone) {

@@ -45,7 +45,6 @@ case $python in
   *jq) "$python" . "$scratch/out" > "$scratch/err" 2>&1 || complain "not JSON" doctor --json ;;
 esac
 expect 0 '^read bandwidth ' doctor
-expect 4 'noise' doctor --noise demo_decode  # what is not there is not offered
 
 # run and ab: verdicts, exit codes, bad scenarios in one line.
 fast=(--set '/workload/env/ROUNDS="1000"' --set '/arms/B/workload/env/ROUNDS="1000"' --pairs 2)
@@ -101,3 +100,22 @@ grep -q '^SLOWER  sleep' "$scratch/out" || complain "no verdict on stdout" run s
 grep -q '"word": "SLOWER"' "$scratch/run/result.json" || complain "no verdict in the result" run sleep
 expect 0 'SLOWER' run "$scratch/sleep.json" --out "$scratch/again" --quiet --report-only
 expect 0 'report.html' report "$scratch/run/result.json" "$scratch/again/result.json" --out "$scratch/report" --publish
+
+# Looking twice: declared, it stops where it may; more pairs than declared are a plan of their own.
+expect 1 'look at 8 pairs: SLOWER; no further pairs are needed' run "$scratch/sleep.json" --out "$scratch/looks" --set '/plan/looks=[8,16]' --set /plan/pairs=16
+grep -q '"alpha_spent": 0.029' "$scratch/looks/result.json" || complain "no alpha spent in the result" run looks
+expect 0 'judged at 8, 16 pairs, each time at a level of 0.0294' run "$scratch/sleep.json" --set '/plan/looks=[8,16]' --set /plan/pairs=16 --dry-run
+expect 4 'looks must rise' run "$scratch/sleep.json" --set '/plan/looks=[16,8]'
+expect 1 'an unplanned extension of plan' run "$scratch/sleep.json" --out "$scratch/run" --resume --pairs 10
+grep -q 'unplanned extension of plan .* (8 pairs)' "$scratch/out" || complain "the reason does not say so" run --pairs
+[ -f "$scratch/run-10-pairs/result.json" ] || complain "no folder of its own" run --pairs
+
+# The noise floor: measured, kept, used.
+sed 's/0\.04/0.001/; s/"sleep", "question"/"nap", "question"/' "$scratch/sleep.json" > "$scratch/nap.json"
+expect 4 'requires --noise' doctor --comparisons 20
+expect 4 'comparisons' doctor --noise "$scratch/nap.json" --comparisons 9
+expect 0 '^wall_s +[0-9.]+ %' doctor --noise "$scratch/nap.json" --out "$scratch/noise" --quiet
+ls "$scratch"/state/crossover/noise/*/nap-*.json > "$scratch/out" 2>&1 || complain "no floor is kept" doctor --noise
+expect 4 'another run' doctor --noise "$scratch/nap.json" --out "$scratch/noise"
+expect 0 '"false_verdicts"' doctor --noise "$scratch/nap.json" --out "$scratch/noise" --resume --json
+expect 0 '; noise floor [0-9.]+ % \(10 A/A comparisons of 4 pairs' run "$scratch/nap.json" --out "$scratch/nap" --quiet --report-only

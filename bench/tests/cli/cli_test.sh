@@ -4,7 +4,7 @@ set -uo pipefail
 crossover=$1
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
-export CROSSOVER_CACHE_DIR=$scratch/cache
+export CROSSOVER_CACHE_DIR=$scratch/cache XDG_STATE_HOME=$scratch/state
 failures=0
 
 # expect CODE PATTERN ARGUMENT...: exit code; PATTERN is in stdout for code 0, else on the one line of stderr.
