@@ -138,7 +138,7 @@ std::string describe_crossings(const std::string& axis, const std::vector<CurveP
     const auto end = [](const std::optional<double>& value, const char* beyond) { return value ? fmt::format("{:.4g}", *value) : beyond; };
     if (std::all_of(points.begin(), points.end(), [](const CurvePoint& p) { return p.standard_error.has_value(); }))
       text += fmt::format(" (95 % interval {} to {})", end(crossing.low, "below the sweep"), end(crossing.high, "beyond the sweep"));
-    if (!crossing.shown) text += ", which is not shown: more pairs or a wider sweep would";
+    if (!crossing.shown) text += ", which is not shown; more pairs or a wider sweep would show it";
   }
   return text;
 }

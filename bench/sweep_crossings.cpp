@@ -1,6 +1,8 @@
 #include "bench/sweep_crossings.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -15,15 +17,28 @@ struct Axis {
   std::size_t stride = 1;  // in cells, from one value to the next
 };
 
+// Environment variables and knobs are text, so a number may stand in one.
+std::optional<double> number_of(const json& value) {
+  if (value.is_number()) return value.get<double>();
+  if (!value.is_string()) return std::nullopt;
+  const std::string& text = value.get_ref<const std::string&>();
+  double number = 0;
+  const auto [end, failed] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (failed != std::errc() || end != text.data() + text.size() || !std::isfinite(number)) return std::nullopt;
+  return number;
+}
+
 // Cells are listed with the last field of the sweep changing fastest (Scenario::cells).
 std::optional<Axis> numeric_axis(const json& sweep) {
   std::optional<Axis> found;
   for (const auto& [where, values] : sweep.items()) {
     if (found) found->stride *= values.size();
-    const bool numeric = std::all_of(values.begin(), values.end(), [](const json& value) { return value.is_number(); });
-    if (!numeric || values.size() < 2) continue;
+    std::vector<double> numbers;
+    for (const json& value : values)
+      if (const auto number = number_of(value)) numbers.push_back(*number);
+    if (numbers.size() < values.size() || numbers.size() < 2) continue;
     if (found) return std::nullopt;
-    found = Axis{where.substr(where.rfind('/') + 1), values.get<std::vector<double>>(), 1};
+    found = Axis{where.substr(where.rfind('/') + 1), numbers, 1};
   }
   if (found && std::any_of(found->values.begin(), found->values.end(), [](double value) { return value <= 0; })) return std::nullopt;
   return found;

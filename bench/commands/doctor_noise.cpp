@@ -4,11 +4,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "bench/commands/scenario_run.h"
 #include "bench/interrupt.h"
 #include "bench/machine_id.h"
+#include "bench/report/words.h"
 
 namespace crossover::commands {
 
@@ -61,8 +64,15 @@ void print_result(const NoiseResult& result, const std::vector<std::string>& fil
     fmt::print("{}\n", head);
     const auto primary = cell.noise.metrics.find(result.scenario.primary);
     if (primary != cell.noise.metrics.end()) print_floor(primary->first, primary->second);
-    for (const auto& [metric, floor] : cell.noise.metrics)
-      if (metric != result.scenario.primary) print_floor(metric, floor);
+    int parts = 0;
+    for (const auto& [metric, floor] : cell.noise.metrics) {
+      const std::vector<std::string>& controls = result.scenario.expect.controls;
+      const bool control = std::find(controls.begin(), controls.end(), metric) != controls.end();
+      if (metric == result.scenario.primary) continue;
+      if (report::is_part(metric) && !control) ++parts;
+      else print_floor(metric, floor);
+    }
+    if (parts > 0) fmt::print("and {} metrics of single phases, with --json\n", parts);
     fmt::print("kept in {}\n", files[i]);
   }
   if (result.invalid > 0) fmt::print("{} more comparisons were INVALID and left out, the first because {}\n", result.invalid, result.why_invalid);

@@ -7,7 +7,7 @@ namespace crossover::commands {
 void add_run_options(CLI::App& command, RunOptionsText& options) {
   command.add_option("--out", options.out, "folder for journal, result and report; default crossover-out/NAME/UTC")
       ->type_name("DIR");
-  command.add_option("--pairs", options.pairs, "pairs of samples in each cell, an even number")
+  command.add_option("--pairs", options.pairs, "pairs of samples in each cell, an even number; more than a run whose result is known had are a plan of their own")
       ->check(CLI::Range(2, 10000));
   command.add_flag("--resume", options.resume,
                    "continue the journal in --out (default: the newest run of the scenario)");

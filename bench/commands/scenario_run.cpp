@@ -52,7 +52,8 @@ struct Place {
 
 // A plan that was judged is not gone on with: more pairs than it had declared are a plan of their own, in a folder of their own.
 Place place_of(const Scenario& scenario, const RunRequest& request, bool several) {
-  const bool raised = request.changes.pairs.has_value();
+  const bool raised = request.changes.pairs || std::any_of(request.changes.sets.begin(), request.changes.sets.end(),
+                                                           [](const std::string& set) { return set.starts_with("/plan/pairs="); });
   const fs::path parent = fs::path("crossover-out") / scenario.name;
   if (request.out.empty()) {
     if (!request.resume) return {fresh_folder(parent), raised ? newest_extended_plan(scenario, parent) : std::nullopt};

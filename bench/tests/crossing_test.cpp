@@ -166,6 +166,16 @@ TEST(SweepCrossing, IsOneForEachOfTheOtherSettings) {
   for (const CurveCrossings& curve : verdict.crossings) EXPECT_EQ(curve.crossings.size(), 1U) << curve.sentence;
 }
 
+TEST(SweepCrossing, ReadsNumbersThatStandInText) {
+  nlohmann::json scenario = sweep_scenario();
+  scenario["sweep"] = {{"/workload/env/N", {"4", "1", "2", "8"}}};
+  const Verdict verdict = judge_simulated(scenario, crossing_program());
+  ASSERT_EQ(verdict.crossings.size(), 1U);
+  EXPECT_NEAR(verdict.crossings[0].crossings.at(0).at, std::exp2(1.5), 0.2);
+  scenario["sweep"] = {{"/workload/env/N", {"4", "1k", "2", "8"}}};
+  EXPECT_TRUE(judge_simulated(scenario, crossing_program()).crossings.empty());
+}
+
 TEST(SweepCrossing, NeedsOneFieldOfPositiveNumbers) {
   nlohmann::json scenario = sweep_scenario();
   scenario["sweep"]["/workload/priority"] = {1, 2};

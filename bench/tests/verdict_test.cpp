@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "bench/tests/simulation.h"
 
 namespace crossover {
@@ -104,6 +106,90 @@ TEST(Words, ANoiseFloorRaisesTheThreshold) {
   EXPECT_NEAR(*within.noise_floor, 1.96 * 0.025, 1e-12);
   EXPECT_DOUBLE_EQ(within.tau, *within.noise_floor);
   EXPECT_NE(within.reason.find("noise floor 5.02 % (10 A/A comparisons of 4 pairs on 2026-11-21)"), std::string::npos) << within.reason;
+}
+
+TEST(Words, AMetricHasItsOwnNoiseFloor) {
+  SimulatedProgram program;
+  program.effect_ln = -0.03, program.noise_ln = 0.002;
+  program.alter = [](const SampleRequest&, Sample& sample) { sample.metrics["other_s"] = sample.metrics["wall_s"]; };
+  const Scenario scenario = scenario_from(scenario_json());
+  const CellNoise noise{{{"other_s", {0, 1, 10, 4}}}, "measured"};
+  const Verdict verdict = judge(scenario, simulate(scenario, program), {noise});
+  EXPECT_EQ(verdict.cells[0].metrics.at("wall_s").word, "FASTER");
+  EXPECT_EQ(verdict.cells[0].metrics.at("other_s").word, "EQUIVALENT");
+  EXPECT_FALSE(verdict.noise_floor) << "of the primary";
+  EXPECT_EQ(verdict.noise_floor_from, "not measured");
+}
+
+// A counter of four tenths cannot tell what lies between two of them.
+TEST(Words, EqualDifferencesAreFlagged) {
+  SimulatedProgram program;
+  program.alter = [](const SampleRequest& request, Sample& sample) { sample.metrics["wall_s"] = request.arm == 'A' ? 0.4 : 0.5; };
+  const Verdict verdict = judge_simulated(scenario_json(), program);
+  EXPECT_EQ(verdict.word, Word::kSlower);
+  const std::vector<std::string>& flags = verdict.cells[0].flags;
+  EXPECT_EQ(std::count(flags.begin(), flags.end(), "coarse?"), 1);
+  const std::vector<std::string> usual = judge_simulated(scenario_json(), {}).cells[0].flags;
+  EXPECT_EQ(std::count(usual.begin(), usual.end(), "coarse?"), 0);
+}
+
+// A sweep tests every cell, so each pays: what one cell alone would show, one of twenty does not, and the remedy knows it.
+TEST(Words, SayWhenOtherCellsHoldAWordBack) {
+  json scenario = scenario_json();
+  scenario["plan"]["threshold_percent"] = 0;
+  json& cells = scenario["sweep"]["/workload/cooldown_s"];
+  for (int i = 0; i < 20; ++i) cells.push_back(i);
+  int held_back = 0;
+  for (int run = 1; run <= 5; ++run) {
+    SimulatedProgram program;
+    program.seed = static_cast<std::uint64_t>(run), program.effect_ln = 0.012;
+    for (const CellAnalysis& cell : judge_simulated(scenario, program).cells) {
+      const MetricAnalysis& primary = cell.metrics.at("wall_s");
+      if (*primary.estimate->p_value >= 0.05 || *primary.p_adjusted < 0.05) continue;
+      ++held_back;
+      EXPECT_EQ(cell.word, Word::kInconclusive);
+      EXPECT_NE(cell.reason.find("when adjusted for 20 cells"), std::string::npos) << cell.reason;
+    }
+  }
+  EXPECT_GT(held_back, 5);
+}
+
+json with_control() {
+  json scenario = scenario_json();
+  scenario["expect"]["controls"] = {"control_s"};
+  return scenario;
+}
+
+// A phase may take no time that a clock can see; it is measured all the same.
+TEST(Controls, OfZeroSecondsAreMeasured) {
+  SimulatedProgram program;
+  program.alter = [](const SampleRequest& request, Sample& sample) {
+    sample.metrics["control_s"] = request.position % 3 == 0 ? 0 : 1e-6 * (1 + request.position % 5);
+  };
+  const Verdict some = judge_simulated(with_control(), program);
+  EXPECT_NE(some.word, Word::kInvalid) << some.reason;
+  EXPECT_FALSE(some.cells[0].controls[0].shift);
+  EXPECT_TRUE(some.cells[0].controls[0].shift_s);
+  program.alter = [](const SampleRequest&, Sample& sample) { sample.metrics["control_s"] = 0; };
+  EXPECT_NE(judge_simulated(with_control(), program).word, Word::kInvalid);
+  program.alter = [](const SampleRequest& request, Sample& sample) { sample.metrics["control_s"] = request.arm == 'A' ? 0 : 0.3; };
+  const Verdict appeared = judge_simulated(with_control(), program);
+  EXPECT_EQ(appeared.word, Word::kInvalid);
+  EXPECT_NE(appeared.reason.find("moved by +0.3 s"), std::string::npos) << appeared.reason;
+  program.alter = [](const SampleRequest&, Sample& sample) { sample.metrics.erase("control_s"); };
+  EXPECT_NE(judge_simulated(with_control(), program).reason.find("was not measured"), std::string::npos);
+}
+
+TEST(Controls, MayMoveWithinTheirNoiseFloor) {
+  SimulatedProgram program;
+  program.noise_ln = 0.001;
+  program.alter = [](const SampleRequest& request, Sample& sample) {
+    if (request.arm == 'B') sample.metrics["control_s"] *= 1.2;  // 0.02 s of 1 s
+  };
+  const Scenario scenario = scenario_from(with_control());
+  const std::vector<Sample> samples = simulate(scenario, program);
+  EXPECT_EQ(judge(scenario, samples).word, Word::kInvalid);
+  EXPECT_NE(judge(scenario, samples, {{{{"control_s", {0, 0.0225, 10, 4}}}, "measured"}}).word, Word::kInvalid) << "1.96 x 15 %";
 }
 
 TEST(Words, TwoPairsGiveNone) {
