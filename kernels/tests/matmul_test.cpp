@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/formats/formats.h"
 #include "kernels/tests/test_context.h"
 
 namespace crossover {
@@ -50,6 +51,13 @@ std::vector<double> as_double(const Grid& x) {
   return values;
 }
 
+std::vector<double> as_bf16(const Grid& x) {
+  std::vector<double> values;
+  for (std::int64_t r = 0; r < x.row_count(); ++r)
+    for (std::int64_t i = 0; i < x.dim(); ++i) values.push_back(bf16_to_f32(f32_to_bf16(x.at(r, i))));
+  return values;
+}
+
 // `tolerance` is relative to the sum of the magnitudes of the products.
 void expect_products(const Grid& out, const std::vector<double>& x, const std::vector<float>& weight, std::int64_t k, double tolerance) {
   for (std::int64_t t = 0; t < out.row_count(); ++t)
@@ -63,10 +71,17 @@ void expect_products(const Grid& out, const std::vector<double>& x, const std::v
     }
 }
 
-// 127, 16383, or 0 for f32 activations: by what the result says it took.
-float levels_of(const TestContext& context, DType dtype) {
+// What the product of `dtype` makes of its activations, by what the result says it took; and how far a value may move, relative to the largest.
+struct Activations {
+  std::vector<double> values;
+  double rounding;  // 0 for f32
+};
+Activations activations_of(const TestContext& context, DType dtype, const Grid& x) {
   const std::string& path = context.counters.paths.at(std::string("matmul.") + name(dtype));
-  return path.find("int8") != std::string::npos ? 127.0f : path.find("int16") != std::string::npos ? 16383.0f : 0.0f;
+  for (const auto& [part, levels] : {std::pair("int8", 127.0f), std::pair("int16", 16383.0f)})
+    if (path.find(part) != std::string::npos) return {as_integers(x, levels), 1.0 / levels};
+  if (path.find("bf16") != std::string::npos) return {as_bf16(x), 0x1p-8};
+  return {as_double(x), 0.0};
 }
 
 // Codes at both ends: bytes 0x00 and 0xff from row to row, with scales of magnitude 1 (Q6_K: 127 and -128).
@@ -98,9 +113,9 @@ void check_shape(const Backend& backend, DType dtype, std::int64_t tokens, Shape
   TestContext context(backend);
   cpu::matmul(context, x, weight, out);
   out.expect_gaps_untouched();
-  const float levels = levels_of(context, dtype);
-  expect_products(out, levels > 0 ? as_integers(x, levels) : as_double(x), weight.values(), shape.k, 2e-6);
-  if (levels > 0) expect_products(out, as_double(x), weight.values(), shape.k, 1.0 / levels);
+  const Activations taken = activations_of(context, dtype, x);
+  expect_products(out, taken.values, weight.values(), shape.k, 2e-6);
+  if (taken.rounding > 0) expect_products(out, as_double(x), weight.values(), shape.k, taken.rounding);
 }
 
 TEST_P(MatmulTest, EveryTypeAndRaggedShape) {
@@ -114,7 +129,8 @@ TEST_P(MatmulTest, EveryTypeAndRaggedShape) {
 }
 
 TEST_P(MatmulTest, DeeperThanOnePanel) {
-  for (const auto& [dtype, k] : {std::pair(DType::kQ6_K, 9472), std::pair(DType::kF32, 8200), std::pair(DType::kQ8_0, 4128)})
+  for (const auto& [dtype, k] : {std::pair(DType::kQ6_K, 9472), std::pair(DType::kF32, 8200), std::pair(DType::kBF16, 8237), std::pair(DType::kQ8_0, 8224),
+                                 std::pair(DType::kQ4_1, 8256)})
     for (const std::int64_t tokens : {3, 29}) check_shape(GetParam(), dtype, tokens, {35, k});
 }
 

@@ -2,7 +2,7 @@
 // tiles of 12 activation rows [k][12]; each output is one chain of multiply-adds over k per block of kPanelDepth.
 #pragma once
 
-#include "kernels/cpu/micro.h"
+#include "kernels/cpu/micro/gemm.h"
 #include "kernels/cpu/micro/simd.h"
 #include "kernels/cpu/micro/transpose.h"
 
@@ -115,7 +115,7 @@ inline std::int64_t f32_panel_bytes(std::int64_t dim) {
 
 inline std::int64_t f32_tile_bytes(std::int64_t dim) { return (dim * kTileTokens * static_cast<std::int64_t>(sizeof(float)) + 63) / 64 * 64; }
 
-inline void pack_f32_tile(const float* const* x, std::int64_t tokens, std::int64_t dim, std::byte* tile) {
+inline void pack_f32_tile(DType, const float* const* x, std::int64_t tokens, std::int64_t dim, std::byte* tile) {
   float* to = reinterpret_cast<float*>(tile);
   for (std::int64_t k = 0; k < dim; ++k)
     for (std::int64_t t = 0; t < kTileTokens; ++t) to[k * kTileTokens + t] = t < tokens ? x[t][k] : 0.0f;
@@ -134,5 +134,14 @@ inline void gemm_f32(DType dtype, const std::byte* w, std::int64_t weight_rows, 
     }
   }
 }
+
+#if defined(__AVX512F__)
+inline constexpr const char* kF32GemmPath = "avx512-f32-panel";
+#elif defined(__AVX2__)
+inline constexpr const char* kF32GemmPath = "avx2-f32-panel";
+#else
+inline constexpr const char* kF32GemmPath = "portable-f32-panel";
+#endif
+inline constexpr Gemm kF32Gemm = {kF32GemmPath, f32_tile_bytes, pack_f32_tile, f32_panel_bytes, gemm_f32};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

@@ -1,13 +1,12 @@
-// Many tokens times block formats on AVX-512 VNNI: weights and activations as 16-bit integers. A weight is exactly d * code (Q6_K:
-// scale * (code - 32) is at most 4096 in magnitude, the others 128); activations have 15 bits and one scale per 32 values, so
-// their rounding is far below that of the int8 path, at 1.7 times the speed of f32.
+// Many tokens times Q6_K rows on AVX-512 VNNI: weights and activations as 16-bit integers. A weight is exactly d * code, where
+// scale * (code - 32) is at most 4096 in magnitude; activations have 15 bits and one scale per 32 values, so their rounding is far
+// below that of the int8 path, at 1.7 times the speed of f32.
 #pragma once
 
 #if defined(__AVX512F__)
 
-#include "kernels/cpu/micro.h"
+#include "kernels/cpu/micro/gemm.h"
 #include "kernels/cpu/micro/int8_row.h"
-#include "kernels/cpu/micro/matvec_block32.h"
 #include "kernels/cpu/micro/matvec_q6_k.h"
 #include "kernels/cpu/micro/transpose.h"
 
@@ -28,30 +27,16 @@ struct alignas(64) Int16Tile {
   std::int32_t pair[16][kTileTokens];
 };
 
-// The codes of 256 values of one row as eight vectors of 32; d of each 32.
-CROSSOVER_INLINE void codes_256(DType type, const std::byte* w, __m512i code[8], float d[8]) {
-  if (type == DType::kQ6_K) {
-    const auto& block = *reinterpret_cast<const BlockQ6_K*>(w);
-    __m512i wide[4];
-    unpack(block, wide);
-    for (int c = 0; c < 8; ++c) {
-      const __m256i half = c % 2 ? _mm512_extracti64x4_epi64(wide[c / 2], 1) : _mm512_castsi512_si256(wide[c / 2]);
-      const __m512i scale = _mm512_inserti64x4(_mm512_set1_epi16(block.scales[2 * c]), _mm256_set1_epi16(block.scales[2 * c + 1]), 1);
-      code[c] = _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_cvtepu8_epi16(half), _mm512_set1_epi16(32)), scale);
-      d[c] = half_to_float(block.d);
-    }
-    return;
-  }
-  const std::int64_t bytes = info(type).block_bytes;
+// The codes of 256 values of one row as eight vectors of 32.
+CROSSOVER_INLINE void codes_256(const BlockQ6_K& block, __m512i code[8]) {
+  __m512i wide[4];
+  unpack(block, wide);
   for (int c = 0; c < 8; ++c) {
-    const std::byte* p = w + c * bytes;
-    const __m512i u = _mm512_cvtepu8_epi16(type == DType::kQ8_0 ? Q80Weight::codes(p) : type == DType::kQ4_0 ? Q40Weight::codes(p) : Q50Weight::codes(p));
-    code[c] = _mm512_sub_epi16(u, _mm512_set1_epi16(type == DType::kQ8_0 ? 128 : type == DType::kQ4_0 ? 8 : 16));
-    d[c] = read_f16(p);
+    const __m256i half = c % 2 ? _mm512_extracti64x4_epi64(wide[c / 2], 1) : _mm512_castsi512_si256(wide[c / 2]);
+    const __m512i scale = _mm512_inserti64x4(_mm512_set1_epi16(block.scales[2 * c]), _mm256_set1_epi16(block.scales[2 * c + 1]), 1);
+    code[c] = _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_cvtepu8_epi16(half), _mm512_set1_epi16(32)), scale);
   }
 }
-
-inline bool has_int16_gemm(DType type) { return type == DType::kQ6_K || type == DType::kQ8_0 || type == DType::kQ4_0 || type == DType::kQ5_0; }
 
 // Values of one panel; a panel ends with a whole block of 256 or with the row.
 CROSSOVER_INLINE std::int64_t int16_depth(std::int64_t dim) {
@@ -59,32 +44,21 @@ CROSSOVER_INLINE std::int64_t int16_depth(std::int64_t dim) {
   return ((dim + parts - 1) / parts + 255) / 256 * 256;
 }
 
-// Blocks of 32 values from `first` on of up to 16 rows; missing rows are zeros.
-inline void fill_int16_panel(DType type, const std::byte* w, std::int64_t row_bytes, std::int64_t weight_rows, std::int64_t first,
-                             std::int64_t blocks, Int16Panel* panel) {
-  const DTypeInfo& block = info(type);
+// `blocks` blocks of 32 values (a multiple of 8) of up to 16 rows from w on; missing rows are zeros.
+inline void fill_int16_panel(const std::byte* w, std::int64_t row_bytes, std::int64_t weight_rows, std::int64_t blocks, Int16Panel* panel) {
   alignas(64) std::int32_t pairs[8][16][16] = {};
-  float d[8][16] = {};
+  float d[16] = {};
   for (std::int64_t b = 0; b < blocks; b += 8) {
-    const std::int64_t n = blocks - b < 8 ? blocks - b : 8;
     for (std::int64_t r = 0; r < weight_rows; ++r) {
-      const std::byte* from = w + r * row_bytes + (first + 32 * b) / block.block_values * block.block_bytes;
-      alignas(64) std::byte last[8 * 34] = {};  // a row of blocks of 32 may end inside 256 values
-      if (n < 8) {
-        __builtin_memcpy(last, from, static_cast<std::size_t>(n * block.block_bytes));
-        from = last;
-      }
+      const auto& block = reinterpret_cast<const BlockQ6_K*>(w + r * row_bytes)[b / 8];
       __m512i code[8];
-      float row_d[8];
-      codes_256(type, from, code, row_d);
-      for (int c = 0; c < 8; ++c) {
-        _mm512_store_si512(pairs[c][r], code[c]);
-        d[c][r] = row_d[c];
-      }
+      codes_256(block, code);
+      for (int c = 0; c < 8; ++c) _mm512_store_si512(pairs[c][r], code[c]);
+      d[r] = half_to_float(block.d);
     }
-    for (std::int64_t c = 0; c < n; ++c) {
+    for (std::int64_t c = 0; c < 8; ++c) {
       transpose_16x16(reinterpret_cast<const float*>(pairs[c]), 16, reinterpret_cast<float*>(panel[b + c].pair), 16);
-      __builtin_memcpy(panel[b + c].d, d[c], sizeof d[c]);
+      __builtin_memcpy(panel[b + c].d, d, sizeof d);
     }
   }
 }
@@ -104,7 +78,8 @@ CROSSOVER_INLINE void quantize_int16(const float* x, Int16Tile& tile, std::int64
   tile.scale[token] = s;
 }
 
-inline void pack_int16_tile(const float* const* x, std::int64_t tokens, std::int64_t dim, Int16Tile* tile) {
+inline void pack_int16_tile(DType, const float* const* x, std::int64_t tokens, std::int64_t dim, std::byte* memory) {
+  auto* tile = reinterpret_cast<Int16Tile*>(memory);
   for (std::int64_t k = 0; k < dim; k += 32) {
     if (tokens < kTileTokens) __builtin_memset(&tile[k / 32], 0, sizeof(Int16Tile));
     for (std::int64_t t = 0; t < tokens; ++t) quantize_int16(x[t] + k, tile[k / 32], t);
@@ -146,23 +121,25 @@ CROSSOVER_INLINE void multiply_int16_tokens(std::int64_t tokens, const Int16Tile
 inline std::int64_t int16_tile_bytes(std::int64_t dim) { return dim / 32 * static_cast<std::int64_t>(sizeof(Int16Tile)); }
 inline std::int64_t int16_panel_bytes(std::int64_t dim) { return int16_depth(dim) / 32 * 2 * static_cast<std::int64_t>(sizeof(Int16Panel)); }
 
-inline void gemm_int16(DType type, const std::byte* w, std::int64_t weight_rows, std::int64_t dim, const std::byte* tiles, std::int64_t tokens,
-                       float* out, std::int64_t out_stride, std::byte* scratch) {
-  const std::int64_t depth = int16_depth(dim), row_bytes = dim / info(type).block_values * info(type).block_bytes;
+inline void gemm_int16(DType, const std::byte* w, std::int64_t weight_rows, std::int64_t dim, const std::byte* tiles, std::int64_t tokens, float* out,
+                       std::int64_t out_stride, std::byte* scratch) {
+  const std::int64_t depth = int16_depth(dim), row_bytes = dim / 256 * static_cast<std::int64_t>(sizeof(BlockQ6_K));
   auto* panel = reinterpret_cast<Int16Panel*>(scratch);
   for (std::int64_t first = 0; first < dim; first += depth) {
     const std::int64_t blocks = (dim - first < depth ? dim - first : depth) / 32;
+    const std::byte* part = w + first / 256 * static_cast<std::int64_t>(sizeof(BlockQ6_K));
     for (std::int64_t r = 0; r < weight_rows; r += 16)
-      fill_int16_panel(type, w + r * row_bytes, row_bytes, weight_rows - r < 16 ? weight_rows - r : 16, first, blocks, panel + r / 16 * blocks);
+      fill_int16_panel(part + r * row_bytes, row_bytes, weight_rows - r < 16 ? weight_rows - r : 16, blocks, panel + r / 16 * blocks);
     for (std::int64_t t = 0; t < tokens; t += kTileTokens) {
       const auto* a = reinterpret_cast<const Int16Tile*>(tiles + t / kTileTokens * int16_tile_bytes(dim)) + first / 32;
-      for (std::int64_t r = 0; r < weight_rows; r += 16) {
-        const auto columns = static_cast<__mmask16>(weight_rows - r < 16 ? (1u << (weight_rows - r)) - 1u : 0xffffu);
-        multiply_int16_tokens<kTileTokens>(tokens - t, a, panel + r / 16 * blocks, blocks, first > 0, columns, out + t * out_stride + r, out_stride);
-      }
+      for (std::int64_t r = 0; r < weight_rows; r += 16)
+        multiply_int16_tokens<kTileTokens>(tokens - t, a, panel + r / 16 * blocks, blocks, first > 0, first_lanes(weight_rows - r), out + t * out_stride + r,
+                                           out_stride);
     }
   }
 }
+
+inline constexpr Gemm kInt16Gemm = {"avx512-vnni-int16-panel", int16_tile_bytes, pack_int16_tile, int16_panel_bytes, gemm_int16};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA
 

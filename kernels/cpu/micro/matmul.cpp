@@ -1,7 +1,9 @@
 // The table of matrix products. Block formats with few tokens: int8 activations and integer dot products. Float weights: f32.
 #include "kernels/cpu/micro.h"
+#include "kernels/cpu/micro/gemm_bf16.h"
 #include "kernels/cpu/micro/gemm_f32.h"
 #include "kernels/cpu/micro/gemm_int16.h"
+#include "kernels/cpu/micro/gemm_int8.h"
 #include "kernels/cpu/micro/int8_row.h"
 #include "kernels/cpu/micro/matvec_block32.h"
 #include "kernels/cpu/micro/matvec_float.h"
@@ -34,7 +36,7 @@ void matvec(DType weight, const std::byte* w, std::int64_t weight_rows, std::int
   fn(w, weight_rows, dim, packed, out, out_stride);
 }
 
-bool is_float(DType weight) { return weight == DType::kF32 || weight == DType::kF16 || weight == DType::kBF16; }
+constexpr bool is_float(DType weight) { return weight == DType::kF32 || weight == DType::kF16 || weight == DType::kBF16; }
 
 std::int64_t packed_bytes(DType weight, std::int64_t dim) {
   return is_float(weight) ? (dim + 15) / 16 * 64 : int8_blocks(dim) * static_cast<std::int64_t>(sizeof(Int8Block));
@@ -47,36 +49,38 @@ void pack(DType weight, const float* x, std::int64_t dim, std::byte* packed) {
   for (std::int64_t k = dim; k % 16 != 0; ++k) to[k] = 0.0f;
 }
 
+constexpr const Gemm& gemm_of([[maybe_unused]] DType weight) {
+#if defined(__AVX512BF16__)
+  if (weight == DType::kBF16) return kBf16Gemm;
+#endif
 #if defined(__AVX512F__)
-
-std::int64_t tile_bytes(DType weight, std::int64_t dim) { return has_int16_gemm(weight) ? int16_tile_bytes(dim) : f32_tile_bytes(dim); }
-std::int64_t panel_bytes(DType weight, std::int64_t dim) { return has_int16_gemm(weight) ? int16_panel_bytes(dim) : f32_panel_bytes(dim); }
-
-void pack_tile(DType weight, const float* const* x, std::int64_t tokens, std::int64_t dim, std::byte* tile) {
-  if (has_int16_gemm(weight)) pack_int16_tile(x, tokens, dim, reinterpret_cast<Int16Tile*>(tile));
-  else pack_f32_tile(x, tokens, dim, tile);
+  if (weight == DType::kQ6_K) return kInt16Gemm;
+  if (!is_float(weight)) return kInt8Gemm;
+#endif
+  return kF32Gemm;
 }
 
+std::int64_t tile_bytes(DType weight, std::int64_t dim) { return gemm_of(weight).tile_bytes(dim); }
+std::int64_t panel_bytes(DType weight, std::int64_t dim) { return gemm_of(weight).panel_bytes(dim); }
+void pack_tile(DType weight, const float* const* x, std::int64_t tokens, std::int64_t dim, std::byte* tile) {
+  gemm_of(weight).pack_tile(weight, x, tokens, dim, tile);
+}
 void gemm(DType weight, const std::byte* w, std::int64_t weight_rows, std::int64_t dim, const std::byte* tiles, std::int64_t tokens, float* out,
           std::int64_t out_stride, std::byte* panel) {
-  (has_int16_gemm(weight) ? gemm_int16 : gemm_f32)(weight, w, weight_rows, dim, tiles, tokens, out, out_stride, panel);
+  gemm_of(weight).multiply(weight, w, weight_rows, dim, tiles, tokens, out, out_stride, panel);
 }
 
-constexpr const char *kFloat = "avx512-f32", *kInt8 = "avx512-vnni-int8", *kGemm = "avx512-f32-panel", *kBlockGemm = "avx512-vnni-int16-panel";
-
+#if defined(__AVX512F__)
+constexpr const char *kFloat = "avx512-f32", *kInt8 = "avx512-vnni-int8";
+#elif defined(__AVX2__)
+constexpr const char *kFloat = "avx2-f32", *kInt8 = "avx2-int8";
 #else
-
-std::int64_t tile_bytes(DType, std::int64_t dim) { return f32_tile_bytes(dim); }
-std::int64_t panel_bytes(DType, std::int64_t dim) { return f32_panel_bytes(dim); }
-void pack_tile(DType, const float* const* x, std::int64_t tokens, std::int64_t dim, std::byte* tile) { pack_f32_tile(x, tokens, dim, tile); }
-constexpr auto gemm = gemm_f32;
-
-#if defined(__AVX2__)
-constexpr const char *kFloat = "avx2-f32", *kInt8 = "avx2-int8", *kGemm = "avx2-f32-panel", *kBlockGemm = kGemm;
-#else
-constexpr const char *kFloat = "portable-f32", *kInt8 = "portable-int8", *kGemm = "portable-f32-panel", *kBlockGemm = kGemm;
+constexpr const char *kFloat = "portable-f32", *kInt8 = "portable-int8";
 #endif
-
+#if defined(__AVX512BF16__)
+constexpr std::int64_t kBf16From = 16;
+#else
+constexpr std::int64_t kBf16From = 64;
 #endif
 
 }  // namespace
@@ -85,8 +89,9 @@ constexpr const char *kFloat = "portable-f32", *kInt8 = "portable-int8", *kGemm 
 extern const MatmulMicro matmul;
 const MatmulMicro matmul = {
     {kFloat, kFloat, kFloat, kInt8, kInt8, kInt8, kInt8, kInt8, kInt8},
-    {kGemm, kGemm, kGemm, kBlockGemm, kBlockGemm, kBlockGemm, kGemm, kBlockGemm, kGemm},
-    {48, 64, 64, 16, 16, 16, 16, 16, 16},
+    {gemm_of(DType::kF32).path, gemm_of(DType::kF16).path, gemm_of(DType::kBF16).path, gemm_of(DType::kQ8_0).path, gemm_of(DType::kQ6_K).path,
+     gemm_of(DType::kQ4_0).path, gemm_of(DType::kQ4_1).path, gemm_of(DType::kQ5_0).path, gemm_of(DType::kQ5_1).path},
+    {48, 64, kBf16From, 16, 16, 16, 16, 16, 16},
     packed_bytes, pack, matvec, tile_bytes, pack_tile, panel_bytes, gemm};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

@@ -24,6 +24,8 @@ struct F16 { __m512 v; };   // sixteen floats (not half precision)
 struct I16 { __m512i v; };  // sixteen 32-bit integers
 struct M16 { __mmask16 v; };
 
+CROSSOVER_INLINE __mmask16 first_lanes(std::int64_t n) { return static_cast<__mmask16>(n >= 16 ? 0xffffu : n <= 0 ? 0u : (1u << n) - 1u); }
+
 CROSSOVER_INLINE F16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
 CROSSOVER_INLINE void store(float* p, F16 a) { _mm512_storeu_ps(p, a.v); }
 CROSSOVER_INLINE F16 broadcast(float x) { return {_mm512_set1_ps(x)}; }
