@@ -1,18 +1,15 @@
-// Results for other programs: json (the result files as one list), junit (CI), csv (one row per sample and metric), markdown.
+// Results for other programs, made from result files:
+//   json         the result files as one list            csv        one row per sample and metric
+//   junit        a test case per cell                    markdown   a table of verdicts
+//   github       workflow annotations, a line per cell   gbench     Google Benchmark's JSON: compare.py filters FILE arm:A arm:B
+//   llama-bench  its JSON rows, one per arm and test     openmetrics  medians, effects and verdicts as gauges
 #pragma once
 
 #include <filesystem>
 #include <string>
 #include <vector>
 
-#include "bench/runner.h"
-
 namespace crossover {
-
-struct Finished {
-  Scenario scenario;
-  RunOutcome outcome;
-};
 
 struct ExportTo {
   std::string format;
@@ -21,6 +18,8 @@ struct ExportTo {
 
 ExportTo parse_export(const std::string& option);  // "junit=report.xml"; std::invalid_argument
 
-void write_export(const ExportTo& to, const std::vector<Finished>& results);
+// `publish` leaves host names and folders out. std::runtime_error: a result that cannot be read, a file that cannot be written, or a
+// format that has no place for anything in the results (llama-bench: neither prefill nor decode).
+void write_export(const ExportTo& to, const std::vector<std::filesystem::path>& result_files, bool publish = false);
 
 }  // namespace crossover

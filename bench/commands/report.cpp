@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "bench/commands/commands.h"
+#include "bench/export.h"
 
 namespace crossover::commands {
 
@@ -13,6 +14,7 @@ void add_report(CLI::App& app, int&) {
   struct Options {
     std::vector<std::filesystem::path> results;
     std::filesystem::path out;
+    std::vector<std::string> exports;
     bool publish = false;
   };
   auto options = std::make_shared<Options>();
@@ -24,8 +26,16 @@ void add_report(CLI::App& app, int&) {
       ->type_name("RESULT.json");
   command->add_option("--out", options->out, "folder to write into; made where missing")->required()->type_name("DIR");
   command->add_flag("--publish", options->publish, "leave out host names and absolute paths; write NAME.json too, the result to be kept");
+  command->add_option("--export", options->exports, "write the results too as json, junit, csv, markdown, github, gbench, llama-bench or openmetrics")
+      ->type_name("FORMAT=FILE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
   command->callback([options] {
+    std::vector<ExportTo> exports;  // a typo is found before anything is written
+    for (const std::string& text : options->exports) exports.push_back(parse_export(text));
     write_report(options->results, options->out, options->publish);
+    for (const ExportTo& to : exports) write_export(to, options->results, options->publish);
     fmt::print("{}\n", (options->out / "report.html").string());
   });
 }

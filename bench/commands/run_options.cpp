@@ -19,7 +19,7 @@ void add_run_options(CLI::App& command, RunOptionsText& options) {
   command.add_flag("--inherit-env", options.inherit_env,
                    "pass on CROSSOVER_* variables that the scenario does not set");
   command.add_flag("--quiet", options.quiet, "no progress and no notes on stderr");
-  command.add_option("--export", options.exports, "write the results as json, junit, csv or markdown too")
+  command.add_option("--export", options.exports, "write the results too as json, junit, csv, markdown, github, gbench, llama-bench or openmetrics")
       ->type_name("FORMAT=FILE")
       ->expected(1)
       ->take_all()

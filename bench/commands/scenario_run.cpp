@@ -28,6 +28,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
+struct Finished {
+  Scenario scenario;
+  RunOutcome outcome;
+};
+
 // The newest run of the scenario that has a journal in `inside`; what --resume without --out means.
 fs::path newest_run(const fs::path& parent, const std::string& name, const char* inside = "") {
   fs::path newest;
@@ -175,7 +180,7 @@ int run_and_print(const std::vector<ScenarioText>& texts, const RunRequest& requ
   std::vector<Scenario> scenarios;  // all are checked before the first one starts
   for (const ScenarioText& text : texts) scenarios.push_back(parse_scenario(text.text, text.source, request.changes));
   const InterruptGuard guard;
-  std::vector<Finished> results;
+  std::vector<fs::path> result_files;
   int code = 0;
   for (const Scenario& scenario : scenarios) {
     const Place place = place_of(scenario, request, scenarios.size() > 1);
@@ -184,14 +189,15 @@ int run_and_print(const std::vector<ScenarioText>& texts, const RunRequest& requ
       print_plan(scenario, place);
       continue;
     }
-    results.push_back(run_one(scenario, request, place));
-    write_report({results.back().outcome.result_file}, out, /*publish=*/false);
-    print_verdict(results.back(), out);
+    const Finished finished = run_one(scenario, request, place);
+    result_files.push_back(finished.outcome.result_file);
+    write_report({finished.outcome.result_file}, out, /*publish=*/false);
+    print_verdict(finished, out);
     std::fflush(stdout);
-    code = worse(code, word_exit_code(results.back().outcome.verdict.word));
+    code = worse(code, word_exit_code(finished.outcome.verdict.word));
   }
   if (!request.dry_run)
-    for (const ExportTo& to : request.exports) write_export(to, results);
+    for (const ExportTo& to : request.exports) write_export(to, result_files);
   return request.report_only ? 0 : code;
 }
 

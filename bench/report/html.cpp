@@ -1,6 +1,10 @@
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
+
 #include "bench/report/floors.h"
+#include "bench/report/html_parts.h"
 #include "bench/report/page.h"
 #include "bench/report/words.h"
 
@@ -10,192 +14,162 @@ namespace {
 
 using std::string;
 
-constexpr const char* kStyle = R"(
-:root { color-scheme: light dark; --ink: #1b1f24; --soft: #57606a; --page: #ffffff; --card: #f6f8fa; --line: #d0d7de;
-  --good: #1a7f37; --bad: #cf222e; --open: #9a6700; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6edf3; --soft: #9aa4ae; --page: #0d1117; --card: #161b22; --line: #30363d;
-  --good: #3fb950; --bad: #ff7b72; --open: #d29922; } }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--page); max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; } h3 { font-size: 1rem; margin-bottom: .3rem; }
-.verdict { border: 1px solid var(--line); border-left: .5rem solid var(--open); background: var(--card); padding: .6rem 1rem; }
-.verdict strong { font-size: 1.2rem; } .FASTER, .EQUIVALENT { border-left-color: var(--good); } .SLOWER, .INVALID { border-left-color: var(--bad); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: .25rem .7rem .25rem 0; text-align: left; vertical-align: top; }
-td.n, th.n { text-align: right; white-space: nowrap; } tr.primary td { font-weight: 600; }
-figure { margin: 1rem 0; } figure svg { max-width: 100%; height: auto; color: var(--ink); }
-figcaption, .note { color: var(--soft); font-size: .85rem; }
-code, pre { font: .85rem/1.4 ui-monospace, monospace; } pre { background: var(--card); padding: .8rem; overflow-x: auto; }
-)";
-
-string paragraph(const string& text, const char* kind = "") {
-  if (text.empty()) return "";
-  return fmt::format("<p{}>{}</p>\n", *kind ? fmt::format(" class=\"{}\"", kind) : "", escape_html(text));
+string class_of(const string& verdict) {
+  const bool known = verdict == "FASTER" || verdict == "EQUIVALENT" || verdict == "SLOWER" || verdict == "INVALID";
+  return known ? "verdict " + verdict : "verdict";
 }
 
-string cell(const string& text) { return "<td>" + escape_html(text) + "</td>"; }
-string number_cell(const string& text) { return "<td class=\"n\">" + escape_html(text) + "</td>"; }
-
-string table(const string& head, const string& rows) {
-  return rows.empty() ? ""
-                      : "<div class=\"scroll\"><table>\n<thead><tr>" + head + "</tr></thead>\n<tbody>\n" + rows +
-                            "</tbody>\n</table></div>\n";
+string counted_words(const ResultView& result) {
+  std::map<string, int> counts;
+  for (const CellView& view : result.cells) ++counts[view.word];
+  string text;
+  for (const auto& [verdict, count] : counts) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, verdict);
+  return fmt::format("{} cells: {}. The worst cell gives the run its word.", result.cells.size(), text);
 }
 
-string facts(const char* title, const std::vector<Fact>& list) {
-  string rows;
-  for (const Fact& fact : list) rows += "<tr>" + cell(fact.name) + cell(fact.value) + "</tr>\n";
-  if (rows.empty()) return "";
-  return fmt::format("<h3>{}</h3>\n", title) + table("<th>name</th><th>value</th>", rows);
-}
-
-string metric_row(const MetricRow& row, bool primary) {
-  return string(primary ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + number_cell(number(row.a)) +
-         number_cell(number(row.b)) + number_cell(percent(row.effect_percent)) +
-         number_cell(percent(row.interval_percent)) + number_cell(percent(row.mde_percent)) +
-         number_cell(percent(row.hodges_lehmann_percent)) + number_cell(percent(row.order_effect_percent)) +
-         number_cell(percent(row.order_interval_percent)) + number_cell(number(row.n_pairs)) + cell(row.verdict) +
-         "</tr>\n";
-}
-
-string metric_table(const CellView& view, const string& primary) {
-  constexpr const char* kHead =
-      "<th>metric</th><th class=\"n\">A median</th><th class=\"n\">B median</th><th class=\"n\">B against A</th>"
-      "<th class=\"n\">95 % interval</th><th class=\"n\">could find</th><th class=\"n\">Hodges-Lehmann</th>"
-      "<th class=\"n\">order effect</th><th class=\"n\">its interval</th><th class=\"n\">pairs</th><th>verdict</th>";
-  string headlines, parts;
-  for (const MetricRow& row : view.metrics)
-    (is_part(row.name) && row.name != primary ? parts : headlines) += metric_row(row, row.name == primary);
-  if (headlines.empty()) return "";
-  string text = "<h3>Metrics</h3>\n" + table(kHead, headlines);
-  text += paragraph(
-      "B against A is in time, for rates as well: negative is faster. Medians are of the samples, in the metric's own "
-      "unit; "
-      "effects come from pairs. The primary metric alone decides.",
-      "note");
-  if (!parts.empty())
-    text += "<details><summary>Metrics of single phases</summary>\n" + table(kHead, parts) + "</details>\n";
+string checks_in_short(const ResultView& result) {
+  std::map<string, int> counts;
+  for (const CellView& view : result.cells)
+    for (const GateRow& gate : view.gates) ++counts[gate.state];
+  string text;
+  if (counts["fail"]) text += fmt::format("{} of the checks failed. ", counts["fail"]);
+  if (counts["pass"]) text += fmt::format("{} {} passed. ", counts["pass"], counts["pass"] == 1 ? "check" : "checks");
+  if (counts["open"]) text += fmt::format("{} could not be judged. ", counts["open"]);
+  if (counts["noted"]) text += fmt::format("{} {} noted.", counts["noted"], counts["noted"] == 1 ? "remark is" : "remarks are");
   return text;
 }
 
-string phase_table(const CellView& view) {
-  string rows;
-  for (const PhaseRow& row : view.phases)
-    rows += "<tr>" + cell(row.name) + number_cell(seconds(row.a_s)) + number_cell(seconds(row.b_s)) +
-            number_cell(seconds(row.delta_s)) + number_cell(seconds(row.interval_s)) + "</tr>\n";
-  if (rows.empty()) return "";
-  if (view.residual_s)
-    rows += "<tr>" + cell("residual") + number_cell("") + number_cell("") + number_cell(seconds(view.residual_s)) +
-            number_cell("") + "</tr>\n";
-  return "<h3>Where the difference is</h3>\n" +
-         table(
-             "<th>phase</th><th class=\"n\">A</th><th class=\"n\">B</th><th class=\"n\">B - A</th><th class=\"n\">95 % "
-             "interval</th>",
-             rows) +
-         paragraph("The differences and the residual add up to the difference of the whole.", "note");
+string line(const char* title, const string& text) {
+  return text.empty() ? "" : fmt::format("<p><strong>{}</strong> {}</p>\n", title, escape_html(text));
 }
 
-string floor_table(const CellView& view) {
-  string rows;
-  for (const FloorLine& line : floor_lines(view))
-    rows += string(line.derived ? "<tr class=\"note\">" : "<tr>") + cell(line.what) + number_cell(line.a) + number_cell(line.b) + "</tr>\n";
-  if (rows.empty()) return "";
-  return "<h3>The load against its floors</h3>\n" + table("<th></th><th class=\"n\">A</th><th class=\"n\">B</th>", rows) +
-         paragraph(kFloorsNote, "note");
+string verdict_card(const ResultView& result) {
+  string text = fmt::format("<div class=\"{}\">\n<p class=\"word\">{}</p>\n", class_of(result.word), escape_html(result.word));
+  const CellView* only = result.cells.size() == 1 ? &result.cells.front() : nullptr;
+  const bool invalid = result.word == "INVALID";
+  if (invalid) text += paragraph(result.reason, "lead") + paragraph("These numbers say nothing about the question until that is put right.");
+  else if (only) text += paragraph(plain_answer(result, *only), "lead");
+  if (!only && !result.cells.empty()) text += paragraph(counted_words(result), "lead");
+  for (const string& sentence : result.crossing_sentences) text += paragraph(sentence, "lead");
+  if (only && !invalid) text += line("How sure?", how_sure(*only)) + line("What would change it?", what_would_change_it(result, *only));
+  text += line("Do the checks hold?", checks_in_short(result));
+  if (!invalid) text += line("In the words of the result:", result.reason);
+  return text + "</div>\n";
 }
 
-string figure(const Plot& plot) {
-  if (plot.svg.empty()) return paragraph("No picture: " + plot.trouble + ".", "note");
-  return "<figure>\n" + plot.svg + "\n<figcaption>" + escape_html(plot.caption) + "</figcaption>\n</figure>\n";
+string floors_note(const CellView& view) { return floor_lines(view).empty() ? "" : paragraph(kFloorsNote, "note"); }
+
+string heading_of(const string& kind) {
+  if (kind == "samples") return "Every sample";
+  if (kind == "pairs") return "Pair by pair";
+  if (kind == "phases") return "Where the difference is";
+  if (kind == "timeline") return "What ran when";
+  if (kind == "floors") return "How far from the floor";
+  if (kind == "series") return "Token by token";
+  if (kind == "curve") return "Over the sweep";
+  return "The effect";
 }
 
-string flagged(const ResultView& result) {
-  string rows;
-  for (const SampleView& sample : result.samples) {
-    if (sample.counts() && sample.flags.empty()) continue;
-    string flags = sample.failure.empty() ? "" : "failed: " + sample.failure;
-    if (sample.control) flags += flags.empty() ? "determinism control, not analysed" : ", determinism control";
-    for (const string& flag : sample.flags) flags += (flags.empty() ? "" : ", ") + flag;
-    rows += "<tr>" + number_cell(fmt::format("{}", sample.position)) + cell(sample.arm) +
-            number_cell(fmt::format("{}", sample.pair)) + cell(flags) + "</tr>\n";
-  }
-  if (rows.empty()) return "";
-  return "<h3>Flagged samples</h3>\n" +
-         table("<th class=\"n\">position</th><th>arm</th><th class=\"n\">pair</th><th>flags</th>", rows);
-}
-
-string knobs(const ResultView& result) {
-  string rows;
-  for (const KnobRow& row : result.knobs)
-    rows += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) +
-            cell(row.a_origin) + cell(row.b) + cell(row.b_origin) + "</tr>\n";
-  if (rows.empty()) return "";
-  return "<h3>Knobs</h3>\n" + table("<th>knob</th><th>A</th><th>from</th><th>B</th><th>from</th>", rows);
-}
-
-string paths(const ResultView& result) {
-  string rows;
-  for (const KnobRow& row : result.paths)
-    rows += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) + cell(row.b) +
-            "</tr>\n";
-  if (rows.empty()) return "";
-  return "<h3>Which way the arms went</h3>\n" + table("<th>path</th><th>A</th><th>B</th>", rows);
-}
-
-string reproduce(const ResultView& result) {
-  if (result.scenario.empty()) return "";
-  const string name = file_stem(result.name) + ".json";
-  return "<h3>How to reproduce</h3>\n" + paragraph("Save the scenario below as " + name + ", then:") +
-         "<pre>crossover run " + escape_html(name) +
-         " --out again</pre>\n<details><summary>The scenario as it ran</summary>\n<pre>" +
-         escape_html(result.scenario) + "</pre>\n</details>\n";
-}
-
-string section(const Page& page, std::size_t index) {
+string cell_section(const Page& page, std::size_t index) {
   const ResultView& result = page.result;
-  string text =
-      fmt::format("<section id=\"r{}\">\n<h2>{}</h2>\n", index, escape_html(result.name)) + paragraph(result.question);
-  const MetricRow* primary =
-      result.cells.empty() || result.cells.front().metrics.empty() ? nullptr : &result.cells.front().metrics.front();
-  const bool known =
-      result.word == "FASTER" || result.word == "EQUIVALENT" || result.word == "SLOWER" || result.word == "INVALID";
-  text += fmt::format("<div class=\"verdict {}\">\n<strong>{}</strong>\n", known ? result.word : "",
-                      escape_html(result.word));
-  text += paragraph(result.reason);
-  if (primary && result.cells.size() == 1) text += paragraph(sentence(*primary, result.reason));
-  text += "</div>\n";
-  for (std::size_t i = 0; i < result.cells.size(); ++i) {
-    const CellView& view = result.cells[i];
-    if (result.cells.size() > 1) {
-      text += fmt::format("<h3>Cell {}: {} {}</h3>\n", i + 1, escape_html(view.name), escape_html(view.word));
-      text += paragraph(view.reason);
-      if (!view.metrics.empty()) text += paragraph(sentence(view.metrics.front(), view.reason));
-    }
-    if (i < page.plots.size()) text += figure(page.plots[i]);
-    text += metric_table(view, result.primary) + phase_table(view) + floor_table(view) + facts("Gates", view.gates);
+  const CellView& view = result.cells[index];
+  string text;
+  if (result.cells.size() > 1) {
+    text += fmt::format("<h2 id=\"c{}\">Cell {} of {}: {} {}</h2>\n", index + 1, index + 1, result.cells.size(), escape_html(view.name), word(view.word));
+    text += paragraph(plain_answer(result, view)) + paragraph(how_sure(view)) + paragraph(what_would_change_it(result, view)) + paragraph(view.reason, "note");
   }
-  text += flagged(result) + facts("What the arms are", result.difference) + knobs(result) + paths(result) + facts("Plan", result.plan) + facts("Build", result.build) +
-          facts("Environment", result.environment) + reproduce(result);
-  return text + paragraph("Source: " + result.file, "note") + "</section>\n";
+  const char* level = result.cells.size() > 1 ? "h3" : "h2";
+  for (const Figure& one : page.figures)
+    if (one.cell == static_cast<long>(index)) {
+      text += fmt::format("<{0}>{1}</{0}>\n", level, heading_of(one.kind)) + figure(one);
+      if (one.kind == "floors") text += floors_note(view);
+    }
+  text += fmt::format("<{0}>What was checked</{0}>\n", level) + gates_table(view);
+  text += fmt::format("<{0}>All metrics</{0}>\n", level) + metric_tables(result, view) +
+          paragraph("B against A is in time, for rates as well: negative is faster. Medians are of the samples, in the metric's own unit; effects come from "
+                    "pairs. The primary metric (bold) alone decides; p is adjusted by Holm over all others. Could find: the smallest effect found with 80 % power.",
+                    "note");
+  return text;
+}
+
+string cells_of(const Page& page) {
+  const ResultView& result = page.result;
+  string text;
+  if (result.shows_each_cell()) {
+    for (std::size_t i = 0; i < result.cells.size(); ++i) text += cell_section(page, i);
+    return text;
+  }
+  text += "<h2>Each cell</h2>\n" + paragraph("With this many cells a page shows each one's headline metrics; phases and samples are in the result file.", "note");
+  for (std::size_t i = 0; i < result.cells.size() && i < 200; ++i) {
+    const CellView& view = result.cells[i];
+    text += details(view.name + ": " + view.word, metric_tables(result, view) + gates_table(view));
+  }
+  return text;
 }
 
 }  // namespace
 
-string html(const std::vector<Page>& pages) {
-  string text =
-      "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>Crossover "
-      "report</title>\n<style>";
-  text += string(kStyle) + "</style>\n</head>\n<body>\n<h1>Crossover report</h1>\n";
-  if (pages.size() > 1) {
-    string rows;
-    for (std::size_t i = 0; i < pages.size(); ++i)
-      rows += fmt::format("<tr><td><a href=\"#r{}\">{}</a></td>", i, escape_html(pages[i].result.name)) +
-              cell(pages[i].result.word) + cell(pages[i].result.reason) + "</tr>\n";
-    text += table("<th>scenario</th><th>verdict</th><th>why</th>", rows);
+string html(const Page& page) {
+  const ResultView& result = page.result;
+  string text = point_shapes() + "<main>\n" + paragraph("Crossover report: " + result.name, "eyebrow");
+  text += "<h1>" + escape_html(result.question.empty() ? result.name : result.question) + "</h1>\n" + verdict_card(result);
+  text += "<h2>What was compared</h2>\n" + arms_table(result);
+  const string map = matrix(result);
+  if (!map.empty()) text += "<h2>All cells at a glance</h2>\n" + map;
+  for (const Figure& one : page.figures)
+    if (one.cell < 0) text += "<h2>" + heading_of(one.kind) + "</h2>\n" + figure(one);
+  if (const string cells = cells_table(result); !cells.empty())
+    text += result.shows_each_cell() ? cells : details("All cells as a table", cells);
+  text += cells_of(page);
+  text += "<h2>How it was measured</h2>\n" +
+          paragraph("Each sample is a fresh process. Samples ran in pairs, A and B next to each other, half of the pairs A first and half B first, in an order "
+                    "drawn from the seed and fixed before the first sample; so drift of the machine falls on both arms alike.") +
+          flagged_samples(result) + knob_tables(result) + facts("Plan", result.plan) + facts("Build", result.build) + facts("Machine and conditions", result.environment);
+  text += reproduce(result) + paragraph("Source: " + result.file + (result.tool.empty() ? "" : ", written by " + result.tool), "note") + "</main>\n";
+  return document(result.name + ": " + result.word, text);
+}
+
+namespace {
+
+// What the environments of the files do not agree in.
+string environment_difference(const std::vector<Page>& pages) {
+  std::map<string, std::vector<string>> values;
+  for (std::size_t i = 0; i < pages.size(); ++i)
+    for (const auto* facts : {&pages[i].result.environment, &pages[i].result.build})
+      for (const Fact& fact : *facts) {
+        auto& row = values[fact.name];
+        row.resize(pages.size(), "–");
+        row[i] = fact.value;
+      }
+  string rows;
+  for (auto& [name, row] : values) {
+    if (std::all_of(row.begin(), row.end(), [&](const string& value) { return value == row.front(); })) continue;
+    rows += "<tr>" + cell(name);
+    for (const string& value : row) rows += cell(value);
+    rows += "</tr>\n";
   }
-  for (std::size_t i = 0; i < pages.size(); ++i) text += section(pages[i], i);
-  return text + "</body>\n</html>\n";
+  std::vector<string> head{"what differs"};
+  for (const Page& page : pages) head.push_back(page.stem);
+  if (rows.empty()) return paragraph("Machine and build are the same in all files.");
+  return table(head, rows);
+}
+
+}  // namespace
+
+string html_index(const std::vector<Page>& pages) {
+  string rows;
+  for (const Page& page : pages) {
+    const ResultView& result = page.result;
+    const CellView* only = result.cells.size() == 1 ? &result.cells.front() : nullptr;
+    const MetricRow* p = only ? only->primary() : nullptr;
+    rows += fmt::format("<tr><td><a href=\"{}.html\">{}</a></td><td>{}</td>", escape_html(page.stem), escape_html(result.name), word(result.word)) + cell(result.question) +
+            (p ? number_cell(p->effect_percent, percent(p->effect_percent)) + number_cell(percent(p->interval_percent)) : number_cell(only ? "–" : fmt::format("{} cells", result.cells.size())) + number_cell("–")) +
+            cell(result.reason) + "</tr>\n";
+  }
+  string text = "<main>\n" + paragraph("Crossover report", "eyebrow") + fmt::format("<h1>{} results</h1>\n", pages.size()) +
+                table({"scenario", "verdict", "question", "B against A", "95 % interval", "why"}, rows) + paragraph("B against A is in time: negative is faster.", "note");
+  if (pages.size() <= 12) text += "<h2>What differs between the files</h2>\n" + environment_difference(pages);
+  return document(fmt::format("Crossover report: {} results", pages.size()), text + "</main>\n");
 }
 
 }  // namespace crossover::report

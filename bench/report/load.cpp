@@ -2,79 +2,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
 
+#include "bench/report/load_parts.h"
 #include "bench/report/strip.h"
-#include "bench/report/view.h"
 
 namespace crossover::report {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-constexpr int kDepthLimit = 64;                         // real files use ten levels
-constexpr std::uintmax_t kFileLimitBytes = 512u << 20;  // a week of samples stays far below
 constexpr std::string_view kSchema = "crossover.result/";
 constexpr int kNewestVersion = 1;
-
-const Json& member(const Json& object, const char* key) {
-  static const Json kNothing;
-  if (!object.is_object()) return kNothing;
-  const auto found = object.find(key);
-  return found == object.end() ? kNothing : *found;
-}
-
-std::string text_of(const Json& value) {
-  if (value.is_string()) return value.get<std::string>();
-  if (value.is_null()) return "";
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::string text(const Json& object, const char* key) { return text_of(member(object, key)); }
-
-std::optional<double> optional_number(const Json& value) {
-  if (!value.is_number()) return std::nullopt;
-  const double number = value.get<double>();
-  return std::isfinite(number) ? std::optional(number) : std::nullopt;
-}
-
-std::optional<double> number(const Json& object, const char* key) { return optional_number(member(object, key)); }
-
-long whole(const Json& object, const char* key) {
-  const double value = number(object, key).value_or(0);
-  return std::abs(value) < 1e9 ? static_cast<long>(value) : 0;
-}
-
-std::optional<Interval> interval(const Json& object, const char* key) {
-  const Json& pair = member(object, key);
-  if (!pair.is_array() || pair.size() != 2) return std::nullopt;
-  const auto low = optional_number(pair[0]), high = optional_number(pair[1]);
-  if (!low || !high) return std::nullopt;
-  return Interval{*low, *high};
-}
-
-// Leaves of nested objects as "cpu.model"; arrays of plain values on one line.
-void flatten(const Json& value, const std::string& name, std::vector<Fact>& facts) {
-  if (value.is_object()) {
-    for (const auto& [key, item] : value.items()) flatten(item, name.empty() ? key : name + "." + key, facts);
-  } else if (value.is_array() &&
-             std::none_of(value.begin(), value.end(), [](const Json& item) { return item.is_structured(); })) {
-    std::string line;
-    for (const Json& item : value) line += (line.empty() ? "" : ", ") + text_of(item);
-    facts.push_back({name, line});
-  } else if (value.is_array()) {
-    for (std::size_t i = 0; i < value.size(); ++i) {
-      const std::string own = text(value[i], value[i].contains("metric") ? "metric" : "name");
-      flatten(value[i], name + "." + (own.empty() ? std::to_string(i) : own), facts);
-    }
-  } else if (const std::string text = text_of(value); !text.empty()) {
-    facts.push_back({name, text});
-  }
-}
 
 std::vector<Fact> facts_of(const Json& value) {
   std::vector<Fact> facts;
@@ -101,7 +41,7 @@ SampleView sample_of(const Json& json) {
   SampleView sample;
   sample.arm = text(json, "arm");
   sample.pair = whole(json, "pair"), sample.position = whole(json, "position"), sample.cell = whole(json, "cell");
-  sample.control = member(json, "control") == true;
+  sample.control = member(json, "control") == true, sample.started_at = text(json, "started_at");
   const Json& exit = member(json, "exit");
   sample.failure = text(json, "failure");
   if (sample.failure.empty() && !exit.is_null() && exit != 0) sample.failure = "exit " + text_of(exit);
@@ -110,6 +50,15 @@ SampleView sample_of(const Json& json) {
   if (const Json& metrics = member(json, "metrics"); metrics.is_object())
     for (const auto& [name, value] : metrics.items())
       if (const auto number = optional_number(value)) sample.metrics[name] = *number;
+  for (const auto& [name, value] : member(json, "counters").items())
+    if (const auto number = optional_number(value)) sample.counters[name] = *number;
+  for (const auto& [name, values] : member(json, "series").items()) {
+    std::vector<double>& series = sample.series[name];
+    if (values.is_array())
+      for (const Json& value : values)
+        if (const auto number = optional_number(value)) series.push_back(*number);
+  }
+  sample.resident_before_bytes = number(member(json, "page_cache"), "bytes_resident_before");
   if (const Json& flags = member(json, "flags"); flags.is_array())
     for (const Json& flag : flags) sample.flags.push_back(text_of(flag));
   if (const Json& phases = member(json, "phases"); phases.is_array())
@@ -146,6 +95,8 @@ MetricRow metric_of(const std::string& name, const Json& json) {
   row.hodges_lehmann_percent = number(json, "hodges_lehmann_percent");
   row.hodges_lehmann_interval_percent = interval(json, "hodges_lehmann_interval_percent");
   row.mde_percent = number(json, "mde_percent");
+  row.p_adjusted = number(json, "p_adjusted");
+  row.equivalence_interval_percent = interval(json, "equivalence_interval_percent");
   row.n_pairs = number(json, "n_pairs");
   row.verdict = text(json, "verdict");
   return row;
@@ -218,49 +169,9 @@ CellView cell_of(const Json& json, long index, const ResultView& result) {
     }
   cell.residual_s = number(json, "residual_s");
   cell.floors_a = floors_of(member(json, "floors"), "A"), cell.floors_b = floors_of(member(json, "floors"), "B");
-  for (const char* gate : {"outputs", "controls", "determinism", "path", "paths", "page_cache", "failed", "flags"})
-    if (const Json& value = member(json, gate); !value.is_null()) flatten(value, gate, cell.gates);
+  cell.settings = settings_of(cell.name, result.axes);
+  cell.pairs = pairs_of(result, index);
   return cell;
-}
-
-std::vector<KnobRow> knobs_of(const Json& knobs) {
-  std::map<std::string, KnobRow> rows;
-  for (const char* arm : {"A", "B"}) {
-    const Json& values = member(knobs, arm);
-    if (!values.is_object()) continue;
-    for (const auto& [name, knob] : values.items()) {
-      KnobRow& row = rows[name];
-      row.name = name;
-      (*arm == 'A' ? row.a : row.b) = knob.is_object() ? text(knob, "value") : text_of(knob);
-      (*arm == 'A' ? row.a_origin : row.b_origin) = text(knob, "origin");
-    }
-  }
-  std::vector<KnobRow> list;
-  for (auto& [name, row] : rows) list.push_back(std::move(row));
-  return list;
-}
-
-// What the samples of an arm say under a name, each distinct value once with how often.
-std::vector<KnobRow> paths_of(const Json& samples) {
-  std::map<std::string, std::map<std::string, std::map<std::string, int>>> seen;  // name, arm, value
-  for (const Json& sample : samples) {
-    const std::string arm = text(sample, "arm");
-    if (const Json& path = member(sample, "path"); path.is_object())
-      for (const auto& [name, value] : path.items()) ++seen[name][arm][text_of(value)];
-    if (const std::string state = text(member(sample, "page_cache"), "state"); !state.empty())
-      ++seen["page cache before"][arm][state];
-  }
-  std::vector<KnobRow> rows;
-  for (const auto& [name, arms] : seen) {
-    KnobRow row{name, "", "", "", ""};
-    for (const auto& [arm, values] : arms)
-      for (const auto& [value, count] : values) {
-        std::string& cell = arm == "B" ? row.b : row.a;
-        cell += (cell.empty() ? "" : ", ") + value + (values.size() > 1 ? fmt::format(" ({}x)", count) : "");
-      }
-    rows.push_back(std::move(row));
-  }
-  return rows;
 }
 
 void check_schema(const Json& json) {
@@ -277,44 +188,36 @@ void check_schema(const Json& json) {
   if (!member(json, "samples").is_array()) throw std::runtime_error("it has no samples");
 }
 
-Json parse(const std::filesystem::path& file) {
-  std::error_code failed;
-  const std::uintmax_t bytes = std::filesystem::file_size(file, failed);
-  if (failed) throw std::runtime_error(failed.message());
-  if (bytes > kFileLimitBytes)
-    throw std::runtime_error(fmt::format("it has {} bytes, at most {} are read", bytes, kFileLimitBytes));
-  std::ifstream stream(file, std::ios::binary);
-  if (!stream) throw std::runtime_error("it cannot be opened");
-  return Json::parse(stream, [](int depth, Json::parse_event_t, Json&) {
-    if (depth > kDepthLimit) throw std::runtime_error(fmt::format("it is nested more than {} deep", kDepthLimit));
-    return true;
-  });
-}
-
 ResultView view_of(const Json& json) {
   ResultView result;
   const Json &scenario = member(json, "scenario"), &verdict = member(json, "verdict"), &plan = member(json, "plan");
   result.name = text(scenario, "name"), result.question = text(scenario, "question");
   result.word = text(verdict, "word"), result.reason = text(verdict, "reason");
   result.primary = text(plan, "primary").empty() ? text(member(scenario, "plan"), "primary") : text(plan, "primary");
+  result.higher_is_better = higher_is_better(scenario, result.primary);
+  result.kind = text(member(scenario, "workload"), "kind"), result.tool = text(json, "tool");
+  result.exploratory = member(plan, "exploratory") == true;
+  result.threshold_percent = number(plan, "threshold_percent"), result.noise_floor_percent = number(plan, "noise_floor_percent");
+  result.noise_floor_from = text(plan, "noise_floor_from");
   result.plan = facts_of(plan), result.build = facts_of(member(json, "build")),
-  result.environment = facts_of(member(json, "environment"));
-  if (const std::string tool = text(json, "tool"); !tool.empty())
-    result.build.insert(result.build.begin(), {"tool", tool});
-  result.difference = facts_of(member(scenario, "arms"));
+  result.environment = facts_of(member(json, "environment")), result.workload = facts_of(member(scenario, "workload"));
+  if (!result.tool.empty()) result.build.insert(result.build.begin(), {"tool", result.tool});
   result.knobs = knobs_of(member(json, "knobs"));
+  result.arms = arms_of(scenario, result.knobs);
+  result.axes = axes_of(scenario);
   result.paths = paths_of(member(json, "samples"));
   for (const Json& sample : member(json, "samples")) result.samples.push_back(sample_of(sample));
   std::stable_sort(result.samples.begin(), result.samples.end(),
                    [](const auto& x, const auto& y) { return x.position < y.position; });
   const Json& analysis = member(json, "analysis");
   const Json& cells = analysis.is_array() ? analysis : member(analysis, "cells");
-  if (cells.is_array()) {
-    for (const Json& cell : cells)
-      result.cells.push_back(cell_of(cell, static_cast<long>(result.cells.size()), result));
-  } else if (analysis.is_object()) {
-    result.cells.push_back(cell_of(analysis, 0, result));
-  }
+  const auto add = [&](const Json& cell) {
+    result.cells.push_back(cell_of(cell, static_cast<long>(result.cells.size()), result));
+    result.cells.back().gates = gates_of(cell, scenario, result);
+  };
+  if (cells.is_array()) std::for_each(cells.begin(), cells.end(), add);
+  else if (analysis.is_object()) add(analysis);
+  add_crossings(member(json, "crossings"), result);
   if (!scenario.is_null()) result.scenario = scenario.dump(2, ' ', false, Json::error_handler_t::replace);
   return result;
 }
@@ -331,7 +234,7 @@ ResultView load_result(const std::filesystem::path& file, bool publish) {
                               "; give a result.json of crossover run");
   };
   try {
-    Json json = parse(file);
+    Json json = parse_bounded(file, publish ? "" : "top_logits");  // the page has no use for them
     check_schema(json);
     if (publish) strip_private(json);
     ResultView result = view_of(json);

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 #include <cctype>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
+
+#include "bench/report/words.h"
+#include "bench/sha256.h"
 
 namespace crossover::report {
 
@@ -45,17 +49,27 @@ void replace_word(std::string& text, std::string_view word, std::string_view to)
   }
 }
 
+// With CPU and memory in it, a list of likely host names does not lead back to the name.
+std::string machine_hash(const Json& environment) {
+  std::string text;
+  for (const char* part : {"host", "cpu", "memory"})
+    if (environment.contains(part)) text += environment[part].dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  return "machine-" + sha256_text(text).substr(0, 8);
+}
+
 class Stripper {
  public:
   explicit Stripper(const Json& result) {
     if (const auto environment = result.find("environment"); environment != result.end() && environment->is_object())
       if (const auto host = environment->find("host"); host != environment->end() && host->is_string())
-        host_ = host->get<std::string>();
+        host_ = host->get<std::string>(), machine_ = machine_hash(*environment);
     collect(result);
     // Longest first, so that a folder inside another goes as a whole.
     std::sort(folders_.begin(), folders_.end(), [](const auto& x, const auto& y) { return x.size() > y.size(); });
     folders_.erase(std::unique(folders_.begin(), folders_.end()), folders_.end());
   }
+
+  const std::string& machine() const { return machine_; }
 
   void strip(Json& value) const {
     if (value.is_string()) {
@@ -90,7 +104,7 @@ class Stripper {
     std::string result = text;
     for (const std::string& folder : folders_) replace_all(result, folder, "");
     result = scanned(result);
-    if (!host_.empty()) replace_word(result, host_, "host");
+    if (!host_.empty()) replace_word(result, host_, machine_);
     return result;
   }
 
@@ -122,7 +136,7 @@ class Stripper {
     return result;
   }
 
-  std::string host_;
+  std::string host_, machine_;
   std::vector<std::string> folders_;
 };
 
@@ -131,32 +145,105 @@ class Stripper {
 void strip_private(Json& result) {
   const Stripper stripper(result);
   stripper.strip(result);
-  if (result.contains("environment") && result["environment"].is_object()) result["environment"].erase("host");
+  if (!result.contains("environment") || !result["environment"].is_object() || !result["environment"].contains("host")) return;
+  result["environment"].erase("host");
+  result["environment"]["machine"] = stripper.machine();
 }
+
+namespace {
+
+// Phases whose name starts with `group`; parents are indices into the list.
+void keep_phases(Json& sample, const std::string& group) {
+  if (!sample.contains("phases") || !sample["phases"].is_array()) return;
+  Json kept = Json::array();
+  std::vector<int> moved_to;
+  for (Json& phase : sample["phases"]) {
+    const bool wanted = phase.is_object() && phase.value("name", Json()).is_string() && phase["name"].get<std::string>().starts_with(group);
+    moved_to.push_back(wanted ? static_cast<int>(kept.size()) : -1);
+    if (!wanted) continue;
+    const Json parent = phase.value("parent", Json());
+    const bool known = parent.is_number_integer() && parent >= 0 && parent < moved_to.size();
+    phase["parent"] = known ? moved_to[parent.get<std::size_t>()] : -1;
+    kept.push_back(std::move(phase));
+  }
+  sample["phases"] = std::move(kept);
+}
+
+// Rows keep their places: those before the kept one are empty, those behind it are gone.
+void keep_row(Json& sample, std::size_t row) {
+  Json& rows = sample["top_logits"];
+  if (!rows.is_array() || rows.size() <= row) return void(sample.erase("top_logits"));
+  rows.erase(rows.begin() + static_cast<std::ptrdiff_t>(row) + 1, rows.end());
+  for (std::size_t i = 0; i < row; ++i) rows[i] = Json::object();
+}
+
+std::size_t first_unlike(const Json& a, const Json& b) {
+  std::size_t i = 0;
+  if (!a.is_array() || !b.is_array()) return i;
+  while (i < a.size() && i < b.size() && a[i] == b[i]) ++i;
+  return i;
+}
+
+void thin_logits(Json& samples) {
+  std::map<std::string, std::vector<Json*>> pairs;
+  for (Json& sample : samples) {
+    if (!sample.is_object() || !sample.contains("top_logits")) continue;
+    if (sample.value("control", Json()) == true) sample.erase("top_logits");
+    else pairs[sample.value("cell", Json()).dump() + "/" + sample.value("pair", Json()).dump()].push_back(&sample);
+  }
+  for (auto& [key, both] : pairs) {
+    const bool whole = both.size() == 2;
+    const Json a = whole ? both[0]->value("output_tokens", Json()) : Json(), b = whole ? both[1]->value("output_tokens", Json()) : Json();
+    for (Json* sample : both) {
+      if (!whole || a == b) sample->erase("top_logits");
+      else keep_row(*sample, first_unlike(a, b));
+    }
+  }
+}
+
+// Metrics of single phases but the primary: in the samples and in what was computed of them.
+void drop_parts(Json& result, const std::string& primary) {
+  const auto drop = [&](Json& holder) {
+    if (!holder.is_object() || !holder.contains("metrics") || !holder["metrics"].is_object()) return;
+    Json kept = Json::object();
+    for (auto& [name, value] : holder["metrics"].items())
+      if (name == primary || !is_part(name)) kept[name] = std::move(value);
+    holder["metrics"] = std::move(kept);
+  };
+  for (Json& sample : result["samples"]) drop(sample);
+  Json& analysis = result["analysis"];
+  if (analysis.is_array())
+    for (Json& cell : analysis) drop(cell);
+}
+
+std::string line_of(const Json& result) { return result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n"; }
+
+}  // namespace
 
 std::string kept_copy(Json result) {
   std::string primary;
   if (result.contains("plan") && result["plan"].is_object() && result["plan"].contains("primary") && result["plan"]["primary"].is_string())
     primary = result["plan"]["primary"].get<std::string>();
   const std::string group = primary.substr(0, primary.find('.'));
-  for (Json& sample : result["samples"]) {
+  Json& samples = result["samples"];
+  for (Json& sample : samples) {
     if (!sample.is_object()) continue;
     sample.erase("timeline");
-    if (!sample.contains("phases") || !sample["phases"].is_array()) continue;
-    Json kept = Json::array();
-    std::vector<int> moved_to;  // parents are indices into the list
-    for (Json& phase : sample["phases"]) {
-      const bool wanted = phase.is_object() && phase.value("name", Json()).is_string() && phase["name"].get<std::string>().starts_with(group);
-      moved_to.push_back(wanted ? static_cast<int>(kept.size()) : -1);
-      if (!wanted) continue;
-      const Json parent = phase.value("parent", Json());
-      const bool known = parent.is_number_integer() && parent >= 0 && parent < moved_to.size();
-      phase["parent"] = known ? moved_to[parent.get<std::size_t>()] : -1;
-      kept.push_back(std::move(phase));
-    }
-    sample["phases"] = std::move(kept);
+    keep_phases(sample, group);
   }
-  return result.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  thin_logits(samples);
+  std::string text = line_of(result);
+  for (const char* part : {"series", "phases", "counters", "knobs", "output_tokens"}) {
+    if (text.size() <= kKeptBytes) break;
+    for (Json& sample : samples)
+      if (sample.is_object()) sample.erase(part);
+    result["thinned"].push_back(part);
+    text = line_of(result);
+  }
+  if (text.size() <= kKeptBytes) return text;
+  drop_parts(result, primary);
+  result["thinned"].push_back("metrics of single phases");
+  return line_of(result);
 }
 
 }  // namespace crossover::report

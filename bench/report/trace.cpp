@@ -1,25 +1,26 @@
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <ostream>
+#include <set>
 #include <utility>
 
+#include "bench/report/laid_out.h"
 #include "bench/report/page.h"
 
 namespace crossover::report {
 
-namespace {
-
-// Shares of a whole have lengths and no place in it: siblings of a rank that would lie over each other are laid end to
-// end.
-std::vector<double> starts_s(const std::vector<SampleView::Phase>& phases) {
+std::vector<double> laid_out_starts_s(const std::vector<SampleView::Phase>& phases) {
   std::vector<double> starts;
   std::map<std::pair<long, long>, double> free_from;  // by parent and rank
   for (std::size_t i = 0; i < phases.size(); ++i) {
     const SampleView::Phase& phase = phases[i];
     const bool nested = phase.parent >= 0 && static_cast<std::size_t>(phase.parent) < i;
     const double inside_s =
-        nested ? starts[static_cast<std::size_t>(phase.parent)] - phases[static_cast<std::size_t>(phase.parent)].start_s
-               : 0;
+        nested ? starts[static_cast<std::size_t>(phase.parent)] - phases[static_cast<std::size_t>(phase.parent)].start_s : 0;
     double& free_s = free_from.try_emplace({phase.parent, phase.rank}, phase.start_s + inside_s).first->second;
     starts.push_back(std::max(phase.start_s + inside_s, free_s));
     free_s = starts.back() + phase.duration_s;
@@ -27,56 +28,114 @@ std::vector<double> starts_s(const std::vector<SampleView::Phase>& phases) {
   return starts;
 }
 
-constexpr long kThreadsOfARank = 1000;  // rows of the viewer: shares under the rank's number, its threads after all ranks
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMostEvents = 400'000;  // a viewer opens that many without trouble
+constexpr long kSharesRow = 0;
+
+class Writer {
+ public:
+  explicit Writer(std::ostream& out) : out_(out) { out_ << "{\"traceEvents\":["; }
+
+  void add(const json& event) { out_ << (count_++ ? ",\n" : "\n") << event.dump(-1, ' ', false, json::error_handler_t::replace); }
+
+  // Whole nanoseconds, so that a child ends where its parent does and not a rounding later.
+  void add_slice(const std::string& name, const char* category, long process, long row, long long start_ns, long long end_ns) {
+    add({{"ph", "X"}, {"name", name}, {"cat", category}, {"pid", process}, {"tid", row}, {"ts", static_cast<double>(start_ns) / 1e3},
+         {"dur", static_cast<double>(std::max(end_ns - start_ns, 0LL)) / 1e3}});
+  }
+
+  void name(const char* what, const std::string& name, long process, long row) {
+    add({{"ph", "M"}, {"name", what}, {"pid", process}, {"tid", row}, {"args", {{"name", name}}}});
+  }
+
+  void finish(std::size_t samples_left_out) {
+    const json other{{"samples_left_out", samples_left_out}};
+    out_ << "\n],\"displayTimeUnit\":\"ms\",\"otherData\":" << other.dump() << "}\n";
+  }
+
+  std::size_t count() const { return count_; }
+
+ private:
+  std::ostream& out_;
+  std::size_t count_ = 0;
+};
+
+long long nanoseconds(double seconds) { return std::llround(std::clamp(seconds, 0.0, 1e9) * 1e9); }
+
+struct Slice {
+  long long start_ns, end_ns;
+};
+
+void add_shares(const SampleView& sample, const std::map<long, long>& process_of, Writer& writer) {
+  const std::vector<double> starts_s = laid_out_starts_s(sample.phases);
+  std::vector<Slice> slices;
+  for (std::size_t i = 0; i < sample.phases.size(); ++i) {
+    const SampleView::Phase& phase = sample.phases[i];
+    Slice slice{nanoseconds(starts_s[i]), nanoseconds(starts_s[i] + std::max(phase.duration_s, 0.0))};
+    const auto parent = static_cast<std::size_t>(std::max(phase.parent, 0L));
+    if (phase.parent >= 0 && parent < i && sample.phases[parent].rank == phase.rank)  // shares of a whole do not leave it
+      slice = {std::clamp(slice.start_ns, slices[parent].start_ns, slices[parent].end_ns), std::clamp(slice.end_ns, slices[parent].start_ns, slices[parent].end_ns)};
+    slices.push_back(slice);
+    writer.add_slice(phase.name, "share", process_of.at(phase.rank), kSharesRow, slice.start_ns, slice.end_ns);
+  }
+}
 
 // Threads as they were, each in a row of its own below the shares.
-void add_timeline(const SampleView& sample, long process, nlohmann::json& events) {
+void add_threads(const SampleView& sample, const std::map<long, long>& process_of, Writer& writer) {
   std::map<std::pair<long, long>, long> rows;
+  std::map<std::pair<long, long>, long long> free_ns;
   for (const SampleView::Span& span : sample.timeline) {
-    const auto [row, fresh] = rows.try_emplace({span.rank, span.thread}, kThreadsOfARank * (span.rank + 1) + static_cast<long>(rows.size()));
-    if (fresh) {
-      const std::string who = span.thread < 0 ? "reader " + std::to_string(-1 - span.thread) : "worker " + std::to_string(span.thread);
-      events.push_back({{"ph", "M"},
-                        {"name", "thread_name"},
-                        {"pid", process},
-                        {"tid", row->second},
-                        {"args", {{"name", "rank " + std::to_string(span.rank) + " " + who}}}});
-    }
-    events.push_back({{"ph", "X"},
-                      {"name", span.phase},
-                      {"pid", process},
-                      {"tid", row->second},
-                      {"ts", span.start_s * 1e6},
-                      {"dur", (span.end_s - span.start_s) * 1e6}});
+    const long process = process_of.at(span.rank);
+    const auto [row, fresh] = rows.try_emplace({span.rank, span.thread}, static_cast<long>(rows.size()) + 1);
+    if (fresh) writer.name("thread_name", span.thread < 0 ? fmt::format("reader {}", -1 - span.thread) : fmt::format("worker {}", span.thread), process, row->second);
+    long long& free = free_ns[{span.rank, span.thread}];
+    const long long start_ns = std::max(nanoseconds(span.start_s), free), end_ns = std::max(nanoseconds(span.end_s), start_ns);
+    free = end_ns;
+    writer.add_slice(span.phase, "thread", process, row->second, start_ns, end_ns);
   }
+}
+
+// What is known of the whole sample stands at its start.
+void add_counters(const SampleView& sample, long process, Writer& writer) {
+  const auto add = [&](const std::string& name, double value) {
+    writer.add({{"ph", "C"}, {"name", name}, {"pid", process}, {"tid", 0}, {"ts", 0.0}, {"args", {{"value", value}}}});
+  };
+  if (sample.resident_before_bytes) add("page cache before, bytes", *sample.resident_before_bytes);
+  for (const char* name : {"bytes.files", "bytes.read", "bytes.held", "bytes.weights", "launches.quantize"})
+    if (const auto found = sample.counters.find(name); found != sample.counters.end()) add(name, found->second);
+  if (const auto peak = sample.metrics.find("memory.peak_bytes"); peak != sample.metrics.end()) add("memory.peak_bytes", peak->second);
 }
 
 }  // namespace
 
-// The Trace Event Format that ui.perfetto.dev and chrome://tracing open: one process a sample, one thread a rank
-// and, where the timeline was kept, one for each of its threads.
-std::string trace_json(const std::vector<Page>& pages) {
-  auto events = nlohmann::json::array();
+void write_trace(const std::vector<Page>& pages, std::ostream& out) {
+  Writer writer(out);
   long process = 0;
+  std::size_t left_out = 0;
   for (const Page& page : pages)
     for (const SampleView& sample : page.result.samples) {
-      ++process;
-      if (sample.phases.empty()) continue;
-      const std::string name = page.result.name + " " + sample.arm + " pair " + std::to_string(sample.pair);
-      events.push_back(
-          {{"ph", "M"}, {"name", "process_name"}, {"pid", process}, {"tid", 0}, {"args", {{"name", name}}}});
-      const std::vector<double> starts = starts_s(sample.phases);
-      for (std::size_t i = 0; i < starts.size(); ++i)
-        events.push_back({{"ph", "X"},
-                          {"name", sample.phases[i].name},
-                          {"pid", process},
-                          {"tid", sample.phases[i].rank},
-                          {"ts", starts[i] * 1e6},
-                          {"dur", sample.phases[i].duration_s * 1e6}});
-      add_timeline(sample, process, events);
+      std::map<long, long> process_of;  // by rank
+      for (const SampleView::Phase& phase : sample.phases) process_of.try_emplace(phase.rank, 0);
+      for (const SampleView::Span& span : sample.timeline) process_of.try_emplace(span.rank, 0);
+      if (process_of.empty()) continue;
+      if (writer.count() + sample.phases.size() + sample.timeline.size() > kMostEvents) {
+        ++left_out;
+        continue;
+      }
+      for (auto& [rank, id] : process_of) {
+        id = ++process;
+        writer.name("process_name", fmt::format("{} {} pair {}{} rank {}", page.result.name, sample.arm, sample.pair, sample.control ? " (control)" : "", rank), id, 0);
+        writer.add({{"ph", "M"}, {"name", "process_sort_index"}, {"pid", id}, {"tid", 0}, {"args", {{"sort_index", id}}}});
+        writer.name("thread_name", "shares of the wall time", id, kSharesRow);
+      }
+      add_counters(sample, process_of.begin()->second, writer);
+      add_shares(sample, process_of, writer);
+      add_threads(sample, process_of, writer);
     }
-  const nlohmann::json trace{{"traceEvents", std::move(events)}, {"displayTimeUnit", "ms"}};
-  return trace.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
+  writer.finish(left_out);
 }
 
 }  // namespace crossover::report

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace crossover::report {
@@ -16,8 +17,8 @@ struct Interval {
 struct MetricRow {
   std::string name;
   std::optional<double> a, b;  // medians over the samples that worked, in the metric's unit
-  std::optional<double> effect_percent, order_effect_percent, hodges_lehmann_percent, mde_percent;
-  std::optional<Interval> interval_percent, order_interval_percent, hodges_lehmann_interval_percent;
+  std::optional<double> effect_percent, order_effect_percent, hodges_lehmann_percent, mde_percent, p_adjusted;
+  std::optional<Interval> interval_percent, order_interval_percent, hodges_lehmann_interval_percent, equivalence_interval_percent;
   std::optional<double> n_pairs;
   std::string verdict;
 };
@@ -32,6 +33,11 @@ struct Fact {
   std::string name, value;
 };
 
+struct GateRow {
+  std::string name, saw;
+  std::string state;  // "pass", "fail", "open" (could not be judged), "not asked", "noted" (no check, but worth knowing)
+};
+
 // One arm's load beside what bounds it; `whole_*` is derived from the run for the model with nothing cut.
 struct FloorView {
   std::optional<double> total_s, bytes_read, read_bytes_per_s, read_floor_s, quantized_values, quantize_values_per_s, quantize_floor_s;
@@ -40,14 +46,26 @@ struct FloorView {
   std::optional<double> whole_total_s, whole_read_floor_s, whole_quantize_floor_s;
 };
 
+// Two adjacent samples that both count and have the primary metric.
+struct PairView {
+  long pair = 0;
+  bool a_first = true;
+  std::size_t a = 0, b = 0;  // indices into the samples
+  std::optional<double> difference_percent;  // B against A in time-like direction; absent where either is not above 0
+};
+
 struct CellView {
   std::string name;  // empty where the run has one cell
+  std::vector<Fact> settings;  // "chunk" = "64"; empty where the run has one cell
   std::string word, reason;
   std::vector<MetricRow> metrics;  // the primary first
   std::vector<PhaseRow> phases;
   std::optional<double> residual_s;
   std::optional<FloorView> floors_a, floors_b;
-  std::vector<Fact> gates;  // outputs, controls, determinism, paths
+  std::vector<GateRow> gates;
+  std::vector<PairView> pairs;  // in the order they ran
+
+  const MetricRow* primary() const { return metrics.empty() ? nullptr : &metrics.front(); }
 };
 
 struct SampleView {
@@ -55,7 +73,11 @@ struct SampleView {
   long pair = 0, position = 0, cell = 0;
   std::string failure;   // why there is no measurement; empty for a good sample
   bool control = false;  // the determinism control, not analysed
+  std::string started_at;
   std::map<std::string, double> metrics;
+  std::map<std::string, std::vector<double>> series;
+  std::map<std::string, double> counters;
+  std::optional<double> resident_before_bytes;
   std::vector<std::string> flags;
   struct Phase {
     std::string name;
@@ -78,18 +100,41 @@ struct KnobRow {
   std::string name, a, a_origin, b, b_origin;
 };
 
+// What a sweep goes over, in the order of its cells.
+struct Axis {
+  std::string name;
+  std::vector<std::string> values;
+  std::string arms;  // "AB", "A" or "B": whose setting it is
+};
+
+// Where the curves of the arms cross over a swept number, and where the interval says it may be.
+struct CrossingView {
+  double at;
+  std::optional<double> low, high;
+};
+
 struct ResultView {
   std::string file;  // its name, without a folder
-  std::string name, question;
+  std::string name, question, kind, tool;
   std::string word, reason;  // FASTER, EQUIVALENT, SLOWER, INCONCLUSIVE, INVALID; one sentence
   std::string primary;
-  std::vector<Fact> plan, build, environment, difference;  // difference: what arm B has that A has not
+  bool higher_is_better = false;  // of the primary
+  bool exploratory = false;
+  std::optional<double> threshold_percent, noise_floor_percent;
+  std::string noise_floor_from;
+  std::vector<Fact> plan, build, environment, workload;
+  std::vector<KnobRow> arms;   // what the scenario sets differently, no origins
   std::vector<KnobRow> knobs;
   std::vector<KnobRow> paths;  // which way each arm went, and how its files lay in memory; no origins
+  std::vector<Axis> axes;
+  std::vector<CrossingView> crossings;
+  std::vector<std::string> crossing_sentences;
   std::vector<CellView> cells;
   std::vector<SampleView> samples;  // in the order they ran
   std::string scenario;             // the file that ran, indented JSON
   std::string kept_copy;            // of a published report: the result itself, stripped (bench/report/strip.h)
+
+  bool shows_each_cell() const { return cells.size() <= 8; }  // more are a map: pictures of every cell would hide it
 };
 
 // std::runtime_error naming the file for anything that is not a result of this program or of an older version of it.

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 
 namespace crossover::report {
@@ -10,7 +12,25 @@ namespace {
 
 constexpr const char* kAbsent = "–";
 
-std::string trimmed(double value) { return fmt::format("{:.2f}", value == 0 ? 0.0 : value); }
+std::string trimmed(double value) {
+  if (std::abs(value) >= 1e6) return fmt::format("{:.3g}", value);
+  const std::string text = fmt::format("{:.2f}", value);
+  return text == "-0.00" ? "0.00" : text;
+}
+
+// Marks that make a page show a text in another order than it is in (Unicode's bidirectional controls U+202A to U+202E, U+2066 to U+2069).
+std::string without_direction_marks(const std::string& text) {
+  if (text.find("\xE2\x80") == std::string::npos && text.find("\xE2\x81") == std::string::npos) return text;
+  std::string kept;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto last = i + 2 < text.size() ? static_cast<unsigned char>(text[i + 2]) : 0;
+    const bool mark = (text.compare(i, 2, "\xE2\x80") == 0 && last >= 0xAA && last <= 0xAE) ||
+                      (text.compare(i, 2, "\xE2\x81") == 0 && last >= 0xA6 && last <= 0xA9);
+    if (mark) i += 2;
+    else kept += text[i];
+  }
+  return kept;
+}
 
 // One unit for both ends of an interval: that of the larger.
 struct Unit {
@@ -47,10 +67,10 @@ std::string escape_html(std::string_view text) {
         escaped += "&#39;";
         break;
       default:
-        if (static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t') escaped += c;
+        if ((static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) || c == '\n' || c == '\t') escaped += c;
     }
   }
-  return escaped;
+  return without_direction_marks(escaped);
 }
 
 std::string escape_markdown(std::string_view text) {
@@ -117,6 +137,51 @@ std::string sentence(const MetricRow& primary, const std::string& reason) {
   if (primary.mde_percent && reason.find("smallest") == std::string::npos)
     text += fmt::format("The smallest effect that this run could be expected to find: {:.2f} %.", *primary.mde_percent);
   return text;
+}
+
+Scale scale_of(const std::string& metric, double size) {
+  size = std::abs(size);
+  const auto metric_prefix = [&](const std::string& unit) {
+    return size >= 1e9 ? Scale{1e-9, "G" + unit} : size >= 1e6 ? Scale{1e-6, "M" + unit} : size >= 1e4 ? Scale{1e-3, "k" + unit} : Scale{1, unit};
+  };
+  if (metric.ends_with("_per_s")) {
+    const std::string stem = metric.substr(0, metric.size() - 6);
+    const std::string what = stem.substr(stem.find_last_of("._") == std::string::npos ? 0 : stem.find_last_of("._") + 1);
+    if (what == "bytes") return metric_prefix("B/s");
+    if (size < 1e6) return {1, what + "/s"};
+    const Scale scale = metric_prefix(" " + what + "/s");
+    return scale;
+  }
+  if (metric.ends_with("_s")) {
+    const Unit unit = unit_of(size);
+    return {unit.scale, unit.name};
+  }
+  if (metric.ends_with("bytes")) return metric_prefix("B");
+  if (metric.ends_with("_share")) return {100, "%"};
+  return {1, ""};
+}
+
+Scale scale_of(const MetricRow& row) { return scale_of(row.name, std::max(std::abs(row.a.value_or(0)), std::abs(row.b.value_or(0)))); }
+
+std::string quantity(const std::string& metric, const std::optional<double>& value) { return quantity(scale_of(metric, value.value_or(0)), value); }
+
+std::string quantity(const Scale& scale, const std::optional<double>& value) {
+  if (!value) return kAbsent;
+  return fmt::format("{:.4g}{}{}", *value * scale.factor, scale.unit.empty() ? "" : " ", scale.unit);
+}
+
+std::string label(const std::string& text, std::size_t bytes) {
+  std::string cut = text.substr(0, bytes);
+  if (text.size() > bytes) {  // not in the middle of a character
+    while (!cut.empty() && (static_cast<unsigned char>(text[cut.size()]) & 0xC0) == 0x80) cut.pop_back();
+    cut += "..";
+  }
+  std::string safe;
+  for (const char c : without_direction_marks(cut)) {
+    const auto byte = static_cast<unsigned char>(c);
+    safe += byte >= 0x80 || std::isalnum(byte) || std::string_view(" ._-/%,:;()=+*").find(c) != std::string_view::npos ? c : '?';
+  }
+  return safe;
 }
 
 }  // namespace crossover::report

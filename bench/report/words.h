@@ -20,11 +20,30 @@ std::string seconds(const std::optional<double>& value);       // "12.3 ms"
 std::string seconds(const std::optional<Interval>& interval);
 std::string change(double effect_percent);  // "12.3 % faster", "12.3 % slower"
 
+// What a metric is measured in, by its name, with the prefix that suits values of this size: {1e3, "ms"} for "load.total_s" of 0.2.
+struct Scale {
+  double factor;     // shown = value * factor
+  std::string unit;  // "" where the name says none
+};
+Scale scale_of(const std::string& metric, double size);
+std::string quantity(const Scale& scale, const std::optional<double>& value);
+std::string quantity(const std::string& metric, const std::optional<double>& value);  // "12.3 ms", "25.4 tokens/s", "1.36 GB", "58.3 %"
+
+Scale scale_of(const MetricRow& row);  // one for both arms: that of the larger
+
+// At most `bytes` of a text for gnuplot, in single quotes: nothing in it ends the quotes or starts a command.
+std::string label(const std::string& text, std::size_t bytes = 60);
+
 // A share of a load, a prefill or a decode ("load.read_s"), not a headline ("load.total_s", "decode.tokens_per_s").
 bool is_part(const std::string& metric);
 
 // What the verdict's own sentence leaves open, from the row of the primary metric: the effect with its interval where
 // `reason` has none, the smallest effect that could have been seen.
 std::string sentence(const MetricRow& primary, const std::string& reason);
+
+// One sentence for a person who knows none of this: "B was 42.80 % faster than A: 2.39 s instead of 4.37 s (load.total_s, medians)."
+std::string plain_answer(const ResultView& result, const CellView& cell);
+std::string how_sure(const CellView& cell);                                        // the interval, pairs, smallest effect that would have been seen
+std::string what_would_change_it(const ResultView& result, const CellView& cell);  // empty for an INVALID result: its reason says it
 
 }  // namespace crossover::report

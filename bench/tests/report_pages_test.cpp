@@ -17,6 +17,7 @@
 
 #include "bench/micro/table.h"
 #include "bench/page_tables.h"
+#include "bench/report/words.h"
 #include "bench/scenario_schema.h"
 
 namespace crossover {
@@ -78,7 +79,8 @@ json median_of(const std::vector<const json*>& samples, const char* group, const
 
 std::string verdicts(const json& result) {
   const std::string primary = result["plan"]["primary"];
-  std::string text = head({"cell", "A, s", "B, s", "B against A", "95 % interval", "order effect", "verdict"});
+  const std::string unit = report::scale_of(primary, 1).unit;
+  std::string text = head({"cell", "A, " + unit, "B, " + unit, "B against A", "95 % interval", "order effect", "verdict"});
   for (const json& cell : result["analysis"]) {
     const json& metric = cell["metrics"][primary];
     text += row({cell_name(cell), shown(median_of(samples_of(result, cell, "A"), "metrics", primary)),

@@ -36,6 +36,7 @@ expect 4 'missing.json' report "$scratch/missing.json" --out "$scratch/report"
 echo '{"schema": "crossover.result/1"' > "$scratch/broken.json"
 expect 4 'broken.json' report "$scratch/broken.json" --out "$scratch/report"
 expect 4 'out' report "$scratch/broken.json"
+expect 4 'did you mean gbench' report "$scratch/broken.json" --out "$scratch/report" --export gbenhc=x
 
 # doctor: one JSON object with rates that a machine can have.
 expect 0 '"read_1_bytes_per_s": [1-9]' doctor --json
@@ -99,7 +100,11 @@ expect 1 'samples to take' run "$scratch/sleep.json" --out "$scratch/run"
 grep -q '^SLOWER  sleep' "$scratch/out" || complain "no verdict on stdout" run sleep
 grep -q '"word": "SLOWER"' "$scratch/run/result.json" || complain "no verdict in the result" run sleep
 expect 0 'SLOWER' run "$scratch/sleep.json" --out "$scratch/again" --quiet --report-only
-expect 0 'report.html' report "$scratch/run/result.json" "$scratch/again/result.json" --out "$scratch/report" --publish
+expect 0 'report.html' report "$scratch/run/result.json" "$scratch/again/result.json" --out "$scratch/report" --publish \
+  --export "github=$scratch/annotations" --export "gbench=$scratch/gbench.json" --export "openmetrics=$scratch/metrics"
+grep -q '^::error title=SLOWER' "$scratch/annotations" || complain "no annotation" report --export github
+grep -q '^# EOF' "$scratch/metrics" || complain "no metrics" report --export openmetrics
+[ -f "$scratch/report/sleep.html" ] || complain "no page beside the index" report
 
 # Looking twice: declared, it stops where it may; more pairs than declared are a plan of their own.
 expect 1 'look at 8 pairs: SLOWER; no further pairs are needed' run "$scratch/sleep.json" --out "$scratch/looks" --set '/plan/looks=[8,16]' --set /plan/pairs=16

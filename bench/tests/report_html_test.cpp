@@ -1,0 +1,255 @@
+// The HTML page and its pictures as promises: nothing outside, everything said in words, numbers as in the result, hostile input.
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cmath>
+#include <fstream>
+#include <iterator>
+#include <regex>
+#include <set>
+
+#include "bench/report/page.h"
+#include "bench/report/palette.h"
+#include "bench/report/report.h"
+#include "bench/report/words.h"
+#include "bench/tests/sample_result.h"
+
+namespace crossover {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string read(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+int count(const std::string& text, const std::string& what) {
+  int found = 0;
+  for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++found;
+  return found;
+}
+
+// Cells of a sweep over chunk = 1, 2, 4, ...
+ordered_json swept_result(int cells, int pairs) {
+  ordered_json result = sample_result();
+  result["samples"] = ordered_json::array(), result["analysis"]["cells"] = ordered_json::array();
+  ordered_json values = ordered_json::array();
+  int position = 0;
+  for (int cell = 0; cell < cells; ++cell) {
+    values.push_back(1 << cell);
+    ordered_json one = sample_result()["analysis"]["cells"][0];
+    one["cell"] = cell, one["name"] = "chunk=" + std::to_string(1 << cell), one["verdict"] = {{"word", "FASTER"}, {"reason", "it is"}};
+    result["analysis"]["cells"].push_back(one);
+    for (int i = 0; i < 2 * pairs; ++i, ++position) {
+      ordered_json sample = sample_result()["samples"][static_cast<std::size_t>(i % 16)];
+      sample["cell"] = cell, sample["pair"] = i / 2, sample["position"] = position;
+      for (int metric = 0; metric < 40; ++metric) sample["metrics"]["prefill.part" + std::to_string(metric) + "_s"] = 0.01 * (metric + i);
+      result["samples"].push_back(sample);
+    }
+  }
+  result["scenario"]["sweep"] = {{"/workload/chunk", values}};
+  return result;
+}
+
+class ReportHtml : public testing::Test {
+ protected:
+  fs::path folder_ = fs::temp_directory_path() / ("crossover-html-" + std::to_string(getpid()));
+
+  void SetUp() override { fs::create_directories(folder_); }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  std::string html_of(const ordered_json& result, const char* out = "out", bool publish = false) {
+    std::ofstream(folder_ / "result.json") << result.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
+    write_report({folder_ / "result.json"}, folder_ / out, publish);
+    return read(folder_ / out / "report.html");
+  }
+  static bool drawn(const std::string& html) { return html.find("gnuplot is not installed") == std::string::npos; }
+};
+
+TEST_F(ReportHtml, NothingInItLeavesTheFile) {
+  const std::string html = html_of(swept_result(3, 2));
+  EXPECT_NE(html.find("Content-Security-Policy\" content=\"default-src 'none'"), std::string::npos);
+  for (const char* forbidden : {"<script", "<link", "<iframe", "<object", "<img", "@import", "url(", "src=", "http:", "https:", "xlink", "javascript:"})
+    EXPECT_EQ(html.find(forbidden), std::string::npos) << forbidden;
+  EXPECT_FALSE(std::regex_search(html, std::regex(" on[a-z]+="))) << "no handler of events";
+  const std::regex reference("href=['\"]([^'\"]*)");
+  for (std::sregex_iterator it(html.begin(), html.end(), reference), end; it != end; ++it) EXPECT_EQ((*it)[1].str().front(), '#') << (*it)[0];
+}
+
+TEST_F(ReportHtml, EveryPictureSaysInWordsWhatItShows) {
+  const std::string html = html_of(swept_result(3, 2));
+  if (!drawn(html)) GTEST_SKIP() << "gnuplot is not installed";
+  const int pictures = count(html, "<svg class=\"wide\"");
+  EXPECT_GE(pictures, 3 * 3 + 2) << "effects, curve; samples, pairs, phases, timeline of each cell";
+  EXPECT_EQ(count(html, "<svg class=\"narrow\""), pictures);
+  EXPECT_EQ(count(html, "role=\"img\" aria-label=\""), 2 * pictures);
+  EXPECT_EQ(count(html, "aria-label=\"\""), 0);
+  EXPECT_EQ(count(html, "<figcaption>"), pictures);
+  EXPECT_EQ(count(html, "The numbers behind this picture"), pictures);
+}
+
+// Ids are what the pictures' points refer to: each is there once.
+TEST_F(ReportHtml, IdsAreUniqueAndReferencesResolve) {
+  const std::string html = html_of(swept_result(2, 2));
+  std::multiset<std::string> ids;
+  const std::regex id("[ ]id=['\"]([^'\"]*)"), reference("href=['\"]#([^'\"]*)");
+  for (std::sregex_iterator it(html.begin(), html.end(), id), end; it != end; ++it) ids.insert((*it)[1]);
+  for (const std::string& one : ids) EXPECT_EQ(ids.count(one), 1U) << one;
+  for (std::sregex_iterator it(html.begin(), html.end(), reference), end; it != end; ++it) EXPECT_EQ(ids.count((*it)[1]), 1U) << (*it)[0];
+}
+
+TEST_F(ReportHtml, NumbersAreThoseOfTheResult) {
+  const ordered_json result = sample_result();
+  const std::string html = html_of(result);
+  const ordered_json& metric = result["analysis"]["cells"][0]["metrics"]["prefill.total_s"];
+  const std::size_t row = html.find("<tr class=\"primary\"><td>prefill.total_s</td>");
+  ASSERT_NE(row, std::string::npos);
+  const std::string line = html.substr(row, html.find("</tr>", row) - row);
+  std::vector<double> shown;
+  const std::regex data("<data value=\"([^\"]*)\">([^<]*)</data>");
+  for (std::sregex_iterator it(line.begin(), line.end(), data), end; it != end; ++it) shown.push_back(std::stod((*it)[1]));
+  const std::vector<double> wanted{(1.003 + 1.011) / 2, 0.9075, metric["effect_percent"], metric["interval_percent"][0], metric["interval_percent"][1],
+                                   metric["mde_percent"], metric["hodges_lehmann_percent"], metric["order_effect_percent"], metric["order_interval_percent"][0],
+                                   metric["order_interval_percent"][1], metric["n_pairs"]};
+  ASSERT_EQ(shown.size(), wanted.size()) << line;
+  for (std::size_t i = 2; i < wanted.size(); ++i) EXPECT_DOUBLE_EQ(shown[i], wanted[i]) << i;
+  EXPECT_DOUBLE_EQ(shown[1], wanted[1]);
+  // What is read differs from the number by its rounding alone: four digits or two places.
+  for (std::sregex_iterator it(html.begin(), html.end(), data), end; it != end; ++it) {
+    const double value = std::stod((*it)[1]), text = std::stod((*it)[2]);
+    const std::string what = (*it)[2];
+    if (what.find(" ms") != std::string::npos || what.find("µs") != std::string::npos) continue;
+    EXPECT_NEAR(text, value, 0.005 + 1e-3 * std::abs(value)) << (*it)[0];
+  }
+}
+
+TEST_F(ReportHtml, OneInputGivesOneSetOfBytes) {
+  const ordered_json result = swept_result(2, 2);
+  const std::string first = html_of(result, "one"), second = html_of(result, "two");
+  EXPECT_TRUE(first == second);
+  int files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder_ / "one")) {
+    if (!entry.is_regular_file()) continue;
+    EXPECT_TRUE(read(entry.path()) == read(folder_ / "two" / fs::relative(entry.path(), folder_ / "one"))) << entry.path();
+    ++files;
+  }
+  EXPECT_GE(files, 3);
+}
+
+TEST(Palette, TextCanBeRead) {
+  EXPECT_DOUBLE_EQ(report::contrast("#000000", "#ffffff"), 21);
+  EXPECT_NEAR(report::contrast("#777777", "#ffffff"), 4.48, 0.005);  // the classic grey that fails by a hair
+  for (const report::Palette& p : {report::kLight, report::kDark})
+    for (const char* text : {p.ink, p.soft, p.good, p.bad, p.open, p.a, p.b})
+      for (const char* background : {p.page, p.card}) EXPECT_GE(report::contrast(text, background), 4.5) << text << " on " << background;
+}
+
+TEST_F(ReportHtml, MatrixOfTwoSettingsHasAPlaceForEachCell) {
+  ordered_json result = swept_result(4, 2);
+  result["scenario"]["sweep"] = {{"/arms/B/workload/kv_k", {"f16", "q8_0"}}, {"/arms/B/workload/kv_v", {"f16", "q8_0"}}};
+  int i = 0;
+  for (const char* name : {"kv_k=f16 kv_v=f16", "kv_k=f16 kv_v=q8_0", "kv_k=q8_0 kv_v=f16", "kv_k=q8_0 kv_v=q8_0"}) {
+    ordered_json& cell = result["analysis"]["cells"][static_cast<std::size_t>(i)];
+    cell["name"] = name, cell["metrics"]["prefill.total_s"]["effect_percent"] = -20 + 10 * i++;
+  }
+  const std::string html = html_of(result);
+  const std::string map = html.substr(html.find("<table class=\"matrix\">"), html.find("</table>", html.find("<table class=\"matrix\">")) - html.find("<table class=\"matrix\">"));
+  for (const char* wanted : {"kv_k \\ kv_v", "<th>q8_0</th>", "-20.00 %", "-10.00 %", "0.00 %", "10.00 %", "FASTER"}) EXPECT_NE(map.find(wanted), std::string::npos) << wanted << map;
+  EXPECT_LT(map.find("-10.00 %"), map.find(">0.00 %"));
+  EXPECT_NE(html.find("swept: f16, q8_0"), std::string::npos);
+}
+
+TEST_F(ReportHtml, CrossingOfASweepIsSaidAndDrawn) {
+  ordered_json result = swept_result(3, 2);
+  result["crossings"] = {{{"axis", "chunk"}, {"sentence", "B is faster above chunk 2.5"}, {"crossings", {{{"at", 2.5}, {"low", 2.25}, {"high", 3}}}}}};
+  const std::string html = html_of(result);
+  EXPECT_NE(html.find("B is faster above chunk 2.5"), std::string::npos);
+  EXPECT_NE(read(folder_ / "out" / "plots" / "planted-curve.gp").find("from first 2.5, graph 0 to first 2.5, graph 1"), std::string::npos);
+}
+
+TEST_F(ReportHtml, HostileNumbersAndNamesMakeASafePage) {
+  ordered_json result = sample_result();
+  const std::string name = "\u202eevil <script>alert(1)</script> \xE6\xB5\x8B\xE8\xAF\x95 \x01\x1b[31m 'quote' `id`";
+  result["scenario"]["name"] = name, result["scenario"]["question"] = name;
+  int i = 0;
+  for (ordered_json& sample : result["samples"]) {
+    ++i;
+    if (i == 1) sample["metrics"]["prefill.total_s"] = 1e308;
+    if (i == 2) sample["metrics"]["prefill.total_s"] = "NaN";
+    if (i == 3) sample["metrics"]["prefill.total_s"] = -1e308;
+    if (i == 4) sample["metrics"]["prefill.total_s"] = 0;
+    for (int phase = 0; phase < 500; ++phase)
+      sample["phases"].push_back({{"name", "prefill." + name + std::to_string(phase)}, {"rank", phase % 3}, {"start_s", 1e308}, {"duration_s", 1e308}, {"parent", phase - 1}});
+  }
+  ordered_json& cell = result["analysis"]["cells"][0];
+  cell["metrics"]["prefill.total_s"]["effect_percent"] = 1e308;
+  cell["metrics"]["prefill.total_s"]["interval_percent"] = {-1e308, 1e308};
+  for (int phase = 0; phase < 500; ++phase) cell["waterfall"].push_back({{"phase", name + std::to_string(phase)}, {"delta_s", 1e308}});
+  const std::string html = html_of(result);
+  EXPECT_EQ(html.find("<script"), std::string::npos);
+  EXPECT_EQ(html.find_first_of("\x01\x1b"), std::string::npos);
+  EXPECT_EQ(html.find("\u202e"), std::string::npos) << "text that turns itself around";
+  EXPECT_NE(html.find("\xE6\xB5\x8B\xE8\xAF\x95"), std::string::npos) << "names of any script are shown";
+  EXPECT_EQ(html.find("000000000000000000000"), std::string::npos) << "no number of 300 digits";
+  EXPECT_EQ(html.find("inf"), html.find("info"));
+  EXPECT_FALSE(fs::exists(folder_ / "out" / "plots" / "id"));
+  EXPECT_TRUE(ordered_json::accept(read(folder_ / "out" / "trace.json")));
+}
+
+// Limits are far above what it takes, for busy machines; a quadratic step would still show.
+TEST_F(ReportHtml, AHundredThousandSamplesStaySmall) {
+  ordered_json result = sample_result();
+  const ordered_json sample = result["samples"][0];
+  std::string text = result.dump();
+  std::string samples;
+  for (int i = 0; i < 100'000; ++i)
+    samples += std::string(i ? "," : "") + R"({"arm":")" + (i % 2 ? "B" : "A") + R"(","pair":)" + std::to_string(i / 2) + R"(,"position":)" + std::to_string(i) +
+               R"(,"cell":0,"metrics":{"prefill.total_s":)" + std::to_string(1 + i % 97 * 0.001) + R"(},"flags":["x"]})";
+  result["samples"] = "@";
+  text = result.dump();
+  text.replace(text.find("\"@\""), 3, "[" + samples + "]");
+  std::ofstream(folder_ / "result.json") << text;
+  const auto start = std::chrono::steady_clock::now();
+  write_report({folder_ / "result.json"}, folder_ / "out", false);
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
+  EXPECT_LT(fs::file_size(folder_ / "out" / "report.html"), 3'000'000U);
+  const std::string html = read(folder_ / "out" / "report.html");
+  EXPECT_NE(html.find("of 100000 rows; the file holds all"), std::string::npos);
+}
+
+TEST_F(ReportHtml, FourCellsOfSixteenSamplesFitAPage) {
+  const ordered_json result = swept_result(4, 8);
+  const std::string html = html_of(result);
+  EXPECT_LT(html.size(), 1'500'000U);
+}
+
+TEST_F(ReportHtml, IndexLinksAPageForEachResult) {
+  std::ofstream(folder_ / "a.json") << sample_result().dump();
+  ordered_json other = sample_result();
+  other["environment"]["cpu"]["model"] = "Another CPU";
+  std::ofstream(folder_ / "b.json") << other.dump();
+  write_report({folder_ / "a.json", folder_ / "b.json"}, folder_ / "out", false);
+  const std::string index = read(folder_ / "out" / "report.html");
+  EXPECT_NE(index.find("href=\"planted.html\""), std::string::npos);
+  EXPECT_NE(index.find("href=\"planted-2.html\""), std::string::npos);
+  EXPECT_NE(index.find("<td>cpu.model</td><td>Some CPU</td><td>Another CPU</td>"), std::string::npos) << "what differs between the files";
+  EXPECT_TRUE(fs::exists(folder_ / "out" / "planted.html"));
+  EXPECT_NE(read(folder_ / "out" / "planted-2.html").find("Another CPU"), std::string::npos);
+}
+
+TEST(Quantities, HaveTheUnitOfTheirName) {
+  EXPECT_EQ(report::quantity("load.total_s", 4.3712), "4.371 s");
+  EXPECT_EQ(report::quantity("load.open_s", 0.00062), "620 µs");
+  EXPECT_EQ(report::quantity("decode.tokens_per_s", 25.414), "25.41 tokens/s");
+  EXPECT_EQ(report::quantity("quantize.weights_per_s", 9.5e8), "950 M weights/s");
+  EXPECT_EQ(report::quantity("memory.peak_bytes", 1356894208.0), "1.357 GB");
+  EXPECT_EQ(report::quantity("load.busy_share", 0.5825), "58.25 %");
+  EXPECT_EQ(report::quantity("score", 7.0), "7");
+  EXPECT_EQ(report::quantity("load.total_s", std::nullopt), "–");
+}
+
+}  // namespace
+}  // namespace crossover
