@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -132,6 +133,17 @@ Json perf_json(const fs::path& root) {
   return perf;
 }
 
+// Of the hottest sensor; millidegrees in the files.
+std::optional<double> temperature_c(const fs::path& root) {
+  std::optional<double> hottest;
+  std::error_code none;
+  for (auto it = fs::directory_iterator(root / "sys/class/thermal", none); !none && it != fs::directory_iterator(); it.increment(none)) {
+    const auto milli = number_of(line_of(it->path() / "temp"));
+    if (milli && *milli > 0 && *milli < 2e5) hottest = std::max(hottest.value_or(0), *milli / 1000);
+  }
+  return hottest;
+}
+
 }  // namespace
 
 std::string environment_json(const fs::path& root) {
@@ -167,6 +179,7 @@ std::string clocks_json(const fs::path& root) {
   }
   if (!mhz.empty()) clocks["mhz"] = std::move(mhz);
   if (throttle_known) clocks["throttle_events"] = throttled;
+  if (const auto hottest = temperature_c(root)) clocks["temperature_c"] = *hottest;
   if (const auto load = number_of(line_of(root / "proc/loadavg"))) clocks["load1"] = *load;
   return clocks.dump();
 }

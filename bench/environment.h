@@ -12,7 +12,7 @@ namespace crossover {
 std::string environment_json(const std::filesystem::path& root = "/");
 
 // What can change from one sample to the next, a JSON object: mhz [per core], throttle_events (summed over cores),
-// load1.
+// temperature_c (of the hottest sensor), load1.
 std::string clocks_json(const std::filesystem::path& root = "/");
 
 }  // namespace crossover

@@ -139,6 +139,19 @@ void add_clock_flags(const CellSamples& samples, std::vector<std::string>& flags
                               percent(shift.effect), percent(shift.interval->low), percent(shift.interval->high)));
 }
 
+// Seconds of a program that did not run that long, even with all its cores: milliseconds under a wrong name, most likely.
+void add_wrong_units(const CellSamples& samples, std::vector<std::string>& flags) {
+  std::set<std::string> seen;
+  for (const Sample* sample : samples.good) {
+    const auto wall_s = sample->counters.find("process.wall_s");
+    if (wall_s == sample->counters.end() || sample->cpus.empty()) continue;
+    const double most_s = wall_s->second * static_cast<double>(sample->cpus.size());
+    for (const auto& [name, value] : sample->metrics)
+      if (name.ends_with("_s") && !name.ends_with("_per_s") && value > 2 * most_s && seen.insert(name).second)
+        flags.push_back(fmt::format("unit?: {} is {:.4g} s in sample {}, whose process lived {:.4g} s", name, value, sample->position, wall_s->second));
+  }
+}
+
 void add_unexplained(const Scenario& scenario, const CellSamples& samples, std::vector<std::string>& flags) {
   if (!scenario.primary.ends_with(".total_s")) return;
   const std::string prefix = scenario.primary.substr(0, scenario.primary.size() - std::string("total_s").size());
@@ -195,6 +208,7 @@ std::vector<std::string> cell_flags(const Scenario& scenario, const Cell& cell, 
   add_sample_flags(samples, flags);
   add_clock_flags(samples, flags);
   add_unexplained(scenario, samples, flags);
+  add_wrong_units(samples, flags);
   return flags;
 }
 

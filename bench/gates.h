@@ -32,7 +32,7 @@ OutputAnalysis check_outputs(const Expectations& expect, const CellSamples& cell
 std::vector<GateResult> check_gates(const Scenario& scenario, const Cell& cell, const CellSamples& samples, const CellAnalysis& analysis);
 
 // What does not void a cell but belongs beside its word: "inert?" (unlike knobs, equal paths and counters), flags of samples with
-// how many have them, unlike clocks, time that no phase explains.
+// how many have them, unlike clocks, time that no phase explains, seconds beyond the life of the process.
 std::vector<std::string> cell_flags(const Scenario& scenario, const Cell& cell, const CellSamples& samples);
 
 // The clock that a sample ran at: cycles over task time where the kernel counts them, else the fastest core right after it.

@@ -194,13 +194,13 @@ class Run {
     return sample;
   }
 
-  // The ceilings may have been taken while something else ran, so they get another chance before the sample is called impossible.
+  // The ceilings may have been taken while something else ran, so they get a few more chances before the sample is called impossible.
   void flag_impossible(Sample& sample) {
+    constexpr int kChances = 3;
     if (!ceilings_) return;
     const auto rates = rates_.find({sample.cell, sample.arm});
     const auto flags = [&] { return impossible_speeds(sample, {*ceilings_, rates == rates_.end() ? std::nullopt : std::optional(rates->second)}); };
-    if (flags().empty()) return;
-    ceilings_ = highest(*ceilings_, target_.ceilings().value_or(*ceilings_));
+    for (int chance = 0; chance < kChances && !flags().empty(); ++chance) ceilings_ = highest(*ceilings_, target_.ceilings().value_or(*ceilings_));
     for (std::string& flag : flags()) sample.flags.push_back(std::move(flag));
   }
 

@@ -95,6 +95,21 @@ void print_plan(const Scenario& scenario, const Place& place) {
                std::ceil(scenario.sample_timeout_s * count), plan.samples.size(), out.string());
 }
 
+// The largest changes of phases, and what none of them explains.
+void print_waterfall(const CellAnalysis& cell) {
+  if (!cell.residual_s || cell.waterfall.empty()) return;
+  std::vector<WaterfallStep> steps = cell.waterfall;
+  std::stable_sort(steps.begin(), steps.end(), [](const WaterfallStep& x, const WaterfallStep& y) { return std::abs(x.delta_s) > std::abs(y.delta_s); });
+  std::string line;
+  double others_s = 0;
+  for (std::size_t i = 0; i < steps.size(); ++i) {
+    if (i < 4) line += fmt::format("{}{} {:+.4f} s", line.empty() ? "" : ", ", steps[i].phase, steps[i].delta_s);
+    else others_s += steps[i].delta_s;
+  }
+  if (steps.size() > 4) line += fmt::format(", {} others {:+.4f} s", steps.size() - 4, others_s);
+  fmt::print("  phases{}: {}; residual {:+.4f} s\n", cell.name.empty() ? "" : " of " + cell.name, line, *cell.residual_s);
+}
+
 void print_verdict(const Finished& finished, const fs::path& out) {
   const Verdict& verdict = finished.outcome.verdict;
   fmt::print("{}  {}\n", word_text(verdict.word), finished.scenario.name);
@@ -107,6 +122,7 @@ void print_verdict(const Finished& finished, const fs::path& out) {
       fmt::print("  order effect{}: {:+.2f} % ({:+.2f} to {:+.2f})\n", cell.name.empty() ? "" : " of " + cell.name,
                  percent(primary.estimate->order_effect), percent(primary.estimate->order_interval->low),
                  percent(primary.estimate->order_interval->high));
+    print_waterfall(cell);
     for (const std::string& flag : cell.flags) fmt::print("  flag{}: {}\n", cell.name.empty() ? "" : " of " + cell.name, flag);
   }
   for (const CurveCrossings& curve : verdict.crossings) fmt::print("  {}\n", curve.sentence);

@@ -184,6 +184,14 @@ TEST(CellFlags, TellTimeInNoPhase) {
   EXPECT_FALSE(has_flag(judge_simulated(scenario, with_other(0.01)), "unexplained"));
 }
 
+TEST(CellFlags, TellSecondsThatMustBeMilliseconds) {
+  const auto lived = [](double wall_s) {
+    return altered([=](const SampleRequest&, Sample& sample) { sample.cpus = {0, 1}, sample.counters["process.wall_s"] = wall_s, sample.metrics["took_s"] = 350; });
+  };
+  EXPECT_TRUE(has_flag(judge_simulated(scenario_json(), lived(0.8)), "unit?: took_s is 350 s in sample 0, whose process lived 0.8 s"));
+  EXPECT_FALSE(has_flag(judge_simulated(scenario_json(), lived(200)), "unit?"));  // two cores' worth of seconds
+}
+
 TEST(SampleClock, IsThatOfTheWorkWhereItIsCounted) {
   Sample sample;
   EXPECT_FALSE(sample_mhz(sample));

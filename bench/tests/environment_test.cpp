@@ -84,7 +84,11 @@ TEST_F(Environment, ClocksPerCore) {
   write("sys/devices/system/cpu/cpu1/cpufreq/scaling_cur_freq", "2500400\n");
   write("sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "2\n");
   write("sys/devices/system/cpu/cpu1/thermal_throttle/core_throttle_count", "3\n");
+  write("sys/class/thermal/thermal_zone0/temp", "41000\n");
+  write("sys/class/thermal/thermal_zone1/temp", "67500\n");
+  write("sys/class/thermal/thermal_zone2/temp", "-274000\n");  // a sensor that is not connected
   const json found = json::parse(clocks_json(machine_.root()));
+  EXPECT_DOUBLE_EQ(found.at("temperature_c"), 67.5);
   EXPECT_EQ(found.at("mhz"), json({3000.0, 2500.0}));
   EXPECT_EQ(found.at("throttle_events"), 5);
   EXPECT_EQ(json::parse(clocks_json(machine_.root() / "nowhere")), json::object());
