@@ -95,14 +95,16 @@ TEST(LimitsGate, SpeaksOfWhatCannotBe) {
   expect_speaks(scenario_json(), "limits", "an impossible wall_s of 0", [](const SampleRequest& request, Sample& sample) {
     if (request.position == 3) sample.metrics["wall_s"] = 0;
   });
-  const auto lived = [](double wall_s) {
+  const auto lived = [](double wall_s, bool ours = true) {
     return [=](const SampleRequest&, Sample& sample) {
       sample.counters["process.wall_s"] = wall_s;
+      if (ours) sample.main_started_s = 1;
       sample.metrics["load.total_s"] = 1, sample.metrics["prefill.total_s"] = 0.5, sample.metrics["decode.total_s"] = 0.25;
     };
   };
   expect_speaks(scenario_json(), "limits", "1.75 s of load, prefill and decode, and its process lived 1.7 s", lived(1.7));
   expect_silent(scenario_json(), "limits", "pass", lived(1.76));
+  expect_silent(scenario_json(), "limits", "pass", lived(1.7, false));  // a client may report what its server took
 }
 
 // Time that is moved out of the window of a phase leaves a hole, and time counted twice a surplus.
