@@ -54,8 +54,8 @@ Bound forward_bound(const ResultView& result, long cell, const std::string& grou
     if (sorted.empty() || !(bytes && bytes_per_s > 0) || !(flops && flop_per_s > 0)) return {};
     std::sort(sorted.begin(), sorted.end());
     bound.bars[arm] = {{group, (sorted[(sorted.size() - 1) / 2] + sorted[sorted.size() / 2]) / 2, false},
-                       {"bytes at memory's rate", *bytes / bytes_per_s, true},
-                       {"operations at their peak", *flops / flop_per_s, true}};
+                       {"floor: memory", *bytes / bytes_per_s, true},
+                       {"floor: arithmetic", *flops / flop_per_s, true}};
   }
   return bound;
 }
@@ -97,7 +97,7 @@ std::optional<Figure> floors_figure(const ResultView& result, long index) {
   Figure figure;
   figure.kind = "floors";
   figure.caption = of_load ? "A load beside its floors: bytes over the measured read rate, weights over the measured rate of the quantizer. Rings: every sample."
-                           : "The counted work over this machine's measured rates: what memory and arithmetic would need at least. Rings: every sample. What stays in "
+                           : "Floors are the counted bytes over this machine's measured rate of memory and the counted operations over its fastest arithmetic. Rings: every sample. What stays in "
                              "a cache can be read faster than memory gives it.";
   figure.words = fmt::format("Bars of each arm's {} and of its floors.", of_load ? "load" : group);
   add_numbers(result, index, bound, of_load, figure);
@@ -114,7 +114,7 @@ std::optional<Figure> floors_figure(const ResultView& result, long index) {
       if (std::abs(bar->seconds) > kDrawableSize) continue;
       ++row;
       (bar->floor ? floors : measured) += fmt::format("{0:.9g} {1} 0 {0:.9g} {2} {3}\n", bar->seconds * scale.factor, row, row - 0.32, row + 0.32);
-      names += fmt::format("{}'{} {}' {}", names.empty() ? "" : ", ", arm ? "B" : "A", bar->name, row);
+      names += fmt::format("{}'{} {}' {}", names.empty() ? "" : ", ", arm ? "B" : "A", label(bar->name), row);
       figure.words += fmt::format(" {} {}: {}.", arm ? "B" : "A", bar->name, seconds(std::optional(bar->seconds)));
       if (!bar->floor)
         for (const double sample_s : bound.samples_s[arm]) raw.push_back({sample_s * scale.factor, static_cast<double>(row)});

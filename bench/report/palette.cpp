@@ -50,7 +50,7 @@ code, pre { font: .86rem/1.45 ui-monospace, monospace; } pre { background: var(-
 @media (max-width: 620px) { body { margin-top: .8rem; } h1 { font-size: 1.3rem; } figure .wide { display: none; } figure .narrow { display: block; } th, td { padding-right: .7rem; } }
 @media print { body { max-width: none; margin: 0; font-size: 11pt; } figure, tr, .verdict { break-inside: avoid; } h2, h3 { break-after: avoid; }
   figure .wide { display: block; } figure .narrow { display: none; } .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-  table { font-size: 8pt; } th, td { padding-right: .45rem; } }
+  table { font-size: 7pt; } th, td { padding-right: .35rem; } }
 )";
 
 }  // namespace

@@ -35,7 +35,7 @@ struct Fact {
 
 struct GateRow {
   std::string name, saw;
-  std::string state;  // "pass", "fail", "open" (could not be judged), "not asked", "noted" (no check, but worth knowing)
+  std::string state;  // "pass", "fail", "open" (could not be judged), "not asked", "not recorded", "noted" (no check, but worth knowing)
 };
 
 // One arm's load beside what bounds it; `whole_*` is derived from the run for the model with nothing cut.

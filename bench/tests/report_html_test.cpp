@@ -199,6 +199,27 @@ TEST_F(ReportHtml, HostileNumbersAndNamesMakeASafePage) {
   EXPECT_TRUE(ordered_json::accept(read(folder_ / "out" / "trace.json")));
 }
 
+TEST_F(ReportHtml, AForwardPassStandsBesideItsFloors) {
+  ordered_json result = sample_result();
+  EXPECT_EQ(html_of(result).find("How far from the floor"), std::string::npos) << "nothing was counted";
+  result["environment"]["ceilings"] = {{"read_all_bytes_per_s", 2e10}, {"fma_f32_all_flop_per_s", 1e11}, {"dot_int8_all_op_per_s", 4e11}};
+  for (ordered_json& sample : result["samples"]) sample["counters"] = {{"prefill.bytes", 5e9}, {"prefill.flops", 2e11}};
+  const std::string html = html_of(result);
+  for (const char* wanted : {"How far from the floor", "<td>floor: memory</td><td class=\"n\">250 ms</td>", "<td>floor: arithmetic</td><td class=\"n\">500 ms</td>"})
+    EXPECT_NE(html.find(wanted), std::string::npos) << wanted;
+  EXPECT_EQ(html.find("No picture: gnuplot failed"), std::string::npos);
+}
+
+TEST_F(ReportHtml, QuotesInNamesDoNotEndALabel) {
+  ordered_json result = sample_result();
+  result["plan"]["primary"] = "it's_s";
+  for (ordered_json& sample : result["samples"]) sample["metrics"] = {{"it's_s", 1.5}};
+  result["analysis"]["cells"][0]["metrics"] = {{"it's_s", {{"effect_percent", 1}}}};
+  result["analysis"]["cells"][0]["name"] = "who's `first`";
+  const std::string html = html_of(result);
+  EXPECT_EQ(html.find("No picture: gnuplot failed"), std::string::npos);
+}
+
 // Limits are far above what it takes, for busy machines; a quadratic step would still show.
 TEST_F(ReportHtml, AHundredThousandSamplesStaySmall) {
   ordered_json result = sample_result();
