@@ -23,9 +23,14 @@ struct NamedFormat {
   Format write;  // null: the files themselves
 };
 
-constexpr NamedFormat kFormats[] = {{"json", nullptr},           {"junit", export_junit},   {"csv", export_csv},
-                                    {"markdown", export_markdown}, {"github", export_github}, {"gbench", export_gbench},
-                                    {"llama-bench", export_llama_bench}, {"openmetrics", export_openmetrics}};
+constexpr NamedFormat kFormats[] = {{"json", nullptr},
+                                    {"junit", export_junit},
+                                    {"csv", export_csv},
+                                    {"markdown", export_markdown},
+                                    {"github", export_github},
+                                    {"gbench", export_gbench},
+                                    {"llama-bench", export_llama_bench},
+                                    {"openmetrics", export_openmetrics}};
 
 std::string as_json(const std::vector<std::filesystem::path>& files, bool publish) {
   auto list = report::Json::array();
@@ -45,8 +50,9 @@ ExportTo parse_export(const std::string& option) {
   for (const NamedFormat& known : kFormats) names.emplace_back(known.name);
   if (std::find(names.begin(), names.end(), format) == names.end()) {
     const std::string guess = nearest(format, names);
-    throw std::invalid_argument(fmt::format("--export knows no format '{}'; {}", format,
-                                            guess.empty() ? fmt::format("use one of {}", fmt::join(names, ", ")) : "did you mean " + guess + "?"));
+    throw std::invalid_argument(
+        fmt::format("--export knows no format '{}'; {}", format,
+                    guess.empty() ? fmt::format("use one of {}", fmt::join(names, ", ")) : "did you mean " + guess + "?"));
   }
   if (equals == std::string::npos || equals + 1 == option.size())
     throw std::invalid_argument(fmt::format("--export {} names no file; write --export {}=FILE", option, format));
@@ -54,7 +60,8 @@ ExportTo parse_export(const std::string& option) {
 }
 
 void write_export(const ExportTo& to, const std::vector<std::filesystem::path>& result_files, bool publish) {
-  const auto format = std::find_if(std::begin(kFormats), std::end(kFormats), [&](const NamedFormat& known) { return to.format == known.name; });
+  const auto format =
+      std::find_if(std::begin(kFormats), std::end(kFormats), [&](const NamedFormat& known) { return to.format == known.name; });
   if (format == std::end(kFormats)) throw std::invalid_argument(fmt::format("there is no format '{}' to export", to.format));
   if (!format->write) return write_whole_file(to.file, as_json(result_files, publish));
   Results results;

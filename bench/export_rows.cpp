@@ -39,7 +39,8 @@ std::optional<double> nanoseconds(const std::string& metric, double value) {
 
 void add_benchmarks(const ResultView& result, std::size_t cell, const std::string& metric, ordered_json& list) {
   for (const char* arm : {"A", "B"}) {
-    const std::string name = result.name + (result.cells[cell].name.empty() ? "" : "/" + result.cells[cell].name) + "/" + metric + "/arm:" + arm;
+    const std::string name =
+        result.name + (result.cells[cell].name.empty() ? "" : "/" + result.cells[cell].name) + "/" + metric + "/arm:" + arm;
     const auto samples = samples_of(result, cell, arm);
     int index = 0;
     for (const SampleView* sample : samples) {
@@ -82,8 +83,8 @@ std::string setting(const ResultView& result, const CellView& cell, const std::s
 
 long whole(const std::string& text) { return text.empty() ? 0 : std::strtol(text.c_str(), nullptr, 10); }
 
-ordered_json llama_row(const ResultView& result, std::size_t index, const std::string& arm, bool prompt, const std::vector<double>& times_ns,
-                       const std::vector<double>& rates) {
+ordered_json llama_row(const ResultView& result, std::size_t index, const std::string& arm, bool prompt,
+                       const std::vector<double>& times_ns, const std::vector<double>& rates) {
   const CellView& cell = result.cells[index];
   const auto text = [&](const char* name) { return setting(result, cell, arm, name); };
   const Spread time = spread(times_ns), rate = spread(rates);
@@ -125,7 +126,10 @@ std::string export_gbench(const Results& results) {
     for (std::size_t cell = 0; cell < result.cells.size(); ++cell)
       for (const report::MetricRow& metric : result.cells[cell].metrics)
         if (metric.name == result.primary || !report::is_part(metric.name)) add_benchmarks(result, cell, metric.name, list);
-  ordered_json context{{"executable", "crossover"}, {"library_build_type", "release"}, {"caches", ordered_json::array()}, {"load_avg", ordered_json::array()}};
+  ordered_json context{{"executable", "crossover"},
+                       {"library_build_type", "release"},
+                       {"caches", ordered_json::array()},
+                       {"load_avg", ordered_json::array()}};
   if (!results.empty()) {
     const ResultView& first = results.front();
     context["date"] = first.samples.empty() ? "" : first.samples.front().started_at;
@@ -146,14 +150,16 @@ std::string export_llama_bench(const Results& results) {
         for (const char* group : {"prefill", "decode"}) {
           std::vector<double> times_ns, rates;
           for (const SampleView* sample : samples_of(result, cell, arm)) {
-            const auto time = sample->metrics.find(std::string(group) + ".total_s"), rate = sample->metrics.find(std::string(group) + ".tokens_per_s");
+            const auto time = sample->metrics.find(std::string(group) + ".total_s"),
+                       rate = sample->metrics.find(std::string(group) + ".tokens_per_s");
             if (time == sample->metrics.end() || rate == sample->metrics.end()) continue;
             times_ns.push_back(time->second * 1e9), rates.push_back(rate->second);
           }
           if (!rates.empty()) rows.push_back(llama_row(result, cell, arm, *group == 'p', times_ns, rates));
         }
   if (rows.empty())
-    throw std::runtime_error("--export llama-bench needs prefill.tokens_per_s or decode.tokens_per_s and no result has them; use --export csv");
+    throw std::runtime_error(
+        "--export llama-bench needs prefill.tokens_per_s or decode.tokens_per_s and no result has them; use --export csv");
   return rows.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 

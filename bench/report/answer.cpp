@@ -12,7 +12,8 @@ namespace {
 
 std::string instead_of(const MetricRow& primary) {
   if (!primary.a || !primary.b) return primary.name;
-  return fmt::format("{} instead of {}, {}, medians", quantity(scale_of(primary), primary.b), quantity(scale_of(primary), primary.a), primary.name);
+  return fmt::format("{} instead of {}, {}, medians", quantity(scale_of(primary), primary.b), quantity(scale_of(primary), primary.a),
+                     primary.name);
 }
 
 // "B (pool)" where one setting with a short value tells the arms apart.
@@ -39,20 +40,25 @@ std::string plain_answer(const ResultView& result, const CellView& cell) {
   const std::string a = arm_name(result, false), b = arm_name(result, true);
   if (word == "INVALID") return "These numbers say nothing about the question: a check failed.";
   if (!primary || !primary->effect_percent) return "No effect could be computed.";
-  if (word == "FASTER" || word == "SLOWER") return fmt::format("{} is {} than {}: {}.", b, change(*primary->effect_percent), a, instead_of(*primary));
+  if (word == "FASTER" || word == "SLOWER")
+    return fmt::format("{} is {} than {}: {}.", b, change(*primary->effect_percent), a, instead_of(*primary));
   if (word == "EQUIVALENT") return fmt::format("{} and {} are equally fast within {}: {}.", a, b, threshold(result), instead_of(*primary));
-  if (result.exploratory) return fmt::format("A look around, not a verdict: {} was {} than {} here.", b, change(*primary->effect_percent), a);
-  return fmt::format("Not decided: {} was {} than {} in this run, which may be chance ({}).", b, change(*primary->effect_percent), a, instead_of(*primary));
+  if (result.exploratory)
+    return fmt::format("A look around, not a verdict: {} was {} than {} here.", b, change(*primary->effect_percent), a);
+  return fmt::format("Not decided: {} was {} than {} in this run, which may be chance ({}).", b, change(*primary->effect_percent), a,
+                     instead_of(*primary));
 }
 
 std::string how_sure(const CellView& cell) {
   const MetricRow* primary = cell.primary();
   if (!primary || !primary->effect_percent) return "";
   std::string text = primary->interval_percent
-                         ? fmt::format("95 % interval of the effect: {} to {}", change(primary->interval_percent->low), change(primary->interval_percent->high))
+                         ? fmt::format("95 % interval of the effect: {} to {}", change(primary->interval_percent->low),
+                                       change(primary->interval_percent->high))
                          : std::string("too few pairs for an interval");
   if (primary->n_pairs) text += fmt::format(", from {:.0f} pairs of fresh processes", *primary->n_pairs);
-  if (primary->mde_percent) text += fmt::format("; the smallest effect that this run could be expected to find: {}", percent(primary->mde_percent));
+  if (primary->mde_percent)
+    text += fmt::format("; the smallest effect that this run could be expected to find: {}", percent(primary->mde_percent));
   return text + ".";
 }
 
@@ -62,7 +68,8 @@ std::string what_would_change_it(const ResultView& result, const CellView& cell)
   if (!primary || !primary->effect_percent || word == "INVALID") return "";
   std::string text;
   if (word == "FASTER" || word == "SLOWER") {
-    text = fmt::format("A threshold of {} or more (it is {}), or a check that fails.", percent(std::abs(*primary->effect_percent)), threshold(result));
+    text = fmt::format("A threshold of {} or more (it is {}), or a check that fails.", percent(std::abs(*primary->effect_percent)),
+                       threshold(result));
   } else if (word == "EQUIVALENT" && primary->equivalence_interval_percent) {
     const Interval& i = *primary->equivalence_interval_percent;
     text = fmt::format("A threshold below {} (it is {}; the 90 % interval is {}), or a check that fails.",

@@ -59,8 +59,8 @@ std::string file_of(const Figure& figure) {
   std::string text = "# " + label(figure.caption, 200) + "\nreset\nset encoding utf8\n";
   const std::size_t plot = figure.script.rfind("plot ");
   text += figure.script.substr(0, plot);
-  text += fmt::format("set terminal svg size 800,{} noenhanced font 'sans-serif,13' background '{}'\nset output '{}.svg'\n{}\n", figure.height,
-                      kLight.page, figure.stem, figure.script.substr(plot));
+  text += fmt::format("set terminal svg size 800,{} noenhanced font 'sans-serif,13' background '{}'\nset output '{}.svg'\n{}\n",
+                      figure.height, kLight.page, figure.stem, figure.script.substr(plot));
   text += fmt::format("set terminal svg size 400,{} noenhanced font 'sans-serif,13' background '{}'\nset output '{}-narrow.svg'\nreplot\n",
                       figure.narrow_height, kLight.page, figure.stem);
   text += fmt::format(
@@ -71,8 +71,7 @@ std::string file_of(const Figure& figure) {
 }
 
 void replace_all(std::string& text, const std::string& from, const std::string& to) {
-  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
-    text.replace(at, from.size(), to);
+  for (std::size_t at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size())) text.replace(at, from.size(), to);
 }
 
 // Everything from `from` to the next `to`, these included.
@@ -100,8 +99,10 @@ void cut_empty_groups(std::string& svg) {
   for (std::size_t at = svg.find("<g "); at != std::string::npos; at = svg.find("<g ", at)) {
     const std::size_t end = svg.find('>', at);
     std::size_t next = end == std::string::npos ? end : svg.find_first_not_of(" \n\t", end + 1);
-    if (next != std::string::npos && svg.compare(next, 4, "</g>") == 0) svg.erase(at, next + 4 - at);
-    else ++at;
+    if (next != std::string::npos && svg.compare(next, 4, "</g>") == 0)
+      svg.erase(at, next + 4 - at);
+    else
+      ++at;
   }
 }
 
@@ -118,8 +119,9 @@ std::string inline_svg(std::string svg, const std::string& words, const char* wh
   const std::size_t background = svg.find("<rect");
   if (background != std::string::npos && svg.find("fill=\"" + std::string(kLight.page), background) < svg.find('>', background))
     svg.erase(background, svg.find('>', background) + 1 - background);
-  const std::pair<const char*, const char*> colors[] = {{kLight.a, "a"},       {kLight.b, "b"},     {kLight.line, "line"}, {kLight.ink, "ink"},
-                                                        {kLight.soft, "soft"}, {kLight.good, "good"}, {kLight.bad, "bad"}, {kLight.open, "open"}};
+  const std::pair<const char*, const char*> colors[] = {{kLight.a, "a"},     {kLight.b, "b"},       {kLight.line, "line"},
+                                                        {kLight.ink, "ink"}, {kLight.soft, "soft"}, {kLight.good, "good"},
+                                                        {kLight.bad, "bad"}, {kLight.open, "open"}};
   for (const auto& [hex, name] : colors) replace_color(svg, hex, fmt::format("var(--{})", name));
   for (const char quote : {'"', '\''}) {
     const std::string q(1, quote);
@@ -132,7 +134,8 @@ std::string inline_svg(std::string svg, const std::string& words, const char* wh
   cut_empty_groups(svg);
   replace_all(svg, "\n\n", "\n");
   replace_all(svg, " stroke-linecap=\"butt\" stroke-linejoin=\"miter\"", "");  // what a browser does anyway
-  return fmt::format("<svg class=\"{}\" {} role=\"img\" aria-label=\"{}\">{}", which, view_box, escape_html(words), svg.substr(0, svg.rfind("</svg>") + 6));
+  return fmt::format("<svg class=\"{}\" {} role=\"img\" aria-label=\"{}\">{}", which, view_box, escape_html(words),
+                     svg.substr(0, svg.rfind("</svg>") + 6));
 }
 
 }  // namespace
@@ -151,8 +154,7 @@ std::string point_shapes() {
 
 std::string file_stem(const std::string& name) {
   std::string stem;
-  for (const char c : name.substr(0, 80))
-    stem += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' ? c : '-';
+  for (const char c : name.substr(0, 80)) stem += std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' || c == '.' ? c : '-';
   if (stem.empty() || stem.front() == '.' || stem.front() == '-') stem.insert(0, "result");
   return stem;
 }

@@ -10,17 +10,17 @@
 namespace crossover::report {
 
 struct Figure {
-  std::string stem;     // file name without extension, below the plots folder
-  std::string kind;     // "effects", "samples", "pairs", "phases", "timeline", "floors", "curve", "series"
-  long cell = -1;       // -1: of all cells
+  std::string stem;  // file name without extension, below the plots folder
+  std::string kind;  // "effects", "samples", "pairs", "phases", "timeline", "floors", "curve", "series"
+  long cell = -1;    // -1: of all cells
   std::string caption;
-  std::string words;    // the text alternative: what the picture shows, with its numbers
-  std::vector<std::string> head;               // of the numbers behind it
+  std::string words;              // the text alternative: what the picture shows, with its numbers
+  std::vector<std::string> head;  // of the numbers behind it
   std::vector<std::vector<std::string>> rows;
-  std::string script;   // data and commands, up to "plot ..."
-  int height = 300, narrow_height = 300;       // of 800 and of 400 units of width
-  std::string svg, narrow_svg;  // ready to stand inside HTML; empty where gnuplot did not draw
-  std::string trouble;          // why not: gnuplot is missing, what it said, nothing to draw
+  std::string script;                     // data and commands, up to "plot ..."
+  int height = 300, narrow_height = 300;  // of 800 and of 400 units of width
+  std::string svg, narrow_svg;            // ready to stand inside HTML; empty where gnuplot did not draw
+  std::string trouble;                    // why not: gnuplot is missing, what it said, nothing to draw
 };
 
 // Every picture of a result, not yet drawn. `stem` starts their file names.

@@ -38,7 +38,10 @@ std::string spread(const std::string& who, const std::string& metric, std::vecto
 }
 
 std::string left_out_note(std::size_t left_out) {
-  return left_out ? fmt::format(" {} values are not drawn: where points crowd, only the lowest and the highest of neighbours are, and none beyond {:g} is.", left_out, kDrawableSize)
+  return left_out ? fmt::format(
+                        " {} values are not drawn: where points crowd, only the lowest and the highest of neighbours are, and none beyond "
+                        "{:g} is.",
+                        left_out, kDrawableSize)
                   : "";
 }
 

@@ -47,8 +47,10 @@ string verdict_card(const ResultView& result) {
   string text = fmt::format("<div class=\"{}\">\n<p class=\"word\">{}</p>\n", class_of(result.word), escape_html(result.word));
   const CellView* only = result.cells.size() == 1 ? &result.cells.front() : nullptr;
   const bool invalid = result.word == "INVALID";
-  if (invalid) text += paragraph(result.reason, "lead") + paragraph("These numbers say nothing about the question until that is put right.");
-  else if (only) text += paragraph(plain_answer(result, *only), "lead");
+  if (invalid)
+    text += paragraph(result.reason, "lead") + paragraph("These numbers say nothing about the question until that is put right.");
+  else if (only)
+    text += paragraph(plain_answer(result, *only), "lead");
   if (!only && !result.cells.empty()) text += paragraph(counted_words(result), "lead");
   for (const string& sentence : result.crossing_sentences) text += paragraph(sentence, "lead");
   if (only && !invalid) text += line("How sure?", how_sure(*only)) + line("What would change it?", what_would_change_it(result, *only));
@@ -75,8 +77,10 @@ string cell_section(const Page& page, std::size_t index) {
   const CellView& view = result.cells[index];
   string text;
   if (result.cells.size() > 1) {
-    text += fmt::format("<h2 id=\"c{}\">Cell {} of {}: {} {}</h2>\n", index + 1, index + 1, result.cells.size(), escape_html(view.name), word(view.word));
-    text += paragraph(plain_answer(result, view)) + paragraph(how_sure(view)) + paragraph(what_would_change_it(result, view)) + paragraph(view.reason, "note");
+    text += fmt::format("<h2 id=\"c{}\">Cell {} of {}: {} {}</h2>\n", index + 1, index + 1, result.cells.size(), escape_html(view.name),
+                        word(view.word));
+    text += paragraph(plain_answer(result, view)) + paragraph(how_sure(view)) + paragraph(what_would_change_it(result, view)) +
+            paragraph(view.reason, "note");
   }
   const char* level = result.cells.size() > 1 ? "h3" : "h2";
   for (const Figure& one : page.figures)
@@ -86,9 +90,12 @@ string cell_section(const Page& page, std::size_t index) {
     }
   text += fmt::format("<{0}>What was checked</{0}>\n", level) + gates_table(view);
   text += fmt::format("<{0}>All metrics</{0}>\n", level) + metric_tables(result, view) +
-          paragraph("B against A is in time, for rates as well: negative is faster. Medians are of the samples, in the metric's own unit; effects come from "
-                    "pairs. The primary metric (bold) alone decides; p is adjusted by Holm over all others. Could find: the smallest effect found with 80 % power.",
-                    "note");
+          paragraph(
+              "B against A is in time, for rates as well: negative is faster. Medians are of the samples, in the metric's own unit; "
+              "effects come from "
+              "pairs. The primary metric (bold) alone decides; p is adjusted by Holm over all others. Could find: the smallest effect "
+              "found with 80 % power.",
+              "note");
   return text;
 }
 
@@ -99,7 +106,8 @@ string cells_of(const Page& page) {
     for (std::size_t i = 0; i < result.cells.size(); ++i) text += cell_section(page, i);
     return text;
   }
-  text += "<h2>Each cell</h2>\n" + paragraph("With this many cells a page shows each one's headline metrics; phases and samples are in the result file.", "note");
+  text += "<h2>Each cell</h2>\n" +
+          paragraph("With this many cells a page shows each one's headline metrics; phases and samples are in the result file.", "note");
   for (std::size_t i = 0; i < result.cells.size() && i < 200; ++i) {
     const CellView& view = result.cells[i];
     text += details(view.name + ": " + view.word, metric_tables(result, view) + gates_table(view));
@@ -122,10 +130,14 @@ string html(const Page& page) {
     text += result.shows_each_cell() ? cells : details("All cells as a table", cells);
   text += cells_of(page);
   text += "<h2>How it was measured</h2>\n" +
-          paragraph("Each sample is a fresh process. Samples ran in pairs, A and B next to each other, half of the pairs A first and half B first, in an order "
-                    "drawn from the seed and fixed before the first sample; so drift of the machine falls on both arms alike.") +
-          flagged_samples(result) + knob_tables(result) + facts("Plan", result.plan) + facts("Build", result.build) + facts("Machine and conditions", result.environment);
-  text += reproduce(result) + paragraph("Source: " + result.file + (result.tool.empty() ? "" : ", written by " + result.tool), "note") + "</main>\n";
+          paragraph(
+              "Each sample is a fresh process. Samples ran in pairs, A and B next to each other, half of the pairs A first and half B "
+              "first, in an order "
+              "drawn from the seed and fixed before the first sample; so drift of the machine falls on both arms alike.") +
+          flagged_samples(result) + knob_tables(result) + facts("Plan", result.plan) + facts("Build", result.build) +
+          facts("Machine and conditions", result.environment);
+  text += reproduce(result) + paragraph("Source: " + result.file + (result.tool.empty() ? "" : ", written by " + result.tool), "note") +
+          "</main>\n";
   return document(result.name + ": " + result.word, text);
 }
 
@@ -162,12 +174,16 @@ string html_index(const std::vector<Page>& pages) {
     const ResultView& result = page.result;
     const CellView* only = result.cells.size() == 1 ? &result.cells.front() : nullptr;
     const MetricRow* p = only ? only->primary() : nullptr;
-    rows += fmt::format("<tr><td><a href=\"{}.html\">{}</a></td><td>{}</td>", escape_html(page.stem), escape_html(result.name), word(result.word)) + cell(result.question) +
-            (p ? number_cell(p->effect_percent, percent(p->effect_percent)) + number_cell(percent(p->interval_percent)) : number_cell(only ? "–" : fmt::format("{} cells", result.cells.size())) + number_cell("–")) +
+    rows += fmt::format("<tr><td><a href=\"{}.html\">{}</a></td><td>{}</td>", escape_html(page.stem), escape_html(result.name),
+                        word(result.word)) +
+            cell(result.question) +
+            (p ? number_cell(p->effect_percent, percent(p->effect_percent)) + number_cell(percent(p->interval_percent))
+               : number_cell(only ? "–" : fmt::format("{} cells", result.cells.size())) + number_cell("–")) +
             cell(result.reason) + "</tr>\n";
   }
   string text = "<main>\n" + paragraph("Crossover report", "eyebrow") + fmt::format("<h1>{} results</h1>\n", pages.size()) +
-                table({"scenario", "verdict", "question", "B against A", "95 % interval", "why"}, rows) + paragraph("B against A is in time: negative is faster.", "note");
+                table({"scenario", "verdict", "question", "B against A", "95 % interval", "why"}, rows) +
+                paragraph("B against A is in time: negative is faster.", "note");
   if (pages.size() <= 12) text += "<h2>What differs between the files</h2>\n" + environment_difference(pages);
   return document(fmt::format("Crossover report: {} results", pages.size()), text + "</main>\n");
 }

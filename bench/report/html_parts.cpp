@@ -25,7 +25,8 @@ bool looks_like_number(const string& text) {
 string interval_cell(const std::optional<Interval>& interval) {
   if (!interval) return number_cell("–");
   return fmt::format("<td class=\"n\"><data value=\"{}\">{}</data> to <data value=\"{}\">{}</data></td>", interval->low,
-                     escape_html(percent(std::optional(interval->low))), interval->high, escape_html(percent(std::optional(interval->high))));
+                     escape_html(percent(std::optional(interval->low))), interval->high,
+                     escape_html(percent(std::optional(interval->high))));
 }
 
 string percent_cell(const std::optional<double>& value) { return number_cell(value, percent(value)); }
@@ -34,12 +35,12 @@ string metric_row(const MetricRow& row, bool primary) {
   return string(primary ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + number_cell(row.a, quantity(scale_of(row), row.a)) +
          number_cell(row.b, quantity(scale_of(row), row.b)) + percent_cell(row.effect_percent) + interval_cell(row.interval_percent) +
          number_cell(row.p_adjusted, number(row.p_adjusted)) + percent_cell(row.mde_percent) + percent_cell(row.hodges_lehmann_percent) +
-         percent_cell(row.order_effect_percent) + interval_cell(row.order_interval_percent) + number_cell(row.n_pairs, number(row.n_pairs)) + "<td>" +
-         word(row.verdict) + "</td></tr>\n";
+         percent_cell(row.order_effect_percent) + interval_cell(row.order_interval_percent) +
+         number_cell(row.n_pairs, number(row.n_pairs)) + "<td>" + word(row.verdict) + "</td></tr>\n";
 }
 
-const std::vector<string> kMetricHead{"metric",       "A median",       "B median",     "B against A",  "95 % interval", "p (Holm)",
-                                      "could find",   "Hodges-Lehmann", "order effect", "its interval", "pairs",         "verdict"};
+const std::vector<string> kMetricHead{"metric",     "A median",       "B median",     "B against A",  "95 % interval", "p (Holm)",
+                                      "could find", "Hodges-Lehmann", "order effect", "its interval", "pairs",         "verdict"};
 
 }  // namespace
 
@@ -75,7 +76,8 @@ string facts(const char* title, const std::vector<Fact>& list) {
 
 string word(const string& verdict) {
   if (verdict.empty()) return "";
-  const bool known = verdict == "FASTER" || verdict == "EQUIVALENT" || verdict == "SLOWER" || verdict == "INVALID" || verdict == "INCONCLUSIVE";
+  const bool known =
+      verdict == "FASTER" || verdict == "EQUIVALENT" || verdict == "SLOWER" || verdict == "INVALID" || verdict == "INCONCLUSIVE";
   return known ? fmt::format("<span class=\"w {0}\">{0}</span>", verdict) : escape_html(verdict);
 }
 
@@ -87,16 +89,22 @@ string figure(const Figure& figure) {
     rows += "</tr>\n";
   }
   const string numbers = details("The numbers behind this picture", table(figure.head, rows));
-  if (figure.svg.empty()) return paragraph("No picture: " + (figure.trouble.empty() ? "gnuplot wrote none" : figure.trouble) + ".", "note") + numbers;
-  return "<figure>\n" + figure.svg + "\n" + figure.narrow_svg + "\n<figcaption>" + escape_html(figure.caption) + "</figcaption>\n</figure>\n" + numbers;
+  if (figure.svg.empty())
+    return paragraph("No picture: " + (figure.trouble.empty() ? "gnuplot wrote none" : figure.trouble) + ".", "note") + numbers;
+  return "<figure>\n" + figure.svg + "\n" + figure.narrow_svg + "\n<figcaption>" + escape_html(figure.caption) +
+         "</figcaption>\n</figure>\n" + numbers;
 }
 
 string arms_table(const ResultView& result) {
   string rows;
-  for (const KnobRow& row : result.arms) rows += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) + cell(row.b) + "</tr>\n";
-  if (rows.empty()) return paragraph("A and B are the same program with the same settings (A/A): a difference found here would be an error of the measurement.");
+  for (const KnobRow& row : result.arms)
+    rows += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) + cell(row.b) + "</tr>\n";
+  if (rows.empty())
+    return paragraph(
+        "A and B are the same program with the same settings (A/A): a difference found here would be an error of the measurement.");
   return "<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr><th>what differs</th><th><span class=\"a\">A</span>, the control</th>"
-         "<th><span class=\"b\">B</span></th></tr></thead>\n<tbody>\n" + rows + "</tbody>\n</table></div>\n";
+         "<th><span class=\"b\">B</span></th></tr></thead>\n<tbody>\n" +
+         rows + "</tbody>\n</table></div>\n";
 }
 
 string cells_table(const ResultView& result) {
@@ -105,8 +113,11 @@ string cells_table(const ResultView& result) {
   for (const CellView& view : result.cells) {
     const MetricRow* p = view.primary();
     rows += "<tr>" + cell(view.name) + "<td>" + word(view.word) + "</td>";
-    if (p) rows += number_cell(p->a, quantity(scale_of(*p), p->a)) + number_cell(p->b, quantity(scale_of(*p), p->b)) + percent_cell(p->effect_percent) + interval_cell(p->interval_percent) + percent_cell(p->mde_percent);
-    else rows += "<td></td><td></td><td></td><td></td><td></td>";
+    if (p)
+      rows += number_cell(p->a, quantity(scale_of(*p), p->a)) + number_cell(p->b, quantity(scale_of(*p), p->b)) +
+              percent_cell(p->effect_percent) + interval_cell(p->interval_percent) + percent_cell(p->mde_percent);
+    else
+      rows += "<td></td><td></td><td></td><td></td><td></td>";
     const bool said = view.word == "FASTER" || view.word == "SLOWER" || view.word == "EQUIVALENT";  // by the numbers of the row
     rows += cell(said ? "" : view.reason) + "</tr>\n";
   }
@@ -117,7 +128,8 @@ string matrix(const ResultView& result) {
   if (result.axes.size() != 2) return "";
   const Axis &down = result.axes[0], &across = result.axes[1];
   if (down.values.size() * across.values.size() > 10'000) return "";
-  string text = fmt::format("<div class=\"scroll\" tabindex=\"0\"><table class=\"matrix\">\n<thead><tr><th>{} \\ {}</th>", escape_html(down.name), escape_html(across.name));
+  string text = fmt::format("<div class=\"scroll\" tabindex=\"0\"><table class=\"matrix\">\n<thead><tr><th>{} \\ {}</th>",
+                            escape_html(down.name), escape_html(across.name));
   for (const string& value : across.values) text += "<th>" + escape_html(value) + "</th>";
   text += "</tr></thead>\n<tbody>\n";
   for (const string& row : down.values) {
@@ -132,13 +144,16 @@ string matrix(const ResultView& result) {
         continue;
       }
       const double effect = *p->effect_percent, strength = std::min(0.45, std::abs(effect) / 60);
-      text += fmt::format("<td style=\"background:color-mix(in srgb,var(--{}) {:.0f}%,var(--page))\"><data value=\"{}\">{}</data><br/>{}</td>", effect < 0 ? "a" : "b",
-                          100 * strength, effect, escape_html(percent(p->effect_percent)),
-                          result.exploratory ? (effect < 0 ? "faster" : "slower") : word(found->word));
+      text +=
+          fmt::format("<td style=\"background:color-mix(in srgb,var(--{}) {:.0f}%,var(--page))\"><data value=\"{}\">{}</data><br/>{}</td>",
+                      effect < 0 ? "a" : "b", 100 * strength, effect, escape_html(percent(p->effect_percent)),
+                      result.exploratory ? (effect < 0 ? "faster" : "slower") : word(found->word));
     }
     text += "</tr>\n";
   }
-  return text + "</tbody>\n</table></div>\n" + paragraph("B against A in time: negative (blue) is faster, positive (orange) slower; the stronger the colour, the larger.", "note");
+  return text + "</tbody>\n</table></div>\n" +
+         paragraph("B against A in time: negative (blue) is faster, positive (orange) slower; the stronger the colour, the larger.",
+                   "note");
 }
 
 string metric_tables(const ResultView& result, const CellView& view) {
@@ -155,7 +170,8 @@ string gates_table(const CellView& view) {
   string rows;
   for (const GateRow& gate : view.gates) {
     const char* mark = gate.state == "pass" ? "✓ " : gate.state == "fail" ? "✗ " : "";
-    rows += "<tr><td class=\"" + string(gate.state == "pass" || gate.state == "fail" ? gate.state : "open") + "\">" + mark + escape_html(gate.state) + "</td>" + cell(gate.name) + cell(gate.saw) + "</tr>\n";
+    rows += "<tr><td class=\"" + string(gate.state == "pass" || gate.state == "fail" ? gate.state : "open") + "\">" + mark +
+            escape_html(gate.state) + "</td>" + cell(gate.name) + cell(gate.saw) + "</tr>\n";
   }
   return table({"", "check", "what it saw"}, rows);
 }
@@ -163,9 +179,12 @@ string gates_table(const CellView& view) {
 string knob_tables(const ResultView& result) {
   string knobs, paths;
   for (const KnobRow& row : result.knobs)
-    knobs += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) + cell(row.a_origin) + cell(row.b) + cell(row.b_origin) + "</tr>\n";
-  for (const KnobRow& row : result.paths) paths += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) + cell(row.b) + "</tr>\n";
-  return details("Knobs, as the processes resolved them, and where each value came from", table({"knob", "A", "from", "B", "from"}, knobs)) +
+    knobs += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) + cell(row.a_origin) + cell(row.b) +
+             cell(row.b_origin) + "</tr>\n";
+  for (const KnobRow& row : result.paths)
+    paths += string(row.a != row.b ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + cell(row.a) + cell(row.b) + "</tr>\n";
+  return details("Knobs, as the processes resolved them, and where each value came from",
+                 table({"knob", "A", "from", "B", "from"}, knobs)) +
          details("Which way the arms went", table({"path", "A", "B"}, paths));
 }
 
@@ -178,9 +197,11 @@ string flagged_samples(const ResultView& result) {
     string flags = sample.failure.empty() ? "" : "failed: " + sample.failure;
     if (sample.control) flags += flags.empty() ? "determinism control, not analysed" : ", determinism control";
     for (const string& flag : sample.flags) flags += (flags.empty() ? "" : ", ") + flag;
-    rows += "<tr>" + number_cell(fmt::format("{}", sample.position)) + cell(sample.arm) + number_cell(fmt::format("{}", sample.pair)) + cell(flags) + "</tr>\n";
+    rows += "<tr>" + number_cell(fmt::format("{}", sample.position)) + cell(sample.arm) + number_cell(fmt::format("{}", sample.pair)) +
+            cell(flags) + "</tr>\n";
   }
-  return details(fmt::format("Flagged samples ({}{})", count, count > kMostFlagged ? fmt::format(", the first {}", kMostFlagged) : ""), table({"position", "arm", "pair", "flags"}, rows));
+  return details(fmt::format("Flagged samples ({}{})", count, count > kMostFlagged ? fmt::format(", the first {}", kMostFlagged) : ""),
+                 table({"position", "arm", "pair", "flags"}, rows));
 }
 
 string reproduce(const ResultView& result) {
@@ -193,7 +214,8 @@ string reproduce(const ResultView& result) {
 
 string document(const string& title, const string& body) {
   return "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
-         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'\"/>\n"
+         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; "
+         "form-action 'none'\"/>\n"
          "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n<title>" +
          escape_html(title) + "</title>\n<style>" + style_sheet() + "</style>\n</head>\n<body>\n" + body + "</body>\n</html>\n";
 }

@@ -28,8 +28,8 @@ void add_outputs(const Json& outputs, std::vector<GateRow>& rows) {
   if (const auto nmse = number(outputs, "logit_nmse")) add("largest error of the logits (NMSE) " + report::number(*nmse));
   const std::string gate = text(outputs, "gate");
   const bool identical = member(outputs, "identical") == true;
-  rows.push_back({"same outputs from A and B", saw.empty() ? "nothing compared" : saw,
-                  gate.empty() ? (identical ? "pass" : "open") : state_of(gate)});
+  rows.push_back(
+      {"same outputs from A and B", saw.empty() ? "nothing compared" : saw, gate.empty() ? (identical ? "pass" : "open") : state_of(gate)});
 }
 
 void add_controls(const Json& controls, std::vector<GateRow>& rows) {
@@ -58,38 +58,46 @@ void add_expectations(const Json& expect, const ResultView& result, std::vector<
       const std::string what = text_of(item);
       const KnobRow* row = what.starts_with("counters.") ? nullptr : seen_as(what, result);
       rows.push_back({what + " differs between the arms", row ? fmt::format("A {}; B {}", row->a, row->b) : "see the samples",
-                      !row ? "open" : row->a != row->b ? "pass" : "fail"});
+                      !row               ? "open"
+                      : row->a != row->b ? "pass"
+                                         : "fail"});
     }
   for (const auto& [key, wanted] : member(expect, "path").items()) {
     const std::string arm = key.starts_with("A.") || key.starts_with("B.") ? key.substr(0, 1) : "";
     const KnobRow* row = seen_as("path." + (arm.empty() ? key : key.substr(2)), result);
     const bool good = row && (arm == "B" || row->a == text_of(wanted)) && (arm == "A" || row->b == text_of(wanted));
-    rows.push_back({fmt::format("{} takes the path {}", key, text_of(wanted)), row ? fmt::format("A {}; B {}", row->a, row->b) : "no such path reported",
-                    good ? "pass" : "fail"});
+    rows.push_back({fmt::format("{} takes the path {}", key, text_of(wanted)),
+                    row ? fmt::format("A {}; B {}", row->a, row->b) : "no such path reported", good ? "pass" : "fail"});
   }
 }
 
 void add_page_cache(const ResultView& result, std::vector<GateRow>& rows) {
   const KnobRow* row = seen_as("page cache before", result);
-  if (row) rows.push_back({"equal page cache before each sample", fmt::format("A {}; B {}", row->a, row->b), row->a == row->b ? "pass" : "fail"});
+  if (row)
+    rows.push_back({"equal page cache before each sample", fmt::format("A {}; B {}", row->a, row->b), row->a == row->b ? "pass" : "fail"});
 }
 
 // Gates that the result says itself. Of those that the rows above look at more closely only a failure that they do not show.
 void add_recorded(const Json& gates, std::vector<GateRow>& rows) {
-  static const std::map<std::string, const char*> kNames{
-      {"conditions", "equal conditions (throttling, cores, priority)"}, {"reuse", "no prompt taken from a cache"},
-      {"limits", "nothing faster than this machine can be"},            {"boundaries", "no time moved out of what is measured"},
-      {"capacity", "memory and context as asked"},                      {"failures", "as many failed samples in both arms"},
-      {"outputs", "same outputs from A and B"},                         {"differs", "what should differ differs"},
-      {"path", "the paths asked for ran"},                              {"page_cache", "equal page cache before each sample"},
-      {"controls", "controls stay put"}};
+  static const std::map<std::string, const char*> kNames{{"conditions", "equal conditions (throttling, cores, priority)"},
+                                                         {"reuse", "no prompt taken from a cache"},
+                                                         {"limits", "nothing faster than this machine can be"},
+                                                         {"boundaries", "no time moved out of what is measured"},
+                                                         {"capacity", "memory and context as asked"},
+                                                         {"failures", "as many failed samples in both arms"},
+                                                         {"outputs", "same outputs from A and B"},
+                                                         {"differs", "what should differ differs"},
+                                                         {"path", "the paths asked for ran"},
+                                                         {"page_cache", "equal page cache before each sample"},
+                                                         {"controls", "controls stay put"}};
   static const std::set<std::string> kSeenAbove{"failures", "outputs", "differs", "path", "page_cache", "controls"};
   const bool failed_above = std::any_of(rows.begin(), rows.end(), [](const GateRow& row) { return row.state == "fail"; });
   for (const auto& [name, gate] : gates.items()) {
     const std::string state = text(gate, "state"), finding = text(gate, "finding");
     if (!gate.is_object() || (kSeenAbove.contains(name) && (state != "fail" || failed_above))) continue;
     const auto known = kNames.find(name);
-    rows.push_back({known == kNames.end() ? name : known->second, finding.empty() ? (state == "pass" ? "nothing out of order" : "–") : finding,
+    rows.push_back({known == kNames.end() ? name : known->second,
+                    finding.empty() ? (state == "pass" ? "nothing out of order" : "–") : finding,
                     state == "pass" || state == "fail" || state.starts_with("not ") ? state : "open"});
   }
 }
@@ -111,7 +119,8 @@ std::vector<GateRow> gates_of(const Json& cell, const Json& scenario, const Resu
     if (const Json& value = member(cell, key); !value.is_null()) flatten(value, key, others);
   if (const Json& flags = member(cell, "flags"); flags.is_array() && !flags.empty())
     for (const Json& flag : flags)
-      others.push_back({"flag", text_of(flag) == "inert?" ? "inert?: the arms' knobs differ and nothing they did was seen to differ" : text_of(flag)});
+      others.push_back(
+          {"flag", text_of(flag) == "inert?" ? "inert?: the arms' knobs differ and nothing they did was seen to differ" : text_of(flag)});
   for (const Fact& other : others) rows.push_back({other.name, other.value, "noted"});
   return rows;
 }

@@ -38,8 +38,7 @@ std::vector<KnobRow> paths_of(const Json& samples) {
     const std::string arm = text(sample, "arm");
     if (const Json& path = member(sample, "path"); path.is_object())
       for (const auto& [name, value] : path.items()) ++seen[name][arm][text_of(value)];
-    if (const std::string state = text(member(sample, "page_cache"), "state"); !state.empty())
-      ++seen["page cache before"][arm][state];
+    if (const std::string state = text(member(sample, "page_cache"), "state"); !state.empty()) ++seen["page cache before"][arm][state];
   }
   std::vector<KnobRow> rows;
   for (const auto& [name, arms] : seen) {

@@ -23,7 +23,8 @@ string row(std::initializer_list<string> cells) {
 string name_of(const string& name) { return "`" + escape_markdown(name) + "`"; }
 
 string metrics(const CellView& cell) {
-  string text = row({"metric", "A median", "B median", "B against A", "95 % interval", "could find", "verdict"}) + "|---|---|---|---|---|---|---|\n";
+  string text =
+      row({"metric", "A median", "B median", "B against A", "95 % interval", "could find", "verdict"}) + "|---|---|---|---|---|---|---|\n";
   std::size_t rows = 0, more = 0;
   for (const MetricRow& metric : cell.metrics) {
     if ((is_part(metric.name) && &metric != &cell.metrics.front()) || rows == kMostRows) {
@@ -31,8 +32,9 @@ string metrics(const CellView& cell) {
       continue;
     }
     ++rows;
-    text += row({name_of(metric.name), quantity(scale_of(metric), metric.a), quantity(scale_of(metric), metric.b), percent(metric.effect_percent),
-                 percent(metric.interval_percent), percent(metric.mde_percent), escape_markdown(metric.verdict)});
+    text += row({name_of(metric.name), quantity(scale_of(metric), metric.a), quantity(scale_of(metric), metric.b),
+                 percent(metric.effect_percent), percent(metric.interval_percent), percent(metric.mde_percent),
+                 escape_markdown(metric.verdict)});
   }
   if (!rows) return "";
   if (more) text += fmt::format("\n{} metrics of single phases and others are in report.html.\n", more);
@@ -43,10 +45,12 @@ string phases(const CellView& cell) {
   std::vector<const PhaseRow*> largest;
   for (const PhaseRow& phase : cell.phases)
     if (phase.delta_s) largest.push_back(&phase);
-  std::stable_sort(largest.begin(), largest.end(), [](const PhaseRow* x, const PhaseRow* y) { return std::abs(*x->delta_s) > std::abs(*y->delta_s); });
+  std::stable_sort(largest.begin(), largest.end(),
+                   [](const PhaseRow* x, const PhaseRow* y) { return std::abs(*x->delta_s) > std::abs(*y->delta_s); });
   if (largest.size() > 3) largest.resize(3);
   string text;
-  for (const PhaseRow* phase : largest) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name_of(phase->name), seconds(phase->delta_s));
+  for (const PhaseRow* phase : largest)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", name_of(phase->name), seconds(phase->delta_s));
   return text.empty() ? "" : "Largest differences of phases, B - A: " + text + ".\n\n";
 }
 
@@ -56,7 +60,8 @@ string cells(const ResultView& result) {
   for (const CellView& cell : result.cells) {
     const MetricRow* p = cell.primary();
     if (rows++ >= 2 * kMostRows || !p) continue;
-    text += row({name_of(cell.name), escape_markdown(cell.word), quantity(scale_of(*p), p->a), quantity(scale_of(*p), p->b), percent(p->effect_percent), percent(p->interval_percent)});
+    text += row({name_of(cell.name), escape_markdown(cell.word), quantity(scale_of(*p), p->a), quantity(scale_of(*p), p->b),
+                 percent(p->effect_percent), percent(p->interval_percent)});
   }
   if (rows > 2 * kMostRows) text += fmt::format("\n{} more cells are in report.html.\n", rows - 2 * kMostRows);
   return text + "\n";
@@ -64,7 +69,8 @@ string cells(const ResultView& result) {
 
 string section(const Page& page, bool several) {
   const ResultView& result = page.result;
-  string text = fmt::format("## {}: {}\n\n{}\n\n", escape_markdown(result.name), escape_markdown(result.word), escape_markdown(result.question));
+  string text =
+      fmt::format("## {}: {}\n\n{}\n\n", escape_markdown(result.name), escape_markdown(result.word), escape_markdown(result.question));
   text += "**" + escape_markdown(result.reason) + "**\n\n";
   if (result.cells.size() == 1) {
     const CellView& cell = result.cells.front();
@@ -79,7 +85,8 @@ string section(const Page& page, bool several) {
     text += first.trouble.empty() ? fmt::format("![{}](plots/{}.png)\n\n", escape_markdown(first.caption), first.stem)
                                   : fmt::format("No picture: {}.\n\n", escape_markdown(first.trouble));
   }
-  return text + fmt::format("All samples, checks and how to reproduce: [{0}]({0})\n\n", several ? page.stem + ".html" : string("report.html"));
+  return text +
+         fmt::format("All samples, checks and how to reproduce: [{0}]({0})\n\n", several ? page.stem + ".html" : string("report.html"));
 }
 
 }  // namespace

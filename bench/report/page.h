@@ -16,8 +16,8 @@ struct Page {
   std::string stem;  // of its files in the folder
 };
 
-std::string markdown(const std::vector<Page>& pages);  // fits a comment of a pull request
-std::string html(const Page& page);                    // self-contained: no network, no script
+std::string markdown(const std::vector<Page>& pages);    // fits a comment of a pull request
+std::string html(const Page& page);                      // self-contained: no network, no script
 std::string html_index(const std::vector<Page>& pages);  // a row for each result, linked to STEM.html beside it
 
 // Phases of every sample in the Trace Event Format, for ui.perfetto.dev or chrome://tracing: a process for each rank of a sample, a row

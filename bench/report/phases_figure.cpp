@@ -64,12 +64,14 @@ void add_numbers(const ResultView& result, const CellView& cell, Figure& figure)
 }
 
 std::string settings(const std::vector<Row>& rows, const Scale& scale, double low, double high) {
+  const double margin = std::max(0.04 * (high - low), 1e-3);
   std::string names;
   for (std::size_t i = 0; i < rows.size(); ++i) names += fmt::format("{}'{}' {}", i ? ", " : "", label(rows[i].name, 24), rows.size() - i);
   return fmt::format(
       "{}set ytics ({})\nset yrange [0.4:{}.6]\nset xrange [{:.9g}:{:.9g}]\nset xlabel 'B - A, {} (left: B is faster)'\n"
-      "unset grid\nset grid xtics lt 1 lw 0.5 lc rgb '{}'\nset arrow from first 0, graph 0 to first 0, graph 1 nohead lw 1 lc rgb '{}'\nset style fill solid 0.35\n",
-      kFrame, names, rows.size(), low - 0.04 * (high - low), high + 0.04 * (high - low), label(scale.unit), kLight.line, kLight.ink);
+      "unset grid\nset grid xtics lt 1 lw 0.5 lc rgb '{}'\nset arrow from first 0, graph 0 to first 0, graph 1 nohead lw 1 lc rgb "
+      "'{}'\nset style fill solid 0.35\n",
+      kFrame, names, rows.size(), low - margin, high + margin, label(scale.unit), kLight.line, kLight.ink);
 }
 
 }  // namespace
@@ -104,14 +106,19 @@ std::optional<Figure> phases_figure(const ResultView& result, long index) {
       if (drawable(pair_s)) raw.push_back({pair_s * scale.factor, y}), widen(pair_s * scale.factor);
     if (i < 8) figure.words += fmt::format(" {}: {}.", row.name, seconds(std::optional(row.delta_s)));
   }
-  figure.caption = "Where the difference is: mean B - A of each phase (bar), its 95 % interval (line) and every pair (rings). Phases and residual add up to the whole.";
+  figure.caption =
+      "Where the difference is: mean B - A of each phase (bar), its 95 % interval (line) and every pair (rings). Phases and residual add "
+      "up to the whole.";
   if (more) figure.caption += fmt::format(" {} smaller phases are in the table.", more);
   std::size_t left_out = 0;
-  figure.script = data_block("R", raw, left_out) + "$F << EOD\n" + bars[0] + "EOD\n$S << EOD\n" + bars[1] + "EOD\n" + whiskers + "EOD\n" + settings(rows, scale, low, high);
+  figure.script = data_block("R", raw, left_out) + "$F << EOD\n" + bars[0] + "EOD\n$S << EOD\n" + bars[1] + "EOD\n" + whiskers + "EOD\n" +
+                  settings(rows, scale, low, high);
   figure.caption += left_out_note(left_out);
   figure.script += fmt::format(
-      "plot $F using 1:2:3:4:5:6 with boxxyerror lc rgb '{}' title 'B faster', $S using 1:2:3:4:5:6 with boxxyerror lc rgb '{}' title 'B slower', \\\n"
-      "  $W using 1:3:($2-$1):(0) with vectors nohead lw 2 lc rgb '{}' notitle, $R using 1:2 with points pt 6 ps 0.6 lc rgb '{}' title 'pair'",
+      "plot $F using 1:2:3:4:5:6 with boxxyerror lc rgb '{}' title 'B faster', $S using 1:2:3:4:5:6 with boxxyerror lc rgb '{}' title 'B "
+      "slower', \\\n"
+      "  $W using 1:3:($2-$1):(0) with vectors nohead lw 2 lc rgb '{}' notitle, $R using 1:2 with points pt 6 ps 0.6 lc rgb '{}' title "
+      "'pair'",
       kLight.good, kLight.bad, kLight.ink, kLight.ink);
   figure.height = figure.narrow_height = 110 + static_cast<int>(rows.size()) * 24;
   return figure;

@@ -32,7 +32,9 @@ void write_report(const std::vector<fs::path>& result_files, const fs::path& out
 
   std::error_code failed;
   fs::create_directories(out_dir / "plots", failed);
-  if (failed) throw std::runtime_error("cannot make the report folder " + out_dir.string() + ": " + failed.message() + "; give another one with --out");
+  if (failed)
+    throw std::runtime_error("cannot make the report folder " + out_dir.string() + ": " + failed.message() +
+                             "; give another one with --out");
   std::vector<std::string> taken{"report"};  // report.html is the page itself, or the index
   for (report::Page& page : pages) {
     const std::string name = report::file_stem(page.result.name);

@@ -77,7 +77,8 @@ std::optional<Figure> samples_figure(const ResultView& result, long cell) {
   Figure figure;
   figure.kind = "samples";
   figure.caption = "Every sample in the order it ran. Dashed: medians. A ring marks a flagged sample, a cross a failed one.";
-  figure.words = "Dot plot of samples in the order they ran. " + spread("A", result.primary, a.values) + ". " + spread("B", result.primary, b.values) + ".";
+  figure.words = "Dot plot of samples in the order they ran. " + spread("A", result.primary, a.values) + ". " +
+                 spread("B", result.primary, b.values) + ".";
   add_sample_rows(result, cell, figure);
   if (a.values.empty() && b.values.empty()) {
     figure.trouble = "no sample has the primary metric";
@@ -92,7 +93,8 @@ std::optional<Figure> samples_figure(const ResultView& result, long cell) {
   const MetricRow* primary = view.primary();
   const auto median_line = [&](const std::optional<double>& value, const char* color) {
     if (!value || std::abs(*value) > kDrawableSize) return;
-    figure.script += fmt::format("set arrow from graph 0, first {0:.9g} to graph 1, first {0:.9g} nohead dt 2 lw 1.3 lc rgb '{1}'\n", *value * scale.factor, color);
+    figure.script += fmt::format("set arrow from graph 0, first {0:.9g} to graph 1, first {0:.9g} nohead dt 2 lw 1.3 lc rgb '{1}'\n",
+                                 *value * scale.factor, color);
   };
   if (primary) median_line(primary->a, kLight.a), median_line(primary->b, kLight.b);
   figure.script += marks(result, cell, scale.factor);
@@ -122,26 +124,33 @@ std::optional<Figure> pairs_figure(const ResultView& result, long cell) {
   }
   if (drawn.size() < 2) return std::nullopt;
   const auto [low, high] = std::minmax_element(drawn.begin(), drawn.end());
-  figure.words = fmt::format("Dot plot of the difference of each pair, B against A in time: {} pairs where A ran first, {} where B did, from {} to {}.",
-                             ab.size(), ba.size(), percent(std::optional(*low)), percent(std::optional(*high)));
-  figure.caption = "B against A in time, pair by pair; below zero B was faster. Both orders should agree; where they do not, order or drift matters.";
+  figure.words = fmt::format(
+      "Dot plot of the difference of each pair, B against A in time: {} pairs where A ran first, {} where B did, from {} to {}.", ab.size(),
+      ba.size(), percent(std::optional(*low)), percent(std::optional(*high)));
+  figure.caption =
+      "B against A in time, pair by pair; below zero B was faster. Both orders should agree; where they do not, order or drift matters.";
   std::size_t left_out = 0;
   figure.script = data_block("AB", ab, left_out) + data_block("BA", ba, left_out) + kFrame;
   figure.caption += left_out_note(left_out);
   const MetricRow* primary = view.primary();
-  if (primary && primary->interval_percent && std::abs(primary->interval_percent->high) <= kDrawableSize && std::abs(primary->interval_percent->low) <= kDrawableSize) {
-    figure.script += fmt::format("set object 1 rect from graph 0, first {:.9g} to graph 1, first {:.9g} fc rgb '{}' fs transparent solid 0.18 noborder behind\n",
-                                 primary->interval_percent->low, primary->interval_percent->high, kLight.soft);
+  if (primary && primary->interval_percent && std::abs(primary->interval_percent->high) <= kDrawableSize &&
+      std::abs(primary->interval_percent->low) <= kDrawableSize) {
+    figure.script += fmt::format(
+        "set object 1 rect from graph 0, first {:.9g} to graph 1, first {:.9g} fc rgb '{}' fs transparent solid 0.18 noborder behind\n",
+        primary->interval_percent->low, primary->interval_percent->high, kLight.soft);
     figure.caption += " The band is the 95 % interval of the effect.";
   }
   if (primary && primary->effect_percent && std::abs(*primary->effect_percent) <= kDrawableSize)
-    figure.script += fmt::format("set arrow from graph 0, first {0:.9g} to graph 1, first {0:.9g} nohead dt 2 lw 1.3 lc rgb '{1}'\n", *primary->effect_percent, kLight.soft);
+    figure.script += fmt::format("set arrow from graph 0, first {0:.9g} to graph 1, first {0:.9g} nohead dt 2 lw 1.3 lc rgb '{1}'\n",
+                                 *primary->effect_percent, kLight.soft);
   const bool band = primary && primary->interval_percent && figure.caption.ends_with("effect.");
-  const double foot = std::min({0.0, *low, band ? primary->interval_percent->low : 0.0}), head = std::max({0.0, *high, band ? primary->interval_percent->high : 0.0}), margin = 0.08 * (head - foot);
+  const double foot = std::min({0.0, *low, band ? primary->interval_percent->low : 0.0}),
+               head = std::max({0.0, *high, band ? primary->interval_percent->high : 0.0}), margin = 0.08 * (head - foot);
   figure.script += fmt::format(
       "set arrow from graph 0, first 0 to graph 1, first 0 nohead lw 1 lc rgb '{}'\nset yrange [{:.9g}:{:.9g}]\n"
       "set xlabel 'pair, in the order they ran'\nset ylabel 'B against A, %'\nset xrange [0:{}]\n"
-      "plot $AB using 1:2 with points pt 5 ps 0.9 lc rgb '{}' title 'A ran first', \\\n  $BA using 1:2 with points pt 13 ps 1.2 lc rgb '{}' title 'B ran first'",
+      "plot $AB using 1:2 with points pt 5 ps 0.9 lc rgb '{}' title 'A ran first', \\\n  $BA using 1:2 with points pt 13 ps 1.2 lc rgb "
+      "'{}' title 'B ran first'",
       kLight.ink, foot - margin - 0.1, head + margin + 0.1, view.pairs.size() + 1, kLight.a, kLight.b);
   return figure;
 }

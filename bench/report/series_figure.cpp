@@ -63,19 +63,21 @@ std::optional<Figure> series_figure(const ResultView& result, long cell) {
   Figure figure;
   figure.kind = "series";
   figure.caption = fmt::format("{}, token by token: every sample (points), medians (lines), lowest to highest (bands).", kSeries);
-  figure.words = fmt::format("Curves of {} over {} tokens. Medians: A from {} at the first to {} at the last, B from {} to {}.", kSeries, length,
-                             quantity(kSeries, a.last_medians.front()), quantity(kSeries, a.last_medians.back()),
+  figure.words = fmt::format("Curves of {} over {} tokens. Medians: A from {} at the first to {} at the last, B from {} to {}.", kSeries,
+                             length, quantity(kSeries, a.last_medians.front()), quantity(kSeries, a.last_medians.back()),
                              quantity(kSeries, b.last_medians.front()), quantity(kSeries, b.last_medians.back()));
   figure.head = {"token", "A, median", "B, median"};
   for (std::size_t i = 0; i < std::min(a.last_medians.size(), b.last_medians.size()); ++i)
-    figure.rows.push_back({fmt::format("{}", length * i / std::min(length, kMostSteps) + 1), quantity(kSeries, a.last_medians[i]), quantity(kSeries, b.last_medians[i])});
+    figure.rows.push_back({fmt::format("{}", length * i / std::min(length, kMostSteps) + 1), quantity(kSeries, a.last_medians[i]),
+                           quantity(kSeries, b.last_medians[i])});
   std::size_t left_out = 0;
-  figure.script = data_block("A", a.raw, left_out, kMostDots) + data_block("B", b.raw, left_out, kMostDots) + "$MA << EOD\n" + a.medians + "EOD\n$MB << EOD\n" + b.medians + "EOD\n$FA << EOD\n" +
-                  a.band + "EOD\n$FB << EOD\n" + b.band + "EOD\n" + kFrame;
+  figure.script = data_block("A", a.raw, left_out, kMostDots) + data_block("B", b.raw, left_out, kMostDots) + "$MA << EOD\n" + a.medians +
+                  "EOD\n$MB << EOD\n" + b.medians + "EOD\n$FA << EOD\n" + a.band + "EOD\n$FB << EOD\n" + b.band + "EOD\n" + kFrame;
   figure.caption += left_out_note(left_out);
   figure.script += fmt::format(
       "set xlabel 'token'\nset ylabel '{0}, {1}'\nset yrange [0:*]\nset offsets graph 0.02, graph 0.02, graph 0.05, 0\n"
-      "plot $FA using 1:2:3 with filledcurves lc rgb '{2}' fs transparent solid 0.15 notitle, $FB using 1:2:3 with filledcurves lc rgb '{3}' fs transparent solid 0.15 notitle, \\\n"
+      "plot $FA using 1:2:3 with filledcurves lc rgb '{2}' fs transparent solid 0.15 notitle, $FB using 1:2:3 with filledcurves lc rgb "
+      "'{3}' fs transparent solid 0.15 notitle, \\\n"
       "  $A using 1:2 with points pt 7 ps 0.25 lc rgb '{2}' notitle, $B using 1:2 with points pt 9 ps 0.3 lc rgb '{3}' notitle, \\\n"
       "  $MA using 1:2 with lines lw 1.8 lc rgb '{2}' title 'A', $MB using 1:2 with lines lw 1.8 dt 2 lc rgb '{3}' title 'B'",
       kSeries, label(scale.unit), kLight.a, kLight.b);

@@ -14,7 +14,8 @@ void strip_private(nlohmann::ordered_json& result);
 
 // A stripped result on one line, to be kept beside what cites it. Timelines are left out, phases that the primary metric is not made of
 // ("prefill.*" of a load; their times are metrics as well), and rows of logits but those where the outputs of a pair first part. What is
-// still above kKeptBytes loses more, in this order, until it fits: series, phases, counters, knobs, output tokens of samples, metrics of single phases. "thinned" lists it.
+// still above kKeptBytes loses more, in this order, until it fits: series, phases, counters, knobs, output tokens of samples, metrics of
+// single phases. "thinned" lists it.
 std::string kept_copy(nlohmann::ordered_json result);
 
 inline constexpr std::size_t kKeptBytes = 900'000;

@@ -19,13 +19,13 @@ constexpr std::size_t kBins = 240, kMostLanes = 40;
 struct Lane {
   std::string name;
   bool of_a;
-  double first_s = 0, size_s = 0;     // size: thread-seconds
-  std::vector<double> share;          // of the rank's threads, in each bin
+  double first_s = 0, size_s = 0;  // size: thread-seconds
+  std::vector<double> share;       // of the rank's threads, in each bin
 };
 
 struct Shown {
   const SampleView* sample = nullptr;
-  bool threads = false;               // as the threads were, else shares laid end to end
+  bool threads = false;  // as the threads were, else shares laid end to end
 };
 
 // The sample nearest to the arm's median of the primary; those with a timeline first.
@@ -90,7 +90,11 @@ std::vector<Lane> lanes_of(const std::vector<Span>& spans, const std::map<long, 
   for (const Span& span : spans) {
     Lane& lane = lanes[{span.rank, span.phase}];
     if (lane.share.empty()) {
-      lane = {fmt::format("{}{} {}", of_a ? "A" : "B", threads.size() > 1 ? fmt::format(" rank {}", span.rank) : "", span.phase), of_a, span.start_s, 0, {}};
+      lane = {fmt::format("{}{} {}", of_a ? "A" : "B", threads.size() > 1 ? fmt::format(" rank {}", span.rank) : "", span.phase),
+              of_a,
+              span.start_s,
+              0,
+              {}};
       lane.share.resize(kBins, 0.0);
     }
     lane.first_s = std::min(lane.first_s, span.start_s);
@@ -111,8 +115,8 @@ std::string outline(const Lane& lane, double base, double bin_shown) {
     std::size_t next = bin + 1;
     while (next < lane.share.size() && std::round(std::min(1.0, lane.share[next]) * 50) / 50 == height) ++next;
     if (height > 0)
-      text += fmt::format("{:.6g} {:.6g} {:.6g} {:.6g} {:.6g} {:.6g}\n", static_cast<double>(bin) * bin_shown, base, static_cast<double>(bin) * bin_shown,
-                          static_cast<double>(next) * bin_shown, base, base + 0.85 * height);
+      text += fmt::format("{:.6g} {:.6g} {:.6g} {:.6g} {:.6g} {:.6g}\n", static_cast<double>(bin) * bin_shown, base,
+                          static_cast<double>(bin) * bin_shown, static_cast<double>(next) * bin_shown, base, base + 0.85 * height);
     bin = next;
   }
   return text;
@@ -138,14 +142,16 @@ std::optional<Figure> timeline_figure(const ResultView& result, long cell) {
   std::stable_sort(lanes.begin(), lanes.end(), [](const Lane& x, const Lane& y) { return x.size_s > y.size_s; });
   Figure figure;
   figure.kind = "timeline";
-  figure.caption = "One sample of each arm, the nearest to its median: height is the share of the rank's threads that was in the phase at that time.";
+  figure.caption =
+      "One sample of each arm, the nearest to its median: height is the share of the rank's threads that was in the phase at that time.";
   if (lanes.size() > kMostLanes) {
     figure.caption += fmt::format(" {} shorter phases are not drawn.", lanes.size() - kMostLanes);
     lanes.resize(kMostLanes);
   }
   if (lanes.empty()) return std::nullopt;
   if (!shown[0].threads && !shown[1].threads)
-    figure.caption = "One sample of each arm, the nearest to its median: how long each phase took, laid end to end (their true order was not recorded).";
+    figure.caption =
+        "One sample of each arm, the nearest to its median: how long each phase took, laid end to end (their true order was not recorded).";
   std::sort(lanes.begin(), lanes.end(), [](const Lane& x, const Lane& y) {  // arm and rank, then as they start
     const auto head = [](const Lane& lane) { return lane.name.substr(0, lane.name.rfind(' ')); };
     return std::make_tuple(!x.of_a, head(x), x.first_s, x.name) < std::make_tuple(!y.of_a, head(y), y.first_s, y.name);
@@ -162,13 +168,16 @@ std::optional<Figure> timeline_figure(const ResultView& result, long cell) {
     if (i < 12) figure.words += fmt::format(" {}: {} in all.", lanes[i].name, figure.rows.back()[2]);
   }
   figure.script = "$A << EOD\n" + data[0] + "EOD\n$B << EOD\n" + data[1] + "EOD\n" + kFrame +
-                  fmt::format("set ytics ({}) scale 0\nset yrange [0.9:{}]\nset xrange [0:{:.9g}]\nset xlabel 'time, {}'\nunset grid\nset grid xtics lt 1 lw 0.5 lc rgb '{}'\n"
-                              "set style fill solid 0.75 noborder\n",
-                              names, lanes.size() + 1, end_s * scale.factor * 1.01, label(scale.unit), kLight.line);
+                  fmt::format(
+                      "set ytics ({}) scale 0\nset yrange [0.9:{}]\nset xrange [0:{:.9g}]\nset xlabel 'time, {}'\nunset grid\nset grid "
+                      "xtics lt 1 lw 0.5 lc rgb '{}'\n"
+                      "set style fill solid 0.75 noborder\n",
+                      names, lanes.size() + 1, end_s * scale.factor * 1.01, label(scale.unit), kLight.line);
   std::string plots;
   for (const int arm : {0, 1})
     if (!data[arm].empty())
-      plots += fmt::format("{0}${1} using 1:2:3:4:5:6 with boxxyerror lc rgb '{2}' title '{1}'", plots.empty() ? "plot " : ", ", arm ? "B" : "A", arm ? kLight.b : kLight.a);
+      plots += fmt::format("{0}${1} using 1:2:3:4:5:6 with boxxyerror lc rgb '{2}' title '{1}'", plots.empty() ? "plot " : ", ",
+                           arm ? "B" : "A", arm ? kLight.b : kLight.a);
   figure.script += plots;
   figure.height = figure.narrow_height = 90 + static_cast<int>(lanes.size()) * 19;
   return figure;

@@ -43,7 +43,12 @@ class Writer {
 
   // Whole nanoseconds, so that a child ends where its parent does and not a rounding later.
   void add_slice(const std::string& name, const char* category, long process, long row, long long start_ns, long long end_ns) {
-    add({{"ph", "X"}, {"name", name}, {"cat", category}, {"pid", process}, {"tid", row}, {"ts", static_cast<double>(start_ns) / 1e3},
+    add({{"ph", "X"},
+         {"name", name},
+         {"cat", category},
+         {"pid", process},
+         {"tid", row},
+         {"ts", static_cast<double>(start_ns) / 1e3},
          {"dur", static_cast<double>(std::max(end_ns - start_ns, 0LL)) / 1e3}});
   }
 
@@ -77,7 +82,8 @@ void add_shares(const SampleView& sample, const std::map<long, long>& process_of
     Slice slice{nanoseconds(starts_s[i]), nanoseconds(starts_s[i] + std::max(phase.duration_s, 0.0))};
     const auto parent = static_cast<std::size_t>(std::max(phase.parent, 0L));
     if (phase.parent >= 0 && parent < i && sample.phases[parent].rank == phase.rank)  // shares of a whole do not leave it
-      slice = {std::clamp(slice.start_ns, slices[parent].start_ns, slices[parent].end_ns), std::clamp(slice.end_ns, slices[parent].start_ns, slices[parent].end_ns)};
+      slice = {std::clamp(slice.start_ns, slices[parent].start_ns, slices[parent].end_ns),
+               std::clamp(slice.end_ns, slices[parent].start_ns, slices[parent].end_ns)};
     slices.push_back(slice);
     writer.add_slice(phase.name, "share", process_of.at(phase.rank), kSharesRow, slice.start_ns, slice.end_ns);
   }
@@ -90,7 +96,9 @@ void add_threads(const SampleView& sample, const std::map<long, long>& process_o
   for (const SampleView::Span& span : sample.timeline) {
     const long process = process_of.at(span.rank);
     const auto [row, fresh] = rows.try_emplace({span.rank, span.thread}, static_cast<long>(rows.size()) + 1);
-    if (fresh) writer.name("thread_name", span.thread < 0 ? fmt::format("reader {}", -1 - span.thread) : fmt::format("worker {}", span.thread), process, row->second);
+    if (fresh)
+      writer.name("thread_name", span.thread < 0 ? fmt::format("reader {}", -1 - span.thread) : fmt::format("worker {}", span.thread),
+                  process, row->second);
     long long& free = free_ns[{span.rank, span.thread}];
     const long long start_ns = std::max(nanoseconds(span.start_s), free), end_ns = std::max(nanoseconds(span.end_s), start_ns);
     free = end_ns;
@@ -127,7 +135,10 @@ void write_trace(const std::vector<Page>& pages, std::ostream& out) {
       }
       for (auto& [rank, id] : process_of) {
         id = ++process;
-        writer.name("process_name", fmt::format("{} {} pair {}{} rank {}", page.result.name, sample.arm, sample.pair, sample.control ? " (control)" : "", rank), id, 0);
+        writer.name(
+            "process_name",
+            fmt::format("{} {} pair {}{} rank {}", page.result.name, sample.arm, sample.pair, sample.control ? " (control)" : "", rank), id,
+            0);
         writer.add({{"ph", "M"}, {"name", "process_sort_index"}, {"pid", id}, {"tid", 0}, {"args", {{"sort_index", id}}}});
         writer.name("thread_name", "shares of the wall time", id, kSharesRow);
       }

@@ -50,12 +50,12 @@ struct FloorView {
 struct PairView {
   long pair = 0;
   bool a_first = true;
-  std::size_t a = 0, b = 0;  // indices into the samples
+  std::size_t a = 0, b = 0;                  // indices into the samples
   std::optional<double> difference_percent;  // B against A in time-like direction; absent where either is not above 0
 };
 
 struct CellView {
-  std::string name;  // empty where the run has one cell
+  std::string name;            // empty where the run has one cell
   std::vector<Fact> settings;  // "chunk" = "64"; empty where the run has one cell
   std::string word, reason;
   std::vector<MetricRow> metrics;  // the primary first
@@ -123,7 +123,7 @@ struct ResultView {
   std::optional<double> threshold_percent, noise_floor_percent;
   std::string noise_floor_from;
   std::vector<Fact> plan, build, environment, workload;
-  std::vector<KnobRow> arms;   // what the scenario sets differently, no origins
+  std::vector<KnobRow> arms;  // what the scenario sets differently, no origins
   std::vector<KnobRow> knobs;
   std::vector<KnobRow> paths;  // which way each arm went, and how its files lay in memory; no origins
   std::vector<Axis> axes;

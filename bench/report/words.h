@@ -9,7 +9,7 @@
 
 namespace crossover::report {
 
-std::string escape_html(std::string_view text);  // also safe inside a quoted attribute; control characters are dropped
+std::string escape_html(std::string_view text);      // also safe inside a quoted attribute; control characters are dropped
 std::string escape_markdown(std::string_view text);  // for a table cell: one line, nothing of it is markup
 
 std::string number(double value);                              // four significant digits: 0.01234, 1.235, 1.235e+09
@@ -43,7 +43,7 @@ std::string sentence(const MetricRow& primary, const std::string& reason);
 
 // One sentence for a person who knows none of this: "B was 42.80 % faster than A: 2.39 s instead of 4.37 s (load.total_s, medians)."
 std::string plain_answer(const ResultView& result, const CellView& cell);
-std::string how_sure(const CellView& cell);                                        // the interval, pairs, smallest effect that would have been seen
+std::string how_sure(const CellView& cell);  // the interval, pairs, smallest effect that would have been seen
 std::string what_would_change_it(const ResultView& result, const CellView& cell);  // empty for an INVALID result: its reason says it
 
 }  // namespace crossover::report

@@ -79,9 +79,11 @@ TEST_F(Export, GbenchTurnsRatesIntoTimes) {
 
 TEST_F(Export, LlamaBenchRowsHaveTheSettingsOfTheirArm) {
   ordered_json result = sample_result();
-  result["scenario"]["workload"].update({{"prompt_tokens", 512}, {"generate_tokens", 32}, {"kv_k", "f16"}, {"kv_v", "f16"}, {"threads", 2}, {"chunk", 256}});
+  result["scenario"]["workload"].update(
+      {{"prompt_tokens", 512}, {"generate_tokens", 32}, {"kv_k", "f16"}, {"kv_v", "f16"}, {"threads", 2}, {"chunk", 256}});
   result["scenario"]["arms"]["B"]["workload"] = {{"kv_k", "q8_0"}};
-  for (auto& sample : result["samples"]) sample["metrics"].update({{"prefill.tokens_per_s", 512 / sample["metrics"]["prefill.total_s"].get<double>()}});
+  for (auto& sample : result["samples"])
+    sample["metrics"].update({{"prefill.tokens_per_s", 512 / sample["metrics"]["prefill.total_s"].get<double>()}});
   const auto rows = ordered_json::parse(exported("llama-bench", result));
   ASSERT_EQ(rows.size(), 2U);
   EXPECT_EQ(rows[0]["type_k"], "f16");
@@ -95,7 +97,8 @@ TEST_F(Export, LlamaBenchRowsHaveTheSettingsOfTheirArm) {
 
 TEST_F(Export, GithubAnnotationsAreOneLineEach) {
   ordered_json result = sample_result();
-  result["verdict"]["word"] = "SLOWER", result["scenario"]["name"] = "a:b,c%\nd", result["verdict"]["reason"] = "first\n::error::second 5 %";
+  result["verdict"]["word"] = "SLOWER", result["scenario"]["name"] = "a:b,c%\nd",
+  result["verdict"]["reason"] = "first\n::error::second 5 %";
   EXPECT_EQ(exported("github", result), "::error title=SLOWER a%3Ab%2Cc%25%0Ad::first%0A::error::second 5 %25\n");
   result["verdict"]["word"] = "EQUIVALENT";
   EXPECT_TRUE(exported("github", result).starts_with("::notice "));
@@ -140,7 +143,8 @@ TEST_F(Export, JunitAndMarkdownSayEachCell) {
 TEST_F(Export, PublishedOnesNameNoHostAndNoFolder) {
   for (const char* format : {"json", "gbench", "csv", "markdown", "openmetrics"}) {
     const std::string text = exported(format, sample_result(), true);
-    for (const char* secret : {"build-box-7", "/home", "someone"}) EXPECT_EQ(text.find(secret), std::string::npos) << format << " " << secret;
+    for (const char* secret : {"build-box-7", "/home", "someone"})
+      EXPECT_EQ(text.find(secret), std::string::npos) << format << " " << secret;
   }
   EXPECT_NE(exported("json", sample_result(), true).find("\"machine\": \"machine-"), std::string::npos);
 }
@@ -185,10 +189,12 @@ TEST_F(Export, TraceKeepsTheRulesOfItsFormat) {
     return ordered_json{{"name", name}, {"rank", rank}, {"start_s", start_s}, {"duration_s", duration_s}, {"parent", parent}};
   };
   // Thirds do not add up in binary, and the last share leaves its parent by a rounding.
-  result["samples"][0]["phases"] = {phase("load", 0, 0, 1.0 / 3 * 3, -1), phase("load.read", 0, 0, 1.0 / 3, 0), phase("load.cast", 0, 0, 1.0 / 3, 0),
-                                    phase("load.wait", 0, 0, 1.0 / 3 + 1e-12, 0), phase("load", 1, 0, 2, -1), phase("load.read", 1, 0, 3, 4),
+  result["samples"][0]["phases"] = {phase("load", 0, 0, 1.0 / 3 * 3, -1), phase("load.read", 0, 0, 1.0 / 3, 0),
+                                    phase("load.cast", 0, 0, 1.0 / 3, 0), phase("load.wait", 0, 0, 1.0 / 3 + 1e-12, 0),
+                                    phase("load", 1, 0, 2, -1),           phase("load.read", 1, 0, 3, 4),
                                     phase("odd", 1, -5, -1, 77)};
-  result["samples"][0]["timeline"] = {{{"rank", 0}, {"thread", 0}, {"spans", {{"read", 0.0, 0.5}, {"cast", 0.4999999, 0.75}}}}, {{"rank", 1}, {"thread", -1}, {"spans", {{"read", 0.25, 0.5}}}}};
+  result["samples"][0]["timeline"] = {{{"rank", 0}, {"thread", 0}, {"spans", {{"read", 0.0, 0.5}, {"cast", 0.4999999, 0.75}}}},
+                                      {{"rank", 1}, {"thread", -1}, {"spans", {{"read", 0.25, 0.5}}}}};
   result["samples"][0]["page_cache"]["bytes_resident_before"] = 4096;
   result["samples"][0]["counters"] = {{"bytes.read", 1e9}};
   const auto trace = trace_of(result);

@@ -72,11 +72,13 @@ class ReportHtml : public testing::Test {
 TEST_F(ReportHtml, NothingInItLeavesTheFile) {
   const std::string html = html_of(swept_result(3, 2));
   EXPECT_NE(html.find("Content-Security-Policy\" content=\"default-src 'none'"), std::string::npos);
-  for (const char* forbidden : {"<script", "<link", "<iframe", "<object", "<img", "@import", "url(", "src=", "http:", "https:", "xlink", "javascript:"})
+  for (const char* forbidden :
+       {"<script", "<link", "<iframe", "<object", "<img", "@import", "url(", "src=", "http:", "https:", "xlink", "javascript:"})
     EXPECT_EQ(html.find(forbidden), std::string::npos) << forbidden;
   EXPECT_FALSE(std::regex_search(html, std::regex(" on[a-z]+="))) << "no handler of events";
   const std::regex reference("href=['\"]([^'\"]*)");
-  for (std::sregex_iterator it(html.begin(), html.end(), reference), end; it != end; ++it) EXPECT_EQ((*it)[1].str().front(), '#') << (*it)[0];
+  for (std::sregex_iterator it(html.begin(), html.end(), reference), end; it != end; ++it)
+    EXPECT_EQ((*it)[1].str().front(), '#') << (*it)[0];
 }
 
 TEST_F(ReportHtml, EveryPictureSaysInWordsWhatItShows) {
@@ -111,9 +113,17 @@ TEST_F(ReportHtml, NumbersAreThoseOfTheResult) {
   std::vector<double> shown;
   const std::regex data("<data value=\"([^\"]*)\">([^<]*)</data>");
   for (std::sregex_iterator it(line.begin(), line.end(), data), end; it != end; ++it) shown.push_back(std::stod((*it)[1]));
-  const std::vector<double> wanted{(1.003 + 1.011) / 2, 0.9075, metric["effect_percent"], metric["interval_percent"][0], metric["interval_percent"][1],
-                                   metric["mde_percent"], metric["hodges_lehmann_percent"], metric["order_effect_percent"], metric["order_interval_percent"][0],
-                                   metric["order_interval_percent"][1], metric["n_pairs"]};
+  const std::vector<double> wanted{(1.003 + 1.011) / 2,
+                                   0.9075,
+                                   metric["effect_percent"],
+                                   metric["interval_percent"][0],
+                                   metric["interval_percent"][1],
+                                   metric["mde_percent"],
+                                   metric["hodges_lehmann_percent"],
+                                   metric["order_effect_percent"],
+                                   metric["order_interval_percent"][0],
+                                   metric["order_interval_percent"][1],
+                                   metric["n_pairs"]};
   ASSERT_EQ(shown.size(), wanted.size()) << line;
   for (std::size_t i = 2; i < wanted.size(); ++i) EXPECT_DOUBLE_EQ(shown[i], wanted[i]) << i;
   EXPECT_DOUBLE_EQ(shown[1], wanted[1]);
@@ -156,15 +166,18 @@ TEST_F(ReportHtml, MatrixOfTwoSettingsHasAPlaceForEachCell) {
     cell["name"] = name, cell["metrics"]["prefill.total_s"]["effect_percent"] = -20 + 10 * i++;
   }
   const std::string html = html_of(result);
-  const std::string map = html.substr(html.find("<table class=\"matrix\">"), html.find("</table>", html.find("<table class=\"matrix\">")) - html.find("<table class=\"matrix\">"));
-  for (const char* wanted : {"kv_k \\ kv_v", "<th>q8_0</th>", "-20.00 %", "-10.00 %", "0.00 %", "10.00 %", "FASTER"}) EXPECT_NE(map.find(wanted), std::string::npos) << wanted << map;
+  const std::string map = html.substr(html.find("<table class=\"matrix\">"),
+                                      html.find("</table>", html.find("<table class=\"matrix\">")) - html.find("<table class=\"matrix\">"));
+  for (const char* wanted : {"kv_k \\ kv_v", "<th>q8_0</th>", "-20.00 %", "-10.00 %", "0.00 %", "10.00 %", "FASTER"})
+    EXPECT_NE(map.find(wanted), std::string::npos) << wanted << map;
   EXPECT_LT(map.find("-10.00 %"), map.find(">0.00 %"));
   EXPECT_NE(html.find("swept: f16, q8_0"), std::string::npos);
 }
 
 TEST_F(ReportHtml, CrossingOfASweepIsSaidAndDrawn) {
   ordered_json result = swept_result(3, 2);
-  result["crossings"] = {{{"axis", "chunk"}, {"sentence", "B is faster above chunk 2.5"}, {"crossings", {{{"at", 2.5}, {"low", 2.25}, {"high", 3}}}}}};
+  result["crossings"] = {
+      {{"axis", "chunk"}, {"sentence", "B is faster above chunk 2.5"}, {"crossings", {{{"at", 2.5}, {"low", 2.25}, {"high", 3}}}}}};
   const std::string html = html_of(result);
   EXPECT_NE(html.find("B is faster above chunk 2.5"), std::string::npos);
   EXPECT_NE(read(folder_ / "out" / "plots" / "planted-curve.gp").find("from first 2.5, graph 0 to first 2.5, graph 1"), std::string::npos);
@@ -182,7 +195,11 @@ TEST_F(ReportHtml, HostileNumbersAndNamesMakeASafePage) {
     if (i == 3) sample["metrics"]["prefill.total_s"] = -1e308;
     if (i == 4) sample["metrics"]["prefill.total_s"] = 0;
     for (int phase = 0; phase < 500; ++phase)
-      sample["phases"].push_back({{"name", "prefill." + name + std::to_string(phase)}, {"rank", phase % 3}, {"start_s", 1e308}, {"duration_s", 1e308}, {"parent", phase - 1}});
+      sample["phases"].push_back({{"name", "prefill." + name + std::to_string(phase)},
+                                  {"rank", phase % 3},
+                                  {"start_s", 1e308},
+                                  {"duration_s", 1e308},
+                                  {"parent", phase - 1}});
   }
   ordered_json& cell = result["analysis"]["cells"][0];
   cell["metrics"]["prefill.total_s"]["effect_percent"] = 1e308;
@@ -205,7 +222,8 @@ TEST_F(ReportHtml, AForwardPassStandsBesideItsFloors) {
   result["environment"]["ceilings"] = {{"read_all_bytes_per_s", 2e10}, {"fma_f32_all_flop_per_s", 1e11}, {"dot_int8_all_op_per_s", 4e11}};
   for (ordered_json& sample : result["samples"]) sample["counters"] = {{"prefill.bytes", 5e9}, {"prefill.flops", 2e11}};
   const std::string html = html_of(result);
-  for (const char* wanted : {"How far from the floor", "<td>floor: memory</td><td class=\"n\">250 ms</td>", "<td>floor: arithmetic</td><td class=\"n\">500 ms</td>"})
+  for (const char* wanted : {"How far from the floor", "<td>floor: memory</td><td class=\"n\">250 ms</td>",
+                             "<td>floor: arithmetic</td><td class=\"n\">500 ms</td>"})
     EXPECT_NE(html.find(wanted), std::string::npos) << wanted;
   EXPECT_EQ(html.find("No picture: gnuplot failed"), std::string::npos);
 }
@@ -227,8 +245,9 @@ TEST_F(ReportHtml, AHundredThousandSamplesStaySmall) {
   std::string text = result.dump();
   std::string samples;
   for (int i = 0; i < 100'000; ++i)
-    samples += std::string(i ? "," : "") + R"({"arm":")" + (i % 2 ? "B" : "A") + R"(","pair":)" + std::to_string(i / 2) + R"(,"position":)" + std::to_string(i) +
-               R"(,"cell":0,"metrics":{"prefill.total_s":)" + std::to_string(1 + i % 97 * 0.001) + R"(},"flags":["x"]})";
+    samples += std::string(i ? "," : "") + R"({"arm":")" + (i % 2 ? "B" : "A") + R"(","pair":)" + std::to_string(i / 2) +
+               R"(,"position":)" + std::to_string(i) + R"(,"cell":0,"metrics":{"prefill.total_s":)" + std::to_string(1 + i % 97 * 0.001) +
+               R"(},"flags":["x"]})";
   result["samples"] = "@";
   text = result.dump();
   text.replace(text.find("\"@\""), 3, "[" + samples + "]");
