@@ -173,7 +173,7 @@ string html_index(const std::vector<Page>& pages) {
   for (const Page& page : pages) {
     const ResultView& result = page.result;
     const CellView* only = result.cells.size() == 1 ? &result.cells.front() : nullptr;
-    const MetricRow* p = only ? only->primary() : nullptr;
+    const MetricRow* p = only && result.word != "INVALID" ? only->primary() : nullptr;
     rows += fmt::format("<tr><td><a href=\"{}.html\">{}</a></td><td>{}</td>", escape_html(page.stem), escape_html(result.name),
                         word(result.word)) +
             cell(result.question) +
