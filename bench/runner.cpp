@@ -182,6 +182,8 @@ class Run {
     const MachineTicks before = read_machine_ticks();
     Sample sample = target_.take(request);
     note_machine(before, read_machine_ticks(), request.cpus.empty() ? usable_cores() : static_cast<int>(request.cpus.size()), sample);
+    if (scenario_.kind == "endpoint")  // a server on this machine is another program by its nature
+      std::erase_if(sample.flags, [](const std::string& flag) { return flag.starts_with("interference"); });
     target_.after(request);
     sample.arm = planned.arm, sample.cell = planned.cell, sample.pair = planned.pair, sample.position = planned.position;
     sample.control = planned.control, sample.started_at = started_at;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "bench/endpoint_workload.h"
 #include "bench/json_text.h"
 #include "bench/looks.h"
 #include "bench/process.h"
@@ -60,10 +61,11 @@ void apply_sets(json& document, const std::vector<std::string>& sets) {
   }
 }
 
-// `over` wins field by field; env and metrics are merged by name so that an arm can change one variable.
+// `over` wins field by field; what is a set of names is merged by name, so that an arm can change one variable.
 json merge_workload(json base, const json& over) {
   for (const auto& [field, value] : over.items()) {
-    const bool by_name = (field == "env" || field == "metrics") && base.contains(field);
+    const bool set = field == "env" || field == "metrics" || field == "headers" || field == "request";
+    const bool by_name = set && base.contains(field);
     if (by_name) base[field].update(value);
     else base[field] = value;
   }
@@ -76,12 +78,12 @@ void fill(json& object, const char* field, json value) {
 
 // Defaults that do not hang on another field.
 void fill_workload(json& workload, const std::string& kind) {
-  const bool engine = kind != "external";
-  fill(workload, "page_cache", engine ? "warm" : "as-is");
   fill(workload, "cpus", "");
   fill(workload, "priority", 0);
   fill(workload, "cooldown_s", 0);
-  if (!engine) {
+  if (kind == "endpoint") return fill_endpoint_workload(workload);
+  fill(workload, "page_cache", kind == "external" ? "as-is" : "warm");
+  if (kind == "external") {
     fill(workload, "env", json::object());
     fill(workload, "files", json::array());
     fill(workload, "metrics", {{"wall_s", json::object()}});
@@ -104,7 +106,7 @@ std::string default_primary(const json& workload, const std::string& kind, const
   if (kind == "cold_load") return "load.total_s";
   if (kind == "prefill") return "prefill.total_s";
   if (kind == "decode") return "decode.tokens_per_s";
-  if (kind == "generate") return "ttft_s";
+  if (kind == "generate" || kind == "endpoint") return "ttft_s";
   if (kind == "quantize") return "quantize.weights_per_s";
   if (workload["metrics"].size() == 1) return workload["metrics"].begin().key();
   throw std::invalid_argument(source + ": /plan/primary is missing; name one of the metrics");
@@ -133,15 +135,21 @@ void check_external(const json& workload, const std::string& where, const std::s
   }
 }
 
+void check_kind(json& workload, const std::string& where, const std::string& source) {
+  if (workload["kind"] == "endpoint") return check_endpoint_workload(workload, where, source);
+  refuse_endpoint_fields(workload, where, source);
+  if (workload["kind"] == "external") check_external(workload, where, source);
+  else check_model(workload, where, source);
+}
+
 ArmSettings resolve_arm(const json& document, const char* name, const std::string& source) {
   const json& arm = document["arms"][name];
   const std::string where = fmt::format("arm {}", name), kind = document["workload"]["kind"];
   json workload = merge_workload(document["workload"], arm["workload"]);
   if (workload["kind"] != kind)
     throw std::invalid_argument(fmt::format("{}: {} has another kind than the workload; both arms answer one question", source, where));
-  if (kind == "external") check_external(workload, where, source);
-  else check_model(workload, where, source);
-  if (kind != "external") {
+  check_kind(workload, where, source);
+  if (kind != "external" && kind != "endpoint") {
     const auto tokens = [&](const char* field) { return workload[field].get<std::int64_t>(); };
     const std::int64_t needed = tokens("prompt_tokens") + tokens("generate_tokens") + tokens("depth_tokens");
     fill(workload, "kv_capacity_tokens", needed);
@@ -151,6 +159,8 @@ ArmSettings resolve_arm(const json& document, const char* name, const std::strin
   }
   parse_cpu_list(workload["cpus"].get<std::string>());
   ArmSettings settings{workload.dump(), {}, arm["program"].get<std::string>()};
+  if (kind == "endpoint" && !arm["knobs"].empty())
+    throw std::invalid_argument(fmt::format("{}: {} sets knobs, which cannot reach a server; start one with them and give its url", source, where));
   Knobs registry;
   for (const auto& [knob, value] : arm["knobs"].items()) {
     const std::string text = value.is_string() ? value.get<std::string>() : value.dump();
@@ -162,7 +172,7 @@ ArmSettings resolve_arm(const json& document, const char* name, const std::strin
 
 void fill_document(json& document, const std::string& source) {
   if (!document["workload"].contains("kind"))
-    throw std::invalid_argument(source + ": /workload/kind is missing; use cold_load, prefill, decode, generate, quantize or external");
+    throw std::invalid_argument(source + ": /workload/kind is missing; use cold_load, prefill, decode, generate, quantize, external or endpoint");
   const std::string kind = document["workload"]["kind"];
   fill(document, "question", "");
   fill_workload(document["workload"], kind);
@@ -178,7 +188,7 @@ void fill_document(json& document, const std::string& source) {
   fill(plan, "threshold_percent", 2);
   if (!plan.contains("primary"))
     plan["primary"] = default_primary(merge_workload(document["workload"], document["arms"]["A"]["workload"]), kind, source);
-  const bool comparable = kind != "external" || document["workload"].contains("output");
+  const bool comparable = kind != "endpoint" && (kind != "external" || document["workload"].contains("output"));
   fill(document["expect"], "outputs", comparable ? "identical" : "ignore");
   fill(document["expect"], "controls", json::array());
   fill(document["expect"], "differs", json::array());

@@ -20,7 +20,7 @@ using nlohmann::json;
 struct AbOptions {
   RunOptionsText run;
   std::vector<std::string> a, b, metrics, command;
-  std::string a_command, b_command, primary;
+  std::string a_command, b_command, a_url, b_url;
 };
 
 // NAME=VALUE: a registered knob, else a variable of the environment.
@@ -48,7 +48,25 @@ void add_metrics(const std::vector<std::string>& metrics, json& scenario) {
   }
 }
 
+// Two servers: --metric takes the name of one that every endpoint sample has.
+json endpoint_scenario(const AbOptions& options) {
+  if (options.a_url.empty() || options.b_url.empty()) throw std::invalid_argument("--a-url and --b-url go together; give both");
+  if (!options.command.empty() || !options.a_command.empty() || !options.b_command.empty() || !options.a.empty() || !options.b.empty())
+    throw std::invalid_argument("--a-url and --b-url measure two servers that run already; leave out commands and variables");
+  if (options.metrics.size() > 1) throw std::invalid_argument("of servers one --metric decides, and all are measured; give one name");
+  const std::string metric = options.metrics.empty() ? "ttft_s" : options.metrics.front();
+  if (metric.find('=') != std::string::npos)
+    throw std::invalid_argument(fmt::format("--metric '{}' has a regex and a server prints nothing; name a metric, like decode.tokens_per_s", metric));
+  return {{"schema", "crossover.scenario/1"},
+          {"name", "ab"},
+          {"question", fmt::format("Does B change the {} of a server?", metric)},
+          {"workload", {{"kind", "endpoint"}}},
+          {"arms", {{"A", {{"workload", {{"url", options.a_url}}}}}, {"B", {{"workload", {{"url", options.b_url}}}}}}},
+          {"plan", {{"primary", metric}}}};
+}
+
 json scenario_of(const AbOptions& options) {
+  if (!options.a_url.empty() || !options.b_url.empty()) return endpoint_scenario(options);
   json scenario{{"schema", "crossover.scenario/1"},
                 {"name", "ab"},
                 {"workload", {{"kind", "external"}}},
@@ -89,8 +107,11 @@ void add_ab(CLI::App& app, int& exit_code) {
       ->allow_extra_args(false);
   command->add_option("--a-cmd", options->a_command, "command of arm A, run by sh -c")->type_name("CMD");
   command->add_option("--b-cmd", options->b_command, "command of arm B, run by sh -c")->type_name("CMD");
+  command->add_option("--a-url", options->a_url, "OpenAI-compatible server of arm A, like http://127.0.0.1:8080/v1")->type_name("URL");
+  command->add_option("--b-url", options->b_url, "server of arm B")->type_name("URL");
   command
-      ->add_option("--metric", options->metrics, "what to read from its output; the first one decides (default wall_s)")
+      ->add_option("--metric", options->metrics,
+                   "what to read from its output; the first one decides (default wall_s; of servers NAME alone, default ttft_s)")
       ->type_name("NAME=REGEX")
       ->expected(1)
       ->take_all()
@@ -100,6 +121,7 @@ void add_ab(CLI::App& app, int& exit_code) {
   command->callback([options, &exit_code] {
     const std::string text = scenario_of(*options).dump(2);
     const RunRequest request = to_request(options->run);
+    parse_scenario(text, "the scenario of ab", request.changes);  // what is refused is not shown: a secret may be in it
     if (!request.quiet) fmt::print(stderr, "{}\n", text);
     exit_code = run_and_print({{"the scenario of ab", text}}, request);
   });

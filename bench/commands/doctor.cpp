@@ -11,6 +11,7 @@
 #include "bench/environment.h"
 #include "bench/fitness.h"
 #include "bench/machine_facts.h"
+#include "bench/targets/http_stream.h"
 #include "bench/usable_cores.h"
 #include "engine/knobs.h"
 
@@ -48,6 +49,7 @@ Examined examine() {
   if (facts.page_cache->uncached_read_bytes_per_s)
     found["page_cache"]["uncached_read_bytes_per_s"] = *facts.page_cache->uncached_read_bytes_per_s;
   found["backends"] = {"cpu", "reference"};
+  found["http_library"] = http_library();
   return {std::move(found), grade_machine(facts)};
 }
 
@@ -90,6 +92,7 @@ void print_text(const Json& found) {
   line("gpu", environment.contains("gpus")
                   ? environment["gpus"][0]["model"].get<std::string>() + " (this build has no backend for it)"
                   : "none");
+  line("for endpoints", found["http_library"]);
 }
 
 }  // namespace

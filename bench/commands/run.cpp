@@ -16,11 +16,6 @@ void add_run(CLI::App& app, int& exit_code) {
       ->required()
       ->type_name("SCENARIO.json");
   add_run_options(*command, *options);
-  command->add_option("--set", options->sets, "change the scenario; VALUE is JSON, else a string")
-      ->type_name("/POINTER=VALUE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
   command->callback([files, options, &exit_code] {
     std::vector<ScenarioText> scenarios;
     for (const std::string& file : *files) scenarios.push_back(load_scenario(file));

@@ -7,6 +7,11 @@ namespace crossover::commands {
 void add_run_options(CLI::App& command, RunOptionsText& options) {
   command.add_option("--out", options.out, "folder for journal, result and report; default crossover-out/NAME/UTC")
       ->type_name("DIR");
+  command.add_option("--set", options.sets, "change the scenario; VALUE is JSON, else a string")
+      ->type_name("/POINTER=VALUE")
+      ->expected(1)
+      ->take_all()
+      ->allow_extra_args(false);
   command.add_option("--pairs", options.pairs, "pairs of samples in each cell, an even number; more than a run whose result is known had are a plan of their own")
       ->check(CLI::Range(2, 10000));
   command.add_flag("--resume", options.resume,
@@ -17,7 +22,7 @@ void add_run_options(CLI::App& command, RunOptionsText& options) {
       ->check(CLI::PositiveNumber);
   command.add_flag("--report-only", options.report_only, "exit 0 for every verdict; errors stay 4");
   command.add_flag("--inherit-env", options.inherit_env,
-                   "pass on CROSSOVER_* variables that the scenario does not set");
+                   "pass on CROSSOVER_* variables that the scenario does not set; ask endpoints by the environment's proxy");
   command.add_flag("--quiet", options.quiet, "no progress and no notes on stderr");
   command.add_option("--export", options.exports, "write the results too as json, junit, csv, markdown, github, gbench, llama-bench or openmetrics")
       ->type_name("FORMAT=FILE")

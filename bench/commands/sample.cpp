@@ -10,6 +10,7 @@
 
 #include "bench/commands/commands.h"
 #include "bench/engine_job.h"
+#include "bench/targets/endpoint_job.h"
 #include "kernels/trace.h"
 
 namespace crossover::commands {
@@ -30,7 +31,9 @@ void write_line(int descriptor, std::string line) {
 
 void run(int descriptor) {
   const std::string job{std::istreambuf_iterator<char>(std::cin), {}};
-  Sample sample = run_engine_job(job, [&](const std::string& phase) { write_line(descriptor, nlohmann::json{{"phase", phase}}.dump()); });
+  const auto phase = [&](const std::string& name) { write_line(descriptor, nlohmann::json{{"phase", name}}.dump()); };
+  const bool endpoint = nlohmann::json::parse(job).at("kind") == "endpoint";
+  Sample sample = endpoint ? run_endpoint_job(job, phase) : run_engine_job(job, phase);
   sample.main_started_s = kMainStarted_s;
   write_line(descriptor, sample_to_json(sample).dump());
 }

@@ -18,6 +18,7 @@
 #include "bench/report/report.h"
 #include "bench/runner.h"
 #include "bench/shipped_scenarios.h"
+#include "bench/targets/endpoint.h"
 #include "bench/targets/engine.h"
 #include "bench/targets/external.h"
 #include "engine/knobs.h"
@@ -141,7 +142,7 @@ NoiseFloors noise_of(const Scenario& scenario, bool quiet) {
 }
 
 Finished run_one(const Scenario& scenario, const RunRequest& request, const Place& place) {
-  const std::unique_ptr<Target> target = target_for(scenario);
+  const std::unique_ptr<Target> target = target_for(scenario, request.inherit_env);
   RunOptions options;
   options.out = place.out;
   options.quiet = request.quiet;
@@ -165,8 +166,9 @@ int worse(int a, int b) {
 
 }  // namespace
 
-std::unique_ptr<Target> target_for(const Scenario& scenario) {
+std::unique_ptr<Target> target_for(const Scenario& scenario, bool inherit_env) {
   if (scenario.kind == "external") return make_external_target();
+  if (scenario.kind == "endpoint") return std::make_unique<EndpointTarget>(random_salt(), /*environment_proxy=*/inherit_env);
   Knobs knobs;
   knobs.set_from_environment(environ);
   return std::make_unique<EngineTarget>(cache_folder(knobs.get("CROSSOVER_CACHE_DIR")));

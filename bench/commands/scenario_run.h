@@ -28,7 +28,7 @@ struct ScenarioText {
 
 ScenarioText load_scenario(const std::string& file_or_name);  // a file, or the name of a shipped scenario
 
-std::unique_ptr<Target> target_for(const Scenario& scenario);  // by its kind
+std::unique_ptr<Target> target_for(const Scenario& scenario, bool inherit_env = false);  // by its kind
 
 // Where `doctor --noise` puts its comparisons. std::invalid_argument: to be resumed, and there is none.
 std::filesystem::path noise_out_folder(const Scenario& scenario, const std::filesystem::path& asked, bool resume);

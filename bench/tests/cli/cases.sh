@@ -73,6 +73,16 @@ expect 4 'no NAME=VALUE' ab --a X --b Y=1 -- true
 expect 4 'no command to measure' ab --a X=1 --b X=2
 expect 4 'ended with exit code 3' ab --a X=1 --b X=2 --pairs 2 --quiet --out "$scratch/ab3" -- sh -c 'exit 3'
 
+# Servers: nothing listens on port 9, and that is known before the first sample.
+expect 0 'determinism control' run endpoint_example --dry-run
+nobody=(--a-url http://127.0.0.1:9/v1 --b-url http://127.0.0.1:9/v1)
+expect 4 'the first request of arm A, before the plan, failed: no answer from http://127.0.0.1:9/v1/completions' ab "${nobody[@]}" --quiet \
+  --out "$scratch/nobody" --metric decode.tokens_per_s --set /workload/connect_timeout_s=2
+expect 4 'go together' ab --a-url http://127.0.0.1:9/v1
+expect 4 'leave out commands' ab "${nobody[@]}" -- true
+expect 4 'name a metric' ab "${nobody[@]}" --metric 't=([0-9]+)'
+expect 4 'name its variable in api_key_env' ab --a-url http://me:secret@h/v1 --b-url http://h/v1 --dry-run
+
 # The engine's commands: what is not there or cannot be is said in one line.
 expect 4 'qwen3.5-0.8b' synth no-such-preset --out "$scratch/none"
 expect 4 'layers' synth tiny-dense --layers 3 --out "$scratch/none"
