@@ -16,11 +16,13 @@ int main(int argc, char** argv) {
   crossover::commands::add_report(app, exit_code);
   crossover::commands::add_knobs(app, exit_code);
   crossover::commands::add_doctor(app, exit_code);
+  crossover::commands::add_calibrate(app, exit_code);
   crossover::commands::add_run(app, exit_code);
   crossover::commands::add_ab(app, exit_code);
   crossover::commands::add_cache(app, exit_code);
   crossover::commands::add_list(app, exit_code);
   crossover::commands::add_sample(app, exit_code);
+  crossover::commands::add_simulated_sample(app, exit_code);
   try {
     app.parse(argc, argv);
     return exit_code;

@@ -15,8 +15,10 @@ void add_quantize(CLI::App& app, int& exit_code);
 void add_generate(CLI::App& app, int& exit_code);
 void add_knobs(CLI::App& app, int& exit_code);
 void add_doctor(CLI::App& app, int& exit_code);
+void add_calibrate(CLI::App& app, int& exit_code);
 void add_cache(CLI::App& app, int& exit_code);
 void add_list(CLI::App& app, int& exit_code);
 void add_sample(CLI::App& app, int& exit_code);  // hidden: takes one sample in this process
+void add_simulated_sample(CLI::App& app, int& exit_code);  // hidden: plays a program whose truth is known
 
 }  // namespace crossover::commands

@@ -15,6 +15,7 @@
 #include <optional>
 #include <set>
 
+#include "bench/calibrate_table.h"
 #include "bench/micro/table.h"
 #include "bench/page_tables.h"
 #include "bench/report/words.h"
@@ -178,9 +179,17 @@ std::string held(const json& result) {
 }
 
 using Table = std::function<std::string(const json&)>;
+
+Table calibration(const char* kind) {
+  return [kind](const json& file) { return calibration_table(file.dump(), kind); };
+}
+
 const std::map<std::string, Table> kTables{{"verdicts", verdicts}, {"floors", floors}, {"rates", rates},
                                            {"phases", phases},     {"schedules", schedules}, {"held", held},
-                                           {"kernels", [](const json& run) { return micro_bench::kernel_table(run.dump()); }}};
+                                           {"kernels", [](const json& run) { return micro_bench::kernel_table(run.dump()); }},
+                                           {"shapes", calibration("shapes")},       {"checks", calibration("checks")},
+                                           {"habits", calibration("habits")},       {"processes", calibration("processes")},
+                                           {"overhead", calibration("overhead")}};
 
 TEST(ReportPages, TablesSayWhatTheResultsHold) {
   int tables = 0;
@@ -193,6 +202,21 @@ TEST(ReportPages, TablesSayWhatTheResultsHold) {
     else EXPECT_EQ(page, anew) << entry.path();
   }
   EXPECT_GT(tables, 0) << "no page has a table to check";
+}
+
+// The counts of one shape of noise taken again: what the page publishes is what this build does.
+TEST(ReportPages, PublishedCalibrationComesBack) {
+  const json file = result_of("calibration-simulated");
+  CalibrationOptions options;
+  options.experiments = file["experiments"], options.pairs = file["pairs"], options.seed = file["seed"];
+  options.shapes = {"warm-up"}, options.threads = 2;
+  for (const CalibrationRate& rate : calibrate(options).rates) {
+    const auto published = std::find_if(file["rates"].begin(), file["rates"].end(), [&](const json& candidate) {
+      return candidate["shape"] == rate.shape && candidate["measure"] == rate.measure;
+    });
+    ASSERT_NE(published, file["rates"].end()) << rate.measure;
+    EXPECT_EQ((*published)["count"], rate.counted.count) << rate.measure << ": tools/calibration.sh makes the page anew";
+  }
 }
 
 // Files of this version and of every older one.

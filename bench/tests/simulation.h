@@ -21,20 +21,7 @@ inline nlohmann::json scenario_json() {
 
 inline Scenario scenario_from(const nlohmann::json& json) { return parse_scenario(json.dump(), "test"); }
 
-inline std::vector<Sample> simulate(const Scenario& scenario, const SimulatedProgram& program) {
-  SimulatedTarget target(program);
-  std::vector<Sample> samples;
-  for (const PlannedSample& planned : make_plan(scenario).samples) {
-    SampleRequest request;
-    request.arm = planned.arm, request.cell = planned.cell, request.pair = planned.pair;
-    request.position = planned.position, request.control = planned.control;
-    Sample sample = target.take(request);
-    sample.arm = planned.arm, sample.cell = planned.cell, sample.pair = planned.pair;
-    sample.position = planned.position, sample.control = planned.control;
-    samples.push_back(sample);
-  }
-  return samples;
-}
+inline std::vector<Sample> simulate(const Scenario& scenario, const SimulatedProgram& program) { return simulate(make_plan(scenario), program); }
 
 inline Verdict judge_simulated(const nlohmann::json& json, const SimulatedProgram& program) {
   const Scenario scenario = scenario_from(json);

@@ -47,6 +47,24 @@ case $python in
 esac
 expect 0 '^read bandwidth ' doctor
 
+# calibrate: rates of simulated programs and of real processes
+expect 0 'false verdicts' calibrate --experiments 60 --shape white order
+expect 0 '"measure": "order_changed"' calibrate --experiments 20 --shape order --json
+expect 4 'did you mean heavy-tail' calibrate --shape heavy-tial
+expect 4 'odd' calibrate --experiments 5 --pairs 7
+expect 4 '1 or more' calibrate --experiments 0
+expect 0 'spawn to main' calibrate --overhead --out "$scratch"
+aa=(calibrate --processes 2 --pairs 4 --set '/workload/env/ROUNDS="1000"' --out "$scratch/aa")
+for more in "" --resume; do  # 2: one run in twenty sees a difference that is not there, and two runs are too few to tell
+  code=0
+  "$crossover" "${aa[@]}" --json $more > "$scratch/out" 2> "$scratch/err" || code=$?
+  [ "$code" -eq 0 ] || [ "$code" -eq 2 ] || complain "exit $code" "${aa[@]}" "$more"
+  grep -q '"seed": 2' "$scratch/out" || complain "no second run" "${aa[@]}" "$more"
+done
+expect 4 'not empty' "${aa[@]}"
+expect 0 'took [0-9.]+ s' simulated-sample --shape ar1 --arm B --sample 3
+expect 4 'no shape' simulated-sample --shape wight
+
 # run and ab: verdicts, exit codes, bad scenarios in one line.
 fast=(--set '/workload/env/ROUNDS="1000"' --set '/arms/B/workload/env/ROUNDS="1000"' --pairs 2)
 expect 0 'determinism control' run external_example --dry-run
