@@ -48,7 +48,7 @@ TEST(PlantedEffects, AreFoundInSizeAndDirection) {
   EXPECT_GT(share_of_verdicts(scenario_json(), program, 300), 0.95);
   const Verdict faster = judge_simulated(scenario_json(), program);
   EXPECT_EQ(faster.word, Word::kFaster);
-  EXPECT_NEAR(faster.cells[0].metrics.at("wall_s").estimate->effect, -0.03, 0.012);
+  EXPECT_NEAR(faster.cells[0].metrics.at("wall_s").estimate->effect, -0.03, 0.02);
   program.effect_ln = 0.05;
   EXPECT_EQ(judge_simulated(scenario_json(), program).word, Word::kSlower);
 }
