@@ -48,7 +48,8 @@ esac
 expect 0 '^read bandwidth ' doctor
 
 # calibrate: rates of simulated programs and of real processes
-expect 0 'false verdicts' calibrate --experiments 60 --shape white order
+expect 0 'false verdicts' calibrate --experiments 200 --shape drift ar1
+expect 2 'more --experiments would decide' calibrate --experiments 60 --shape white order
 expect 0 '"measure": "order_changed"' calibrate --experiments 20 --shape order --json
 expect 4 'did you mean heavy-tail' calibrate --shape heavy-tial
 expect 4 'odd' calibrate --experiments 5 --pairs 7
