@@ -89,6 +89,14 @@ class WalshAverages {
   std::int64_t count_ = static_cast<std::int64_t>(d_.size());
 };
 
+// With n pairs, were the effect and the spread to stay as they are.
+bool would_decide(const CrossoverEstimate& estimate, int n, double tau, double alpha) {
+  const double se = *estimate.standard_error * std::sqrt(static_cast<double>(estimate.pairs) / n);
+  const double distance = std::abs(estimate.effect);
+  const bool different = distance > tau && distance > student_t_quantile(1 - alpha / 2, n - 2) * se;
+  return different || distance + student_t_quantile(1 - alpha, n - 2) * se < tau;
+}
+
 }  // namespace
 
 double student_t_quantile(double p, int df) { return boost::math::quantile(boost::math::students_t(df), p); }
@@ -148,22 +156,22 @@ double minimum_detectable_effect(double standard_error, int df, double tau, doub
 
 std::optional<int> pairs_needed(const CrossoverEstimate& estimate, double tau, int most, double alpha) {
   if (!estimate.standard_error) return std::nullopt;
-  const double spread = *estimate.standard_error * std::sqrt(static_cast<double>(estimate.pairs));  // SE of one pair
-  const double distance = std::abs(estimate.effect);
-  const auto decided = [&](int n) {
-    const double se = spread / std::sqrt(static_cast<double>(n));
-    const bool different = distance > tau && distance > student_t_quantile(1 - alpha / 2, n - 2) * se;
-    return different || distance + student_t_quantile(1 - alpha, n - 2) * se < tau;
-  };
   // More pairs only narrow the intervals, so what is decided at n stays decided: halve the range.
   int low = (estimate.pairs + 1) / 2, high = most / 2;  // in steps of two pairs
-  if (low > high || !decided(2 * high)) return std::nullopt;
+  if (low > high || !would_decide(estimate, 2 * high, tau, alpha)) return std::nullopt;
   while (low < high) {
     const int middle = (low + high) / 2;
-    if (decided(2 * middle)) high = middle;
+    if (would_decide(estimate, 2 * middle, tau, alpha)) high = middle;
     else low = middle + 1;
   }
   return 2 * low;
+}
+
+std::optional<int> pairs_needed(const CrossoverEstimate& estimate, const std::function<double(int)>& tau_at, int most, double alpha) {
+  if (!estimate.standard_error) return std::nullopt;
+  for (int n = estimate.pairs + estimate.pairs % 2; n <= most; n += 2)
+    if (would_decide(estimate, n, tau_at(n), alpha)) return n;
+  return std::nullopt;
 }
 
 std::vector<double> holm(const std::vector<double>& p_values) {

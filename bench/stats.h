@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -45,6 +46,9 @@ double minimum_detectable_effect(double standard_error, int df, double tau, doub
 // Pairs at which the observed effect, or equivalence where it is small, would be decided, were the spread to stay; even, at least
 // the number there is. Absent when more than `most` would be needed.
 std::optional<int> pairs_needed(const CrossoverEstimate& estimate, double tau, int most = 1000, double alpha = 0.05);
+
+// The same where tau falls with the number of pairs, as that of a noise floor does.
+std::optional<int> pairs_needed(const CrossoverEstimate& estimate, const std::function<double(int)>& tau_at, int most = 1000, double alpha = 0.05);
 
 // Holm (1979): adjusted p-values in the order given.
 std::vector<double> holm(const std::vector<double>& p_values);

@@ -18,6 +18,7 @@ constexpr double kAlpha = 0.05;
 // A control that moved voids the run. At 5 % noise alone would void one in twenty wherever it is larger than the threshold; false
 // INVALIDs are to stay below 2 % (reports/calibration.md).
 constexpr double kControlAlpha = 0.01;
+constexpr int kMostPairs = 1000;  // that a remedy speaks of
 
 std::optional<double> value_of(const Sample& sample, const std::string& metric) {
   const auto it = sample.metrics.find(metric);
@@ -45,6 +46,7 @@ MetricAnalysis analyse_metric(const Rules& rules, const CellSamples& cell, const
   out.tau = ln_of_percent(rules.scenario.threshold_percent);
   if (pairs.empty()) return out;
   if (const NoiseFloor* floor = noise ? noise->find(metric) : nullptr) {
+    out.noise = *floor;
     out.noise_floor = floor->at(out.pairs);
     out.tau = std::max(out.tau, *out.noise_floor);
   }
@@ -189,10 +191,13 @@ std::string numbers(const Rules& rules, const MetricAnalysis& primary) {
 std::string remedy(const Rules& rules, const MetricAnalysis& primary) {
   const CrossoverEstimate& e = *primary.estimate;
   const double cells = static_cast<double>(rules.scenario.cells.size());
-  const auto needed = pairs_needed(e, primary.tau, 1000, rules.look_level / cells);
+  const double threshold = ln_of_percent(rules.scenario.threshold_percent);
+  const auto tau_at = [&](int pairs) { return std::max(threshold, primary.noise->at(pairs)); };
+  const auto needed = primary.noise ? pairs_needed(e, tau_at, kMostPairs, rules.look_level / cells)
+                                    : pairs_needed(e, threshold, kMostPairs, rules.look_level / cells);
   const bool held_back = *e.p_value < rules.look_level && primary.p_adjusted.value_or(1.0) >= kAlpha && std::abs(e.effect) > primary.tau;
   const std::string why = held_back ? fmt::format("p = {:.2g} when adjusted for {} cells; ", *primary.p_adjusted, cells) : "";
-  if (!needed) return why + "even 1000 pairs would not decide; lower the noise or change the threshold";
+  if (!needed) return why + fmt::format("even {} pairs would not decide; lower the noise or change the threshold", kMostPairs);
   if (*needed <= primary.pairs) return why + fmt::format("it is at the edge: try {} pairs", 2 * primary.pairs);
   return why + fmt::format("about {} pairs would decide", *needed);
 }

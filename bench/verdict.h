@@ -25,7 +25,8 @@ struct MetricAnalysis {
   std::optional<HodgesLehmann> robust;
   std::optional<double> mde;         // ln scale
   std::optional<double> p_adjusted;  // for the looks, then Holm: primaries over the cells, other metrics over the cell
-  std::optional<double> noise_floor; // of this machine at this number of pairs, ln scale; absent when never measured
+  std::optional<NoiseFloor> noise;   // of this machine; absent when never measured
+  std::optional<double> noise_floor; // at this number of pairs, ln scale
   double tau = 0;                    // ln scale: the larger of threshold and noise floor
   std::string word;                  // as the numbers alone say it; empty without an interval
 };

@@ -73,6 +73,31 @@ Place place_of(const Scenario& scenario, const RunRequest& request, bool several
   return {earlier ? fs::path(fmt::format("{}-{}-pairs", out.string(), scenario.pairs)) : out, earlier};
 }
 
+NoiseFloors noise_of(const Scenario& scenario, bool quiet) {
+  try {
+    std::string trouble;
+    NoiseFloors floors = stored_noise(noise_folder(), scenario, &trouble);
+    if (!trouble.empty() && !quiet) fmt::print(stderr, "{}\n", trouble);
+    return floors;
+  } catch (const std::runtime_error&) {
+    return {};  // no home, so nothing was kept
+  }
+}
+
+// What the plan can find by what A's noise was, before a sample is taken.
+void print_noise(const Scenario& scenario) {
+  const NoiseFloors floors = noise_of(scenario, /*quiet=*/false);
+  for (std::size_t i = 0; i < floors.size(); ++i) {
+    const NoiseFloor* floor = floors[i].find(scenario.primary);
+    if (!floor || floors[i].from.empty()) continue;
+    const double tau = std::max(ln_of_percent(scenario.threshold_percent), floor->at(scenario.pairs));
+    const double smallest = minimum_detectable_effect(std::sqrt(floor->within / scenario.pairs), scenario.pairs - 2, tau, look_level(scenario.looks));
+    const std::string& name = scenario.cells[i].name;
+    fmt::print("{}{}noise floor {:.2f} % at {} pairs ({}); differences from {:.2f} % on would be found\n", name, name.empty() ? "" : ": ",
+               percent(floor->at(scenario.pairs)), scenario.pairs, floors[i].from, percent(smallest));
+  }
+}
+
 void print_plan(const Scenario& scenario, const Place& place) {
   const fs::path& out = place.out;
   const Plan plan = make_plan(scenario, place.extends ? place.extends->plan_hash : "");
@@ -83,6 +108,7 @@ void print_plan(const Scenario& scenario, const Place& place) {
                look_level(scenario.looks));
   fmt::print("primary {}, threshold {} %, {} pairs in each of {} cells, seed {}\n", scenario.primary, scenario.threshold_percent,
              scenario.pairs, scenario.cells.size(), scenario.seed);
+  if (scenario.pairs > 2) print_noise(scenario);
   for (const PlannedSample& sample : plan.samples) {
     const std::string& cell = scenario.cells[static_cast<std::size_t>(sample.cell)].name;
     fmt::print("{:5}  {}  pair {}{}{}\n", sample.position, sample.arm, sample.pair, cell.empty() ? "" : "  " + cell,
@@ -128,17 +154,6 @@ void print_verdict(const Finished& finished, const fs::path& out) {
   }
   for (const CurveCrossings& curve : verdict.crossings) fmt::print("  {}\n", curve.sentence);
   fmt::print("  result {}\n  report {}\n", finished.outcome.result_file.string(), (out / "report.html").string());
-}
-
-NoiseFloors noise_of(const Scenario& scenario, bool quiet) {
-  try {
-    std::string trouble;
-    NoiseFloors floors = stored_noise(noise_folder(), scenario, &trouble);
-    if (!trouble.empty() && !quiet) fmt::print(stderr, "{}\n", trouble);
-    return floors;
-  } catch (const std::runtime_error&) {
-    return {};  // no home, so nothing was kept
-  }
 }
 
 Finished run_one(const Scenario& scenario, const RunRequest& request, const Place& place) {

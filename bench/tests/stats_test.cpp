@@ -245,6 +245,20 @@ TEST(PairsNeeded, EnoughWouldDecideAndOneFewerPairWouldNot) {
   EXPECT_GT(*pairs_needed(e, tau, 100000), 100);
 }
 
+// A floor of 5 % at 8 pairs that falls with more: an effect of 4 % is below it now and beyond it at 14.
+TEST(PairsNeeded, KnowsThatMorePairsLowerAFloor) {
+  CrossoverEstimate e = crossover_t(example());
+  e.effect = 0.04, e.standard_error = 0.001;
+  const auto floor = [](int pairs) { return 0.05 * std::sqrt(8.0 / pairs); };
+  EXPECT_EQ(*pairs_needed(e, floor), 8) << "equal within the floor, for now";
+  e.standard_error = 0.01;
+  const int n = *pairs_needed(e, floor);
+  EXPECT_EQ(n, 14);
+  EXPECT_LT(floor(n), 0.04);
+  EXPECT_GT(floor(n - 2), 0.04);
+  EXPECT_FALSE(pairs_needed(e, [](int) { return 0.04; }));
+}
+
 TEST(Holm, StepsDown) {
   // By hand: sorted .005 .01 .03 .04 times 4 3 2 1 = .02 .03 .06 .04, then made monotone: .02 .03 .06 .06.
   const std::vector<double> adjusted = holm({0.01, 0.04, 0.03, 0.005});

@@ -153,3 +153,4 @@ ls "$scratch"/state/crossover/noise/*/nap-*.json > "$scratch/out" 2>&1 || compla
 expect 4 'another run' doctor --noise "$scratch/nap.json" --out "$scratch/noise"
 expect 0 '"false_verdicts"' doctor --noise "$scratch/nap.json" --out "$scratch/noise" --resume --json
 expect 0 '; noise floor [0-9.]+ % \(10 A/A comparisons of 4 pairs' run "$scratch/nap.json" --out "$scratch/nap" --quiet --report-only
+expect 0 '^noise floor [0-9.]+ % at 8 pairs .*; differences from [0-9.]+ % on would be found' run "$scratch/nap.json" --dry-run
