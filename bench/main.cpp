@@ -19,6 +19,8 @@ int main(int argc, char** argv) {
   crossover::commands::add_calibrate(app, exit_code);
   crossover::commands::add_run(app, exit_code);
   crossover::commands::add_ab(app, exit_code);
+  crossover::commands::add_compare(app, exit_code);
+  crossover::commands::add_history(app, exit_code);
   crossover::commands::add_cache(app, exit_code);
   crossover::commands::add_list(app, exit_code);
   crossover::commands::add_sample(app, exit_code);

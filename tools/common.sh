@@ -3,7 +3,7 @@
 root=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 jobs=$(nproc)
 build_packages=(cmake ninja-build g++ nlohmann-json3-dev libcli11-dev libfmt-dev libboost-math-dev
-  libpcre2-dev libutf8proc-dev libvalijson-dev libssl-dev libcurl4-openssl-dev liburing-dev libxxhash-dev gnuplot-nox)
+  libpcre2-dev libutf8proc-dev libvalijson-dev libssl-dev libcurl4-openssl-dev libsqlite3-dev liburing-dev libxxhash-dev gnuplot-nox)
 
 fail() {
   echo "$(basename "$0"): $*" >&2

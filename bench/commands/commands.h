@@ -9,6 +9,8 @@ namespace crossover::commands {
 
 void add_run(CLI::App& app, int& exit_code);
 void add_ab(CLI::App& app, int& exit_code);
+void add_compare(CLI::App& app, int& exit_code);
+void add_history(CLI::App& app, int& exit_code);
 void add_report(CLI::App& app, int& exit_code);
 void add_synth(CLI::App& app, int& exit_code);
 void add_quantize(CLI::App& app, int& exit_code);

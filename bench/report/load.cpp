@@ -8,13 +8,11 @@
 
 #include "bench/report/load_parts.h"
 #include "bench/report/strip.h"
+#include "bench/result_file.h"
 
 namespace crossover::report {
 
 namespace {
-
-constexpr std::string_view kSchema = "crossover.result/";
-constexpr int kNewestVersion = 1;
 
 std::vector<Fact> facts_of(const Json& value) {
   std::vector<Fact> facts;
@@ -174,20 +172,6 @@ CellView cell_of(const Json& json, long index, const ResultView& result) {
   return cell;
 }
 
-void check_schema(const Json& json) {
-  const std::string schema = text(json, "schema");
-  if (!schema.starts_with(kSchema)) throw std::runtime_error("it has no \"schema\": \"crossover.result/1\"");
-  const std::string version = schema.substr(kSchema.size());
-  if (version.empty() || version.size() > 4 || version.find_first_not_of("0123456789") != std::string::npos)
-    throw std::runtime_error("its schema is '" + schema.substr(0, 80) + "'");
-  if (std::stoi(version) > kNewestVersion)
-    throw std::runtime_error(
-        fmt::format("it was written by a newer version (schema {}, this one knows up to {})", version, kNewestVersion));
-  if (!member(json, "verdict").is_object() || text(member(json, "verdict"), "word").empty())
-    throw std::runtime_error("it has no verdict");
-  if (!member(json, "samples").is_array()) throw std::runtime_error("it has no samples");
-}
-
 ResultView view_of(const Json& json) {
   ResultView result;
   const Json &scenario = member(json, "scenario"), &verdict = member(json, "verdict"), &plan = member(json, "plan");
@@ -225,26 +209,15 @@ ResultView view_of(const Json& json) {
 }  // namespace
 
 ResultView load_result(const std::filesystem::path& file, bool publish) {
-  const auto refuse = [&](const std::string& why) -> std::runtime_error {
-    std::string line = why;  // a parser's message may quote the file
-    std::replace_if(
-        line.begin(), line.end(),
-        [](char c) { return static_cast<unsigned char>(c) < 0x20 || static_cast<unsigned char>(c) > 0x7e; }, '?');
-    return std::runtime_error("cannot report " + file.string() + ": " + line.substr(0, 300) +
-                              "; give a result.json of crossover run");
-  };
+  Json json = read_result(file, "report", publish ? "" : "top_logits");  // the page has no use for them
   try {
-    Json json = parse_bounded(file, publish ? "" : "top_logits");  // the page has no use for them
-    check_schema(json);
     if (publish) strip_private(json);
     ResultView result = view_of(json);
     result.file = file.filename().string();
     if (publish) result.kept_copy = kept_copy(std::move(json));
     return result;
-  } catch (const Json::exception& error) {
-    throw refuse(error.what());
-  } catch (const std::runtime_error& error) {
-    throw refuse(error.what());
+  } catch (const std::exception& error) {
+    throw std::runtime_error(refused_result("report", file, error.what()));
   }
 }
 

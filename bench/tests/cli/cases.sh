@@ -154,3 +154,50 @@ expect 4 'another run' doctor --noise "$scratch/nap.json" --out "$scratch/noise"
 expect 0 '"false_verdicts"' doctor --noise "$scratch/nap.json" --out "$scratch/noise" --resume --json
 expect 0 '; noise floor [0-9.]+ % \(10 A/A comparisons of 4 pairs' run "$scratch/nap.json" --out "$scratch/nap" --quiet --report-only
 expect 0 '^noise floor [0-9.]+ % at 8 pairs .*; differences from [0-9.]+ % on would be found' run "$scratch/nap.json" --dry-run
+
+# history and compare: one result of many nights, each night in its own place in time.
+export XDG_DATA_HOME=$scratch/data
+expect 4 'there is no history in' history list
+expect 4 'broken.json' history add "$scratch/broken.json"
+expect 4 'no "schema"' history add "$scratch/sleep.json"
+expect 0 'sleep .* added' history add "$scratch/run/result.json" "$scratch/again/result.json"
+expect 0 'sleep .* was there already' history add "$scratch/run/result.json"
+expect 0 'sleep .* SLOWER' history list --scenario sleep --since 2020
+expect 0 '"plan_hash"' history list --json
+expect 0 'crossover.result/1' history show 1
+cmp -s "$scratch/out" "$scratch/run/result.json" || complain "not the file that was added" history show 1
+expect 4 'there is no run 9 .*ids from 1 to 2' history show 9
+expect 0 'too few for a change' history trend wall_s --arm A
+expect 0 '"method": "E-divisive"' history trend wall_s --json
+expect 4 'did you mean wall_s' history trend wal_s
+expect 4 'subcommand' history
+echo 'not a database, but long enough to be looked at' > "$scratch/none.sqlite"
+expect 4 'is no SQLite file' history list --file "$scratch/none.sqlite"
+sed 's|crossover.result/1|crossover.result/9|' "$scratch/run/result.json" > "$scratch/newer.json"
+expect 4 'newer version' history add "$scratch/newer.json"
+verdict() {  # CODE PATTERN ARGUMENT...: what compare says on stdout, and nothing on stderr
+  local code=$1 pattern=$2 got=0
+  shift 2
+  "$crossover" "$@" > "$scratch/out" 2> "$scratch/err" < /dev/null || got=$?
+  if [ "$got" -ne "$code" ]; then complain "exit $got instead of $code" "$@"
+  elif ! grep -qE -- "$pattern" "$scratch/out" || [ -s "$scratch/err" ]; then complain "no '$pattern' alone" "$@"; fi
+}
+nights=()
+for night in 10 11 12 13 14 15 16 17 18; do
+  sed -E "s/(\"started_at\": \")[0-9-]+/\12025-01-$night/" "$scratch/run/result.json" > "$scratch/night$night.json"
+  nights+=("$scratch/night$night.json")
+done
+sed -E 's/("started_at": ")[0-9-]+/\12025-01-20/; s/("wall_s": )0\.0/\10.5/' "$scratch/run/result.json" > "$scratch/slow.json"
+verdict 2 '^INCONCLUSIVE  sleep' compare "${nights[7]}" "$scratch/slow.json" --history "$scratch/data/crossover/history.sqlite"
+grep -q 'crossover run .*both.json.* --set ./arms/A/workload/command=' "$scratch/out" || complain "no command that decides" compare
+expect 0 'added' history add "${nights[@]}"
+verdict 1 '^SLOWER  sleep' compare "${nights[8]}" "$scratch/slow.json"
+expect 0 'EQUIVALENT' compare "${nights[7]}" "${nights[8]}"
+expect 0 '"schema": "crossover.comparison/1"' compare "${nights[8]}" "$scratch/slow.json" --report-only --json
+expect 0 'EQUIVALENT' compare "${nights[7]}" "${nights[8]}" --arm B --write-plan "$scratch/both.json"
+expect 0 'plan ' run "$scratch/both.json" --dry-run
+expect 4 'no metric x_s in common' compare "${nights[7]}" "${nights[8]}" --metric x_s
+sed 's/"allowed_cores": [0-9]*/"allowed_cores": 777/' "${nights[8]}" > "$scratch/machine.json"
+expect 4 'unlike machine: /cpu/allowed_cores is .* and 777 in NEW.*--allow-unlike machine' compare "${nights[7]}" "$scratch/machine.json"
+expect 0 'allowed to be: machine' compare "${nights[7]}" "$scratch/machine.json" --allow-unlike machine
+expect 4 'there is no history' compare "${nights[7]}" "${nights[8]}" --history "$scratch/missing.sqlite"
