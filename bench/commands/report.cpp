@@ -7,13 +7,14 @@
 
 #include "bench/commands/commands.h"
 #include "bench/export.h"
+#include "bench/report/trend_page.h"
 
 namespace crossover::commands {
 
 void add_report(CLI::App& app, int&) {
   struct Options {
     std::vector<std::filesystem::path> results;
-    std::filesystem::path out;
+    std::filesystem::path out, history;
     std::vector<std::string> exports;
     bool publish = false;
   };
@@ -21,9 +22,9 @@ void add_report(CLI::App& app, int&) {
   CLI::App* command =
       app.add_subcommand("report", "Write report.html, summary.md, trace.json and plots of result files");
   command->footer("Example: crossover report crossover-out/demo_decode/*/result.json --out report");
-  command->add_option("results", options->results, "result.json of crossover run, one or several")
-      ->required()
-      ->type_name("RESULT.json");
+  command->add_option("results", options->results, "result.json of crossover run, one or several")->type_name("RESULT.json");
+  command->add_option("--history", options->history, "write trend.html of this history too, or alone: every headline metric over time, changes marked")
+      ->type_name("FILE");
   command->add_option("--out", options->out, "folder to write into; made where missing")->required()->type_name("DIR");
   command->add_flag("--publish", options->publish, "leave out host names and absolute paths; write NAME.json too, the result to be kept");
   command->add_option("--export", options->exports, "write the results too as json, junit, csv, markdown, github, gbench, llama-bench or openmetrics")
@@ -34,6 +35,11 @@ void add_report(CLI::App& app, int&) {
   command->callback([options] {
     std::vector<ExportTo> exports;  // a typo is found before anything is written
     for (const std::string& text : options->exports) exports.push_back(parse_export(text));
+    if (!options->history.empty()) {
+      write_trend_page(options->history, options->out);
+      fmt::print("{}\n", (options->out / "trend.html").string());
+      if (options->results.empty()) return;
+    }
     write_report(options->results, options->out, options->publish);
     for (const ExportTo& to : exports) write_export(to, options->results, options->publish);
     fmt::print("{}\n", (options->out / "report.html").string());

@@ -36,6 +36,8 @@ expect 4 'missing.json' report "$scratch/missing.json" --out "$scratch/report"
 echo '{"schema": "crossover.result/1"' > "$scratch/broken.json"
 expect 4 'broken.json' report "$scratch/broken.json" --out "$scratch/report"
 expect 4 'out' report "$scratch/broken.json"
+expect 4 'no result file' report --out "$scratch/report"
+expect 4 'missing.sqlite' report --history "$scratch/missing.sqlite" --out "$scratch/report"
 expect 4 'did you mean gbench' report "$scratch/broken.json" --out "$scratch/report" --export gbenhc=x
 
 # doctor: one JSON object with rates that a machine can have.
