@@ -22,11 +22,15 @@ InterruptGuard::InterruptGuard() {
   action.sa_flags = static_cast<int>(SA_RESETHAND);  // no SA_RESTART: waits return
   sigaction(SIGINT, &action, &old_int_);
   sigaction(SIGTERM, &action, &old_term_);
+  action.sa_handler = SIG_IGN;  // a limit on file sizes is then an error of write, which is reported, and not the end of the program
+  action.sa_flags = 0;
+  sigaction(SIGXFSZ, &action, &old_file_size_);
 }
 
 InterruptGuard::~InterruptGuard() {
   sigaction(SIGINT, &old_int_, nullptr);
   sigaction(SIGTERM, &old_term_, nullptr);
+  sigaction(SIGXFSZ, &old_file_size_, nullptr);
   g_interrupted.store(false);
 }
 

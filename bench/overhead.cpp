@@ -88,7 +88,7 @@ SampleStamps take_stamps(const fs::path& program, const std::vector<std::string>
 
 std::vector<SampleStamps> measure_overhead(const fs::path& program, const fs::path& folder, int samples) {
   const TemporaryFolder temporary(folder);
-  Journal journal(temporary.path(), "overhead", false);
+  Journal journal(temporary.path(), {"overhead", ""}, false);
   Sample sample = typical_sample();
   std::vector<std::string> environment;
   for (char** entry = environ; *entry; ++entry) environment.emplace_back(*entry);

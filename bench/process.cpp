@@ -5,9 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -22,45 +20,31 @@
 #include "bench/interrupt.h"
 #include "bench/perf_counters.h"
 #include "bench/process_tree.h"
+#include "bench/stack_signal.h"
+#include "bench/stacks.h"
+#include "bench/supervisor.h"
 #include "kernels/trace.h"
 
 namespace crossover {
 
 namespace {
 
-constexpr double kTermGrace_s = 0.3;   // between SIGTERM and SIGKILL
+constexpr double kTermGrace_s = 0.3;    // between SIGTERM and SIGKILL
+constexpr double kStacksGrace_s = 2;    // for a program that was asked where it is
+constexpr double kGiveUp_s = 20;        // for the kernel to end what got SIGKILL
 constexpr double kDrain_s = 0.2;       // for output still in a pipe after the exit
 constexpr double kFirstLook_s = 0.002, kLongestWait_s = 0.05;  // between looks at the memory
 constexpr std::size_t kMaxResultBytes = std::size_t{256} << 20;
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd = -1) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept { return std::swap(fd_, other.fd_), *this; }
-  ~Descriptor() { close(); }
-  int get() const { return fd_; }
-  void close() {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_;
-};
 
 [[noreturn]] void fail(const char* what) {
   throw std::runtime_error(fmt::format("cannot start a process: {}: {}", what, std::strerror(errno)));
 }
 
-struct Pipe {
-  Descriptor read, write;
-  Pipe() {
-    int ends[2];
-    if (pipe2(ends, O_CLOEXEC) != 0) fail("pipe");
-    read = Descriptor(ends[0]), write = Descriptor(ends[1]);
-  }
-};
+DescriptorPair make_pipe() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) fail("pipe");
+  return {Descriptor(ends[0]), Descriptor(ends[1])};
+}
 
 Descriptor memory_file(const char* name, const std::string& content) {
   Descriptor file(memfd_create(name, MFD_CLOEXEC));
@@ -109,66 +93,61 @@ std::vector<char*> pointers(const std::vector<std::string>& words) {
   return list;
 }
 
-// Everything the child needs, made before the fork: between fork and exec only async-signal-safe calls are allowed.
-struct Launch {
-  std::string program, folder;
-  std::vector<char*> argv, environment;
-  Descriptor input, result;
-  Pipe output, error, trouble;  // trouble: step and errno when the exec did not happen
-  Pipe go;                      // the child waits here until the parent watches it
-  cpu_set_t cpus;
-  bool pinned;
-  int priority;
+// A supervisor and our end of its line. Both end together.
+class Supervised {
+ public:
+  explicit Supervised(const Launch& launch) {
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) fail("socketpair");
+    line_ = Descriptor(ends[0]);
+    Descriptor theirs(ends[1]);
+    supervisor_ = fork();
+    if (supervisor_ < 0) fail("fork");
+    if (supervisor_ == 0) supervise(launch, theirs.get());
+  }
+  ~Supervised() {
+    shutdown(line_.get(), SHUT_WR);  // which ends what still runs
+    const double give_up_s = monotonic_s() + kGiveUp_s;
+    pollfd closed{line_.get(), 0, 0};
+    while (poll(&closed, 1, 100) <= 0 && monotonic_s() < give_up_s) {}
+    if (closed.revents == 0) return;
+    while (waitpid(supervisor_, nullptr, 0) < 0 && errno == EINTR) {}
+  }
+  Supervised(const Supervised&) = delete;
+  Supervised& operator=(const Supervised&) = delete;
+
+  int line() const { return line_.get(); }
+  void order(int signal, bool leader_only) const {
+    const auto byte = static_cast<std::uint8_t>(signal | (leader_only ? kLeaderOnly : 0));
+    while (send(line_.get(), &byte, 1, MSG_NOSIGNAL) < 0 && errno == EINTR) {}
+  }
+  // Nothing when the supervisor is gone.
+  std::optional<Report> report() const {
+    Report report;
+    ssize_t n = 0;
+    do n = read(line_.get(), &report, sizeof report);
+    while (n < 0 && errno == EINTR);
+    if (n != static_cast<ssize_t>(sizeof report)) return std::nullopt;
+    return report;
+  }
+
+ private:
+  Descriptor line_;
+  pid_t supervisor_ = -1;
 };
 
-struct Trouble { int step, error; };
-constexpr const char* kSteps[] = {"entering its folder", "setting its cores", "setting its priority", "running it"};
-
-[[noreturn]] void give_up(int fd, int step) {
-  const Trouble trouble{step, errno};
-  if (write(fd, &trouble, sizeof trouble) < 0) _exit(126);
-  _exit(127);
-}
-
-[[noreturn]] void become(const Launch& launch) {
-  setpgid(0, 0);
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
-  // Above 9 first: the descriptors that the parent holds may be the numbers that the child needs.
-  const int trouble = fcntl(launch.trouble.write.get(), F_DUPFD_CLOEXEC, 10), go = fcntl(launch.go.read.get(), F_DUPFD_CLOEXEC, 10);
-  const int sources[] = {fcntl(launch.input.get(), F_DUPFD_CLOEXEC, 10), fcntl(launch.output.write.get(), F_DUPFD_CLOEXEC, 10),
-                         fcntl(launch.error.write.get(), F_DUPFD_CLOEXEC, 10),
-                         launch.result.get() >= 0 ? fcntl(launch.result.get(), F_DUPFD_CLOEXEC, 10) : -1};
-  for (int target = 0; target < 4; ++target) {
-    if (sources[target] >= 0) dup2(sources[target], target);
-    else close(target);
-  }
-  syscall(SYS_close_range, 4U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
-  if (!launch.folder.empty() && chdir(launch.folder.c_str()) != 0) give_up(trouble, 0);
-  if (launch.pinned && sched_setaffinity(0, sizeof launch.cpus, &launch.cpus) != 0) give_up(trouble, 1);
-  if (launch.priority != 0 && setpriority(PRIO_PROCESS, 0, launch.priority) != 0) give_up(trouble, 2);
-  sigset_t none;
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
-  for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGQUIT}) signal(number, SIG_DFL);
-  char byte = 0;
-  while (read(go, &byte, 1) < 0 && errno == EINTR) {}
-  execve(launch.program.c_str(), launch.argv.data(), launch.environment.data());
-  give_up(trouble, 3);
-}
-
-void check_started(const Pipe& trouble_pipe, pid_t pid, const ProcessSpec& spec) {
+void check_started(const DescriptorPair& trouble_pipe, const ProcessSpec& spec) {
   Trouble trouble{};
   ssize_t n = 0;
   do n = read(trouble_pipe.read.get(), &trouble, sizeof trouble);
   while (n < 0 && errno == EINTR);
   if (n != static_cast<ssize_t>(sizeof trouble)) return;  // closed by the exec: it runs
-  while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {}
   throw std::runtime_error(
-      fmt::format("cannot start '{}': {}: {}", spec.argv[0], kSteps[trouble.step], std::strerror(trouble.error)));
+      fmt::format("cannot start '{}': {}: {}", spec.argv[0], trouble_text(trouble.step), std::strerror(trouble.error)));
 }
 
 // A byte and not a closed pipe: a process forked meanwhile by another thread holds the end that would have to be closed.
-void let_go(const Pipe& go) {
+void let_go(const DescriptorPair& go) {
   while (write(go.write.get(), "", 1) < 0 && errno == EINTR) {}
 }
 
@@ -212,12 +191,10 @@ bool read_some(Descriptor& from, Tail& to) {
 // The parent's eyes on a running child.
 class Watch {
  public:
-  Watch(const ProcessSpec& spec, Launch& launch, pid_t pid, ProcessResult& result)
-      : spec_(spec), pid_(pid), result_(result), output_(std::move(launch.output.read)), error_(std::move(launch.error.read)),
-        output_tail_{result.output, result.truncated_output, spec.max_output_bytes},
-        error_tail_{result.error, result.truncated_error, spec.max_output_bytes},
-        exit_(static_cast<int>(syscall(SYS_pidfd_open, pid, 0))) {
-    if (exit_.get() < 0) fail("pidfd_open");
+  Watch(const ProcessSpec& spec, Launch& launch, const Supervised& supervised, pid_t pid, ProcessResult& result)
+      : spec_(spec), supervised_(supervised), pid_(pid), result_(result), output_(std::move(launch.output.read)),
+        error_(std::move(launch.error.read)), output_tail_{result.output, result.truncated_output, spec.max_output_bytes},
+        error_tail_{result.error, result.truncated_error, spec.max_output_bytes} {
     for (const Descriptor* pipe : {&output_, &error_}) fcntl(pipe->get(), F_SETFL, O_NONBLOCK);
   }
 
@@ -228,7 +205,7 @@ class Watch {
       wait_s = std::min(2 * wait_s, kLongestWait_s);
       end_when_due();
     }
-    result_.wall_s = monotonic_s() - result_.spawned_s;
+    ended_ = true;
   }
 
   // A descendant may keep a pipe open for ever, so this ends by the clock.
@@ -241,10 +218,9 @@ class Watch {
  private:
   // Waits for at most wait_s; true once the child has ended.
   bool look(double wait_s) {
-    pollfd watched[] = {{exit_.get(), POLLIN, 0}, {output_.get(), POLLIN, 0}, {error_.get(), POLLIN, 0}};
-    if (result_.wall_s > 0) watched[0].fd = -1;
+    pollfd watched[] = {{ended_ ? -1 : supervised_.line(), POLLIN, 0}, {output_.get(), POLLIN, 0}, {error_.get(), POLLIN, 0}};
     if (poll(watched, 3, static_cast<int>(wait_s * 1000)) <= 0) return false;
-    const bool ended = (watched[0].revents & POLLIN) != 0;
+    const bool ended = watched[0].revents != 0;
     if (watched[1].revents != 0) read_some(output_, output_tail_);
     if (watched[2].revents != 0) read_some(error_, error_tail_);
     return ended;
@@ -252,54 +228,79 @@ class Watch {
 
   void end_when_due() {
     const double now_s = monotonic_s();
-    if (!result_.timed_out && !result_.interrupted) {
-      result_.timed_out = spec_.timeout_s > 0 && now_s - result_.spawned_s > spec_.timeout_s;
-      result_.interrupted = interrupted();
-      if (!result_.timed_out && !result_.interrupted) return;
-      killpg(pid_, SIGTERM);
-      ended_s_ = now_s;
-    } else if (now_s - ended_s_ > kTermGrace_s) {
-      killpg(pid_, SIGKILL);
+    switch (stage_) {
+      case Stage::kRunning:
+        result_.timed_out = spec_.timeout_s > 0 && now_s - result_.spawned_s > spec_.timeout_s;
+        result_.interrupted = !result_.timed_out && interrupted();
+        if (result_.timed_out) ask_for_stacks();
+        else if (result_.interrupted) terminate();
+        break;
+      case Stage::kAsked:
+        if (result_.error.find(kStacksEnd) == std::string::npos) {
+          if (now_s - stage_s_ < kStacksGrace_s) break;
+          result_.stacks += debugger_stacks(pid_);
+        }
+        terminate();
+        break;
+      case Stage::kTerminating:
+        if (now_s - stage_s_ < kTermGrace_s) break;
+        supervised_.order(SIGKILL, /*leader_only=*/false);
+        enter(Stage::kKilling);
+        break;
+      case Stage::kKilling:
+        if (now_s - stage_s_ > kGiveUp_s)
+          throw std::runtime_error(fmt::format("process {} ({}) does not end {} s after SIGKILL: the kernel holds it, look at /proc/{}/stack", pid_,
+                                               spec_.argv[0], kGiveUp_s, pid_));
+        break;
     }
   }
 
+  void ask_for_stacks() {
+    result_.stacks = thread_table(pid_);
+    if (spec_.stack_signal != 0) {
+      supervised_.order(spec_.stack_signal, /*leader_only=*/true);
+      return enter(Stage::kAsked);
+    }
+    result_.stacks += debugger_stacks(pid_);
+    terminate();
+  }
+
+  void terminate() {
+    supervised_.order(SIGTERM, /*leader_only=*/false);
+    enter(Stage::kTerminating);
+  }
+
+  enum class Stage : std::uint8_t { kRunning, kAsked, kTerminating, kKilling };
+  void enter(Stage stage) { stage_ = stage, stage_s_ = monotonic_s(); }
+
   const ProcessSpec& spec_;
+  const Supervised& supervised_;
   pid_t pid_;
   ProcessResult& result_;
   Descriptor output_, error_;
   Tail output_tail_, error_tail_;
-  Descriptor exit_;
-  double ended_s_ = 0;
+  Stage stage_ = Stage::kRunning;
+  double stage_s_ = 0;
+  bool ended_ = false;
 };
 
-void collect(pid_t pid, ProcessResult& result) {
-  int status = 0;
-  rusage usage{};
-  while (wait4(pid, &status, 0, &usage) < 0 && errno == EINTR) {}
+// Without a report the supervisor was killed, and the program with it.
+void take_end(const std::optional<Report>& end, ProcessResult& result) {
+  result.wall_s = (end ? end->ended_s : monotonic_s()) - result.spawned_s;
+  const int status = end ? end->status : SIGKILL;
   result.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
   result.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+  if (!end) return;
   const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec); };
-  result.user_s = seconds(usage.ru_utime), result.system_s = seconds(usage.ru_stime);
-  result.minor_faults = usage.ru_minflt, result.major_faults = usage.ru_majflt;
-  result.voluntary_switches = usage.ru_nvcsw, result.involuntary_switches = usage.ru_nivcsw;
-}
-
-// Orphans of the child become ours while we are the subreaper; each is killed and reaped with what it leaves behind.
-void end_orphans(const std::vector<pid_t>& ours_before) {
-  for (int round = 0; round < 100; ++round) {
-    std::vector<pid_t> strangers = children_of(getpid());
-    std::erase_if(strangers, [&](pid_t pid) { return std::count(ours_before.begin(), ours_before.end(), pid) > 0; });
-    if (strangers.empty()) return;
-    for (const pid_t pid : strangers) kill(pid, SIGKILL);
-    for (const pid_t pid : strangers)
-      while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {}
-  }
+  result.user_s = seconds(end->usage.ru_utime), result.system_s = seconds(end->usage.ru_stime);
+  result.minor_faults = end->usage.ru_minflt, result.major_faults = end->usage.ru_majflt;
+  result.voluntary_switches = end->usage.ru_nvcsw, result.involuntary_switches = end->usage.ru_nivcsw;
 }
 
 Launch prepare_launch(const ProcessSpec& spec) {
   Launch launch{find_program(spec.argv.at(0), spec.environment), spec.folder.string(), pointers(spec.argv),
-                pointers(spec.environment), memory_file("input", spec.input), Descriptor(), {}, {}, {}, {}, {}, !spec.cpus.empty(),
-                spec.priority};
+                pointers(spec.environment), memory_file("input", spec.input), Descriptor(), make_pipe(), make_pipe(), make_pipe(), make_pipe(), {},
+                !spec.cpus.empty(), spec.priority};
   if (spec.wants_result) launch.result = memory_file("result", "");
   CPU_ZERO(&launch.cpus);
   for (const int cpu : spec.cpus) CPU_SET(static_cast<std::size_t>(cpu), &launch.cpus);
@@ -311,35 +312,40 @@ Launch prepare_launch(const ProcessSpec& spec) {
 ProcessResult run_process(const ProcessSpec& spec) {
   if (spec.argv.empty()) throw std::invalid_argument("a process needs a command");
   Launch launch = prepare_launch(spec);
-  prctl(PR_SET_CHILD_SUBREAPER, 1);
-  const std::vector<pid_t> ours_before = children_of(getpid());
   ProcessResult result;
-  const pid_t pid = fork();
-  if (pid < 0) fail("fork");
-  if (pid == 0) become(launch);
-  setpgid(pid, pid);  // in both, because either may come first
-  std::optional<PerfCounters> counters;
-  if (spec.counted) counters.emplace(pid);
-  result.spawned_s = monotonic_s();
-  let_go(launch.go);
-  launch.output.write.close(), launch.error.write.close(), launch.trouble.write.close(), launch.input.close();
-  check_started(launch.trouble, pid, spec);
-  note_granted(pid, result);
-  Watch watch(spec, launch, pid, result);
-  watch.until_exit();
-  killpg(pid, SIGKILL);  // before the leader is reaped, so that the number cannot be somebody else's
-  collect(pid, result);
-  end_orphans(ours_before);
-  if (counters) result.counters = counters->read();
-  watch.drain();
+  std::optional<Watch> watch;
+  {
+    const Supervised supervised(launch);
+    const std::optional<Report> start = supervised.report();
+    if (!start) throw std::runtime_error(fmt::format("cannot start '{}': its supervisor was killed", spec.argv[0]));
+    if (start->pid < 0) errno = -start->pid, fail("fork");
+    std::optional<PerfCounters> counters;
+    if (spec.counted) counters.emplace(start->pid);
+    result.spawned_s = monotonic_s();
+    let_go(launch.go);
+    launch.output.write.close(), launch.error.write.close(), launch.trouble.write.close(), launch.input.close();
+    check_started(launch.trouble, spec);
+    note_granted(start->pid, result);
+    supervised.order(kLookedAt, /*leader_only=*/false);
+    watch.emplace(spec, launch, supervised, start->pid, result);
+    watch->until_exit();
+    take_end(supervised.report(), result);
+    if (counters) result.counters = counters->read();
+  }
+  watch->drain();
   if (spec.wants_result) result.result = whole_file(launch.result);
   return result;
 }
 
+std::string signal_text(int signal) {
+  const char* name = sigabbrev_np(signal);
+  return name ? fmt::format("signal {} (SIG{}, {})", signal, name, strsignal(signal)) : fmt::format("signal {}", signal);
+}
+
 std::string bad_end(const ProcessResult& process, double timeout_s) {
   if (process.interrupted) return "interrupted";
-  if (process.timed_out) return fmt::format("no end within the limit of {} s", timeout_s);
-  if (process.signal != 0) return fmt::format("ended by signal {} ({})", process.signal, strsignal(process.signal));
+  if (process.timed_out) return fmt::format("timeout: no end within the limit of {} s", timeout_s);
+  if (process.signal != 0) return "ended by " + signal_text(process.signal);
   if (process.exit_code != 0) return fmt::format("ended with exit code {}", process.exit_code);
   return "";
 }

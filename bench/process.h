@@ -1,4 +1,5 @@
-// One child process with everything stated: environment, folder, cores, priority, time limit. Nothing of it survives the call.
+// One child process with everything stated: environment, folder, cores, priority, time limit. Nothing of it survives the call, nor
+// the end of the caller (bench/supervisor.h).
 #pragma once
 
 #include <sys/types.h>
@@ -23,6 +24,7 @@ struct ProcessSpec {
   std::vector<int> cpus;                 // empty = as the caller
   int priority = 0;
   bool counted = false;                  // fill in `counters`
+  int stack_signal = 0;                  // at the time limit: makes the program print its stacks (bench/stack_signal.h); 0 = it cannot
 };
 
 struct ProcessResult {
@@ -39,12 +41,15 @@ struct ProcessResult {
   std::optional<int> granted_priority;
   std::optional<std::int64_t> peak_bytes;  // largest RssAnon + RssShmem seen of the process and its children
   std::string output, error, result;
+  std::string stacks;    // where it and its children were when the time was up (bench/stacks.h)
 };
 
 // std::runtime_error when the program cannot be started (not found, cores or priority not allowed). On a time limit or an
 // interrupt (bench/interrupt.h) the whole process group gets SIGTERM, then SIGKILL; descendants that left the group are killed
-// too, and a pipe that one of them keeps open is not waited for.
+// too, and a pipe that one of them keeps open is not waited for. Where this process is killed, all of them end as well.
 ProcessResult run_process(const ProcessSpec& spec);
+
+std::string signal_text(int signal);  // "signal 11 (SIGSEGV, Segmentation fault)"
 
 // Why a process run with this time limit did not come to a good end; empty when it did.
 std::string bad_end(const ProcessResult& process, double timeout_s);

@@ -1,13 +1,8 @@
 #include "bench/result.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
 #include <nlohmann/json.hpp>
-#include <stdexcept>
 
 #include "bench/build_info.h"
 #include "bench/load_floors.h"
@@ -175,28 +170,6 @@ json result_to_json(const Scenario& scenario, const RunOutcome& outcome, const s
                     {"reason", outcome.verdict.reason},
                     {"exit_code", word_exit_code(outcome.verdict.word)}};
   return out;
-}
-
-void write_whole_file(const std::filesystem::path& path, const std::string& text) {
-  const auto fail = [&] { throw std::runtime_error(fmt::format("cannot write {}: {}", path.string(), std::strerror(errno))); };
-  const std::string beside = path.string() + ".part";
-  const int file = open(beside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (file < 0) fail();
-  bool good = true;
-  for (std::size_t done = 0; good && done < text.size();) {
-    const ssize_t n = write(file, text.data() + done, text.size() - done);
-    good = n > 0;
-    done += good ? static_cast<std::size_t>(n) : 0;
-  }
-  good = good && (fsync(file) == 0 || errno == EINVAL);
-  const int why = errno;
-  close(file);
-  if (good && std::rename(beside.c_str(), path.c_str()) == 0) return;
-  if (!good) errno = why;
-  const int reason = errno;
-  unlink(beside.c_str());
-  errno = reason;
-  fail();
 }
 
 void write_result(const Scenario& scenario, const RunOutcome& outcome, const std::string& environment,

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bench/runner.h"
+#include "bench/whole_file.h"
 
 namespace crossover {
 
@@ -16,7 +17,5 @@ nlohmann::json result_to_json(const Scenario& scenario, const RunOutcome& outcom
 // To outcome.result_file, whole or not at all: a file beside it, synced, then renamed.
 void write_result(const Scenario& scenario, const RunOutcome& outcome, const std::string& environment,
                   const std::vector<std::string>& dropped_variables);
-
-void write_whole_file(const std::filesystem::path& path, const std::string& text);  // the same for any text
 
 }  // namespace crossover

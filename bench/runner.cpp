@@ -38,7 +38,8 @@ class Run {
         progress_(options.quiet) {}
 
   RunOutcome operator()() {
-    Journal journal(options_.out, plan_.hash, options_.resume);
+    Journal journal(options_.out, {plan_.hash, scenario_.json}, options_.resume);
+    check_planned(journal);
     if (journal.samples().empty()) write_plan_record(options_.out, plan_.hash, record_);
     prepare();
     announce(journal);
@@ -46,7 +47,7 @@ class Run {
     RunOutcome outcome{plan_, in_planned_order(journal), {}, rates_, options_.out / "result.json", ceilings_, {}, record_.extends};
     outcome.verdict = judge(scenario_, outcome.samples, record_.noise);
     finish_looks(outcome);
-    write_result(scenario_, outcome, environment_before_, options_.ambient.dropped);
+    keeping_samples(journal, [&] { write_result(scenario_, outcome, environment_before_, options_.ambient.dropped); });
     return outcome;
   }
 
@@ -122,10 +123,11 @@ class Run {
       stop_if_asked();
       stop_if_late();
       progress_.show(fmt::format("{} {}", scenario_.name, planned.arm), done, static_cast<std::int64_t>(plan_.samples.size()));
+      keeping_samples(journal, [&] { journal.reserve(); });
       Sample sample = take(planned);
       stop_if_asked();  // an interrupted sample is not finished and leaves no line
       if (split_by_a_stop(planned, finished)) sample.flags.push_back("split_pair");
-      journal.append(sample);
+      keeping_samples(journal, [&] { journal.append(sample); });
       if (!sample.ok()) check_failures(++failed, journal);
       else check_primary(sample);
       ++taken_, ++done;
@@ -277,6 +279,27 @@ class Run {
     const double spent_s = monotonic_s() - started_s_;
     if (options_.max_time_s && spent_s + last_s_ > *options_.max_time_s)
       throw std::runtime_error(fmt::format("--max-time {} s is up after {} samples; {}", *options_.max_time_s, taken_, how_to_resume()));
+  }
+
+  // Runs what fails on a full disk.
+  template <typename Write>
+  void keeping_samples(const Journal& journal, Write write) const {
+    try {
+      write();
+    } catch (const std::runtime_error& error) {
+      throw std::runtime_error(fmt::format("{}; {} finished samples are kept: make room, then {}", error.what(), journal.samples().size(),
+                                           how_to_resume()));
+    }
+  }
+
+  void check_planned(const Journal& journal) const {
+    for (const Sample& sample : journal.samples()) {
+      const bool inside = sample.position >= 0 && static_cast<std::size_t>(sample.position) < plan_.samples.size();
+      const PlannedSample planned = inside ? plan_.samples[static_cast<std::size_t>(sample.position)] : PlannedSample{};
+      if (!inside || planned.arm != sample.arm || planned.cell != sample.cell || planned.pair != sample.pair || planned.control != sample.control)
+        throw std::runtime_error(fmt::format("{} holds a sample {} of arm {} that is not in its plan; it was changed, choose another --out",
+                                             journal.path().string(), sample.position, sample.arm));
+    }
   }
 
   static std::vector<Sample> in_planned_order(const Journal& journal) {

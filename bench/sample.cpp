@@ -134,6 +134,7 @@ void read_identity(const json& from, Sample& sample) {
   with(from, "signal", [&](const json& v) { sample.signal = small(v, "signal"); });
   with(from, "last_phase", [&](const json& v) { sample.last_phase = text(v, "last_phase"); });
   with(from, "stderr_tail", [&](const json& v) { sample.stderr_tail = text(v, "stderr_tail"); });
+  with(from, "stack", [&](const json& v) { sample.stack = text(v, "stack"); });
   with(from, "main_started_s", [&](const json& v) { sample.main_started_s = number(v, "main_started_s"); });
 }
 
@@ -202,6 +203,7 @@ void put_outcome(const Sample& sample, json& out) {
   if (sample.signal != 0) out["signal"] = sample.signal;
   if (!sample.last_phase.empty()) out["last_phase"] = sample.last_phase;
   if (!sample.stderr_tail.empty()) out["stderr_tail"] = sample.stderr_tail;
+  if (!sample.stack.empty()) out["stack"] = sample.stack;
   if (sample.main_started_s) out["main_started_s"] = *sample.main_started_s;
   if (!sample.series.empty()) out["series"] = sample.series;
   if (!sample.timeline.empty()) out["timeline"] = timeline_to_json(sample.timeline);

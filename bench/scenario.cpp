@@ -21,6 +21,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxCells = 10000;
+constexpr std::size_t kMaxPairs = 100000;          // of all cells
 constexpr std::size_t kMaxCellsWithVerdicts = 8;  // with the default number of pairs
 
 int allowed_cores() {
@@ -305,6 +306,9 @@ Scenario parse_scenario(const std::string& text, const std::string& source, cons
   fill(plan, "looks", json::array({plan["pairs"]}));
   check_scenario_shape(document, source);
   read_plan(document, scenario, source);
+  if (cells.size() * static_cast<std::size_t>(scenario.pairs) > kMaxPairs)
+    throw std::invalid_argument(fmt::format("{}: {} pairs in each of {} cells are more than {} in all; take fewer", source, scenario.pairs,
+                                            cells.size(), kMaxPairs));
   read_expect(document["expect"], scenario.expect);
   for (const CellDocument& cell : cells) {
     check_scenario_shape(cell.document, cell.name.empty() ? source : source + " (" + cell.name + ")");

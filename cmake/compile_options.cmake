@@ -8,7 +8,12 @@ target_compile_options(crossover_options INTERFACE
   -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Werror -ffp-contract=off
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees overlaps in operator+(const char*, string) that are not there
 
-if(CROSSOVER_SANITIZE STREQUAL "address")
+if(CROSSOVER_FUZZ)
+  if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "CROSSOVER_FUZZ needs clang, found ${CMAKE_CXX_COMPILER_ID}: configure with -DCMAKE_CXX_COMPILER=clang++")
+  endif()
+  set(sanitize -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1 -Wno-error)
+elseif(CROSSOVER_SANITIZE STREQUAL "address")
   set(sanitize -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g1)
 elseif(CROSSOVER_SANITIZE STREQUAL "thread")
   set(sanitize -fsanitize=thread -fno-omit-frame-pointer -g1)

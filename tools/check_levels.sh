@@ -22,12 +22,14 @@ find_code() { find "$@" -type f \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' 
 mapfile -t kernels < <(find_code kernels)
 mapfile -t engine < <(find_code engine)
 mapfile -t bench < <(find_code bench)
-all=("${kernels[@]}" "${engine[@]}" "${bench[@]}")
+mapfile -t fuzz < <(find_code fuzz)
+all=("${kernels[@]}" "${engine[@]}" "${bench[@]}" "${fuzz[@]}")
 [ ${#all[@]} -gt 0 ] || { echo "no sources were found"; exit 1; }
 mapfile -t headers < <(printf '%s\n' "${all[@]}" | grep -E '\.(h|cuh|cu)$' | grep -v '/tests/')
 
 offence "kernels may not include engine or bench" '^ *# *include *"(engine|bench)/' "${kernels[@]}"
 offence "engine may not include bench" '^ *# *include *"bench/' "${engine[@]}"
+offence "nothing is built on the fuzzers" '^ *# *include *"fuzz/' "${kernels[@]}" "${engine[@]}" "${bench[@]}"
 offence "include paths start at the root" '^ *# *include *"(\.|[^"/]*")' "${all[@]}"
 offence "nlohmann/json.hpp stays out of headers" '^ *# *include *<nlohmann/json\.hpp>' "${headers[@]}"
 offence "work that is not there is not announced" '\b(TODO|FIXME|XXX)\b' "${all[@]}"

@@ -10,6 +10,7 @@
 
 #include "bench/commands/commands.h"
 #include "bench/engine_job.h"
+#include "bench/stack_signal.h"
 #include "bench/targets/endpoint_job.h"
 #include "kernels/trace.h"
 
@@ -30,6 +31,7 @@ void write_line(int descriptor, std::string line) {
 }
 
 void run(int descriptor) {
+  print_stacks_on_signals();
   const std::string job{std::istreambuf_iterator<char>(std::cin), {}};
   const auto phase = [&](const std::string& name) { write_line(descriptor, nlohmann::json{{"phase", name}}.dump()); };
   const bool endpoint = nlohmann::json::parse(job).at("kind") == "endpoint";

@@ -8,14 +8,15 @@
 #include <stdexcept>
 
 #include "bench/json_text.h"
+#include "bench/oom_kills.h"
 #include "bench/process.h"
 #include "bench/sample_conditions.h"
+#include "bench/stack_signal.h"
+#include "bench/targets/failed_sample.h"
 
 namespace crossover {
 
 namespace {
-
-constexpr std::size_t kStderrTailBytes = 2000;
 
 // Through the parent, so that every sample runs the build that the run began with, even where it is replaced meanwhile.
 std::string this_program() { return fmt::format("/proc/{}/exe", getpid()); }
@@ -69,6 +70,8 @@ Sample take_child_sample(const SampleRequest& request, const std::string& job_js
   spec.cpus = request.cpus;
   spec.priority = request.priority;
   spec.counted = true;
+  spec.stack_signal = kStackSignal;
+  const std::optional<std::int64_t> kills_before = oom_kills();
   const ProcessResult process = run_process(spec);
   const Answer answer = split_answer(process.result);
   Sample sample = read_answer(process, answer, request.timeout_s);
@@ -76,8 +79,7 @@ Sample take_child_sample(const SampleRequest& request, const std::string& job_js
   note_process(process, sample);
   if (!sample.ok()) {
     sample.last_phase = answer.last_phase;
-    const std::size_t size = process.error.size();
-    sample.stderr_tail = process.error.substr(size > kStderrTailBytes ? size - kStderrTailBytes : 0);
+    describe_failure(sample, process, kills_before);
     return sample;
   }
   if (sample.main_started_s) sample.metrics["process.start_s"] = *sample.main_started_s - process.spawned_s;

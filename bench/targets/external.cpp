@@ -3,25 +3,23 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <charconv>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
 #include "bench/child_environment.h"
-#include "bench/json_text.h"
+#include "bench/metric_text.h"
+#include "bench/oom_kills.h"
 #include "bench/process.h"
 #include "bench/regex.h"
 #include "bench/sample_conditions.h"
 #include "bench/sha256.h"
+#include "bench/targets/failed_sample.h"
 
 namespace crossover {
 
 namespace {
 
 using nlohmann::json;
-
-constexpr std::size_t kStderrTailBytes = 2000;
 
 std::vector<std::string> command_of(const json& words, const SampleRequest& request) {
   std::vector<std::string> argv;
@@ -48,33 +46,9 @@ const std::string& text_of(const json& source, const ProcessResult& process) {
   return error ? process.error : process.output;
 }
 
-double to_number(const std::string& text) {
-  double value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size() || !std::isfinite(value))
-    throw std::runtime_error(fmt::format("'{}' is no finite number", text.substr(0, 60)));
-  return value;
-}
-
-double from_json(const json& metric, const ProcessResult& process) {
-  const json document = parse_json(text_of(metric, process), "its output");
-  const std::string where = metric["json"];
-  const json::json_pointer pointer(where);
-  if (!document.contains(pointer)) throw std::runtime_error(fmt::format("its output has nothing at {}", where));
-  const json& value = document.at(pointer);
-  if (value.is_string()) return to_number(value.get<std::string>());
-  if (!value.is_number() || !std::isfinite(value.get<double>()))
-    throw std::runtime_error(fmt::format("{} at {} is no finite number", value.dump().substr(0, 60), where));
-  return value.get<double>();
-}
-
 double measure(const std::string& name, const json& metric, const ProcessResult& process) {
-  if (metric.contains("json")) return from_json(metric, process);
-  if (metric.contains("regex")) {
-    const auto match = last_match(metric["regex"], text_of(metric, process));
-    if (!match) throw std::runtime_error(fmt::format("no match of '{}' in its output", metric["regex"].get<std::string>()));
-    return to_number(*match);
-  }
+  if (metric.contains("json")) return number_at(metric["json"], text_of(metric, process));
+  if (metric.contains("regex")) return number_matching(metric["regex"], text_of(metric, process));
   return name == "wall_s" ? process.wall_s : name == "user_s" ? process.user_s : process.system_s;
 }
 
@@ -118,6 +92,7 @@ class External : public Target {
 
   Sample take(const SampleRequest& request) override {
     const json workload = json::parse(request.workload);
+    const std::optional<std::int64_t> kills_before = oom_kills();
     const ProcessResult process = run(workload["command"], request, /*counted=*/true);
     Sample sample;
     sample.exit = process.exit_code, sample.signal = process.signal;
@@ -129,10 +104,7 @@ class External : public Target {
       sample.metrics.clear();
       sample.failure = error.what();
     }
-    if (!sample.ok()) {
-      const std::size_t size = process.error.size();
-      sample.stderr_tail = process.error.substr(size > kStderrTailBytes ? size - kStderrTailBytes : 0);
-    }
+    if (!sample.ok()) describe_failure(sample, process, kills_before);
     return sample;
   }
 
@@ -141,9 +113,9 @@ class External : public Target {
  private:
   static void check_pointer(const std::string& metric, const std::string& pointer) {
     try {
-      const json::json_pointer parsed(pointer);
-    } catch (const json::exception&) {
-      throw std::invalid_argument(fmt::format("metric {}: '{}' is no JSON pointer; write it like /0/avg_ts", metric, pointer));
+      check_json_pointer(pointer);
+    } catch (const std::invalid_argument& error) {
+      throw std::invalid_argument(fmt::format("metric {}: {}", metric, error.what()));
     }
   }
 
