@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bench/process_identity.h"
+#include "bench/process/process_identity.h"
 #include "bench/sample.h"
 
 namespace crossover {

@@ -6,7 +6,7 @@
 #include <stdexcept>
 
 #include "bench/json_text.h"
-#include "bench/noise_json.h"
+#include "bench/noise/noise_json.h"
 #include "bench/result.h"
 
 namespace crossover {

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "bench/noise_floor.h"
+#include "bench/noise/noise_floor.h"
 #include "bench/plan.h"
 
 namespace crossover {

@@ -10,17 +10,17 @@
 #include <stdexcept>
 #include <thread>
 
-#include "bench/environment.h"
-#include "bench/interrupt.h"
 #include "bench/journal.h"
-#include "bench/looks.h"
+#include "bench/judge/looks.h"
+#include "bench/judge/speed_limits.h"
+#include "bench/machine/environment.h"
+#include "bench/machine/sample_conditions.h"
+#include "bench/machine/usable_cores.h"
 #include "bench/page_cache.h"
-#include "bench/process.h"
+#include "bench/process/interrupt.h"
+#include "bench/process/process.h"
 #include "bench/progress.h"
 #include "bench/result.h"
-#include "bench/sample_conditions.h"
-#include "bench/speed_limits.h"
-#include "bench/usable_cores.h"
 #include "kernels/trace.h"
 
 namespace crossover {

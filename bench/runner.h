@@ -9,12 +9,12 @@
 #include <utility>
 #include <vector>
 
-#include "bench/child_environment.h"
+#include "bench/judge/verdict.h"
 #include "bench/plan.h"
 #include "bench/plan_record.h"
+#include "bench/process/child_environment.h"
 #include "bench/scenario.h"
 #include "bench/targets/target.h"
-#include "bench/verdict.h"
 
 namespace crossover {
 

@@ -52,7 +52,7 @@ struct Sample {
   std::string failure;  // why there is no measurement; empty for a good sample
   int exit = 0, signal = 0;
   std::string last_phase, stderr_tail;  // of a failed sample
-  std::string stack;                    // where its threads were, of one that hung or crashed (bench/stacks.h)
+  std::string stack;                    // where its threads were, of one that hung or crashed (bench/process/stacks.h)
 
   std::optional<double> main_started_s;  // CLOCK_MONOTONIC when main was entered
   std::map<std::string, double> metrics;

@@ -9,8 +9,8 @@
 
 #include "bench/endpoint_workload.h"
 #include "bench/json_text.h"
-#include "bench/looks.h"
-#include "bench/process.h"
+#include "bench/judge/looks.h"
+#include "bench/process/process.h"
 #include "bench/scenario_schema.h"
 #include "engine/knobs.h"
 

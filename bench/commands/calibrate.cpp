@@ -4,15 +4,15 @@
 #include <CLI/CLI.hpp>
 #include <memory>
 
-#include "bench/calibrate.h"
-#include "bench/calibrate_processes.h"
-#include "bench/calibrate_table.h"
+#include "bench/calibrate/calibrate.h"
+#include "bench/calibrate/calibrate_processes.h"
+#include "bench/calibrate/calibrate_table.h"
+#include "bench/calibrate/overhead.h"
 #include "bench/commands/commands.h"
 #include "bench/commands/scenario_run.h"
-#include "bench/interrupt.h"
-#include "bench/overhead.h"
+#include "bench/machine/usable_cores.h"
+#include "bench/process/interrupt.h"
 #include "bench/progress.h"
-#include "bench/usable_cores.h"
 #include "kernels/trace.h"
 
 namespace crossover::commands {

@@ -1,4 +1,4 @@
-#include "bench/compare.h"
+#include "bench/history/compare.h"
 
 #include <fmt/format.h>
 
@@ -8,8 +8,8 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "bench/both_builds.h"
 #include "bench/commands/commands.h"
+#include "bench/history/both_builds.h"
 #include "bench/report/words.h"
 #include "bench/result.h"
 #include "bench/result_file.h"

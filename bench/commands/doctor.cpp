@@ -8,11 +8,11 @@
 #include "bench/cache_folder.h"
 #include "bench/commands/commands.h"
 #include "bench/commands/doctor_noise.h"
-#include "bench/environment.h"
-#include "bench/fitness.h"
-#include "bench/machine_facts.h"
+#include "bench/machine/environment.h"
+#include "bench/machine/fitness.h"
+#include "bench/machine/machine_facts.h"
+#include "bench/machine/usable_cores.h"
 #include "bench/targets/http_stream.h"
-#include "bench/usable_cores.h"
 #include "engine/knobs.h"
 
 namespace crossover::commands {

@@ -9,8 +9,8 @@
 #include <nlohmann/json.hpp>
 
 #include "bench/commands/scenario_run.h"
-#include "bench/interrupt.h"
-#include "bench/machine_id.h"
+#include "bench/machine/machine_id.h"
+#include "bench/process/interrupt.h"
 #include "bench/report/words.h"
 
 namespace crossover::commands {

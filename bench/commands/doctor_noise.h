@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/noise_run.h"
+#include "bench/noise/noise_run.h"
 
 namespace CLI { class App; }
 

@@ -11,9 +11,9 @@
 #include "bench/cache_folder.h"
 #include "bench/commands/commands.h"
 #include "bench/load_watch.h"
+#include "bench/machine/usable_cores.h"
 #include "bench/npy_writer.h"
 #include "bench/timed_generation.h"
-#include "bench/usable_cores.h"
 #include "engine/tokenizer.h"
 
 namespace crossover::commands {

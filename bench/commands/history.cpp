@@ -1,4 +1,4 @@
-#include "bench/history.h"
+#include "bench/history/history.h"
 
 #include <fmt/format.h>
 
@@ -9,10 +9,10 @@
 #include <stdexcept>
 
 #include "bench/commands/commands.h"
+#include "bench/history/trend.h"
 #include "bench/json_text.h"
 #include "bench/report/words.h"
 #include "bench/result_file.h"
-#include "bench/trend.h"
 #include "engine/knobs.h"
 
 namespace crossover::commands {

@@ -5,7 +5,7 @@
 
 #include "bench/commands/commands.h"
 #include "bench/load_watch.h"
-#include "bench/usable_cores.h"
+#include "bench/machine/usable_cores.h"
 #include "engine/load/quantize_file.h"
 
 namespace crossover::commands {

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "bench/commands/commands.h"
-#include "bench/export.h"
+#include "bench/export/export.h"
 #include "bench/report/trend_page.h"
 
 namespace crossover::commands {

@@ -10,7 +10,7 @@
 
 #include "bench/commands/commands.h"
 #include "bench/engine_job.h"
-#include "bench/stack_signal.h"
+#include "bench/process/stack_signal.h"
 #include "bench/targets/endpoint_job.h"
 #include "kernels/trace.h"
 

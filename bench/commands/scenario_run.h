@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "bench/export.h"
+#include "bench/export/export.h"
 #include "bench/scenario.h"
 #include "bench/targets/target.h"
 

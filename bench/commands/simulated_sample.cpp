@@ -1,12 +1,12 @@
 // One sample of a simulated program as a real process, so that `external` can be checked against a truth, and the stamps by which
-// the harness's own cost is measured (bench/overhead.h).
+// the harness's own cost is measured (bench/calibrate/overhead.h).
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
 
-#include "bench/calibrate.h"
+#include "bench/calibrate/calibrate.h"
 #include "bench/commands/commands.h"
 #include "kernels/trace.h"
 

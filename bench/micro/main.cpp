@@ -15,11 +15,11 @@
 #include <sstream>
 #include <stdexcept>
 
-#include "bench/machine.h"
+#include "bench/machine/machine.h"
+#include "bench/machine/usable_cores.h"
 #include "bench/micro/table.h"
 #include "bench/page_tables.h"
-#include "bench/process.h"
-#include "bench/usable_cores.h"
+#include "bench/process/process.h"
 
 namespace crossover::micro_bench {
 namespace {

@@ -7,10 +7,10 @@
 #include <fstream>
 #include <stdexcept>
 
-#include "bench/history.h"
+#include "bench/history/history.h"
+#include "bench/history/trend.h"
 #include "bench/report/figure_parts.h"
 #include "bench/report/html_parts.h"
-#include "bench/trend.h"
 
 namespace crossover {
 

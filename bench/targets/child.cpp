@@ -8,10 +8,10 @@
 #include <stdexcept>
 
 #include "bench/json_text.h"
-#include "bench/oom_kills.h"
-#include "bench/process.h"
-#include "bench/sample_conditions.h"
-#include "bench/stack_signal.h"
+#include "bench/machine/sample_conditions.h"
+#include "bench/process/oom_kills.h"
+#include "bench/process/process.h"
+#include "bench/process/stack_signal.h"
 #include "bench/targets/failed_sample.h"
 
 namespace crossover {

@@ -6,7 +6,7 @@
 #include <random>
 #include <stdexcept>
 
-#include "bench/interrupt.h"
+#include "bench/process/interrupt.h"
 #include "bench/sha256.h"
 #include "bench/targets/child.h"
 

@@ -6,7 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "bench/child_environment.h"
+#include "bench/process/child_environment.h"
 #include "bench/sha256.h"
 #include "bench/targets/completion.h"
 #include "bench/targets/endpoint_prompt.h"

@@ -7,10 +7,10 @@
 #include <stdexcept>
 
 #include "bench/cache_folder.h"
-#include "bench/machine.h"
+#include "bench/machine/machine.h"
+#include "bench/machine/usable_cores.h"
 #include "bench/sha256.h"
 #include "bench/targets/child.h"
-#include "bench/usable_cores.h"
 #include "engine/checkpoint/source.h"
 #include "engine/checkpoint/synth.h"
 #include "engine/load/load_knobs.h"

@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "bench/machine/usable_cores.h"
 #include "bench/page_cache.h"
 #include "bench/targets/target.h"
-#include "bench/usable_cores.h"
 
 namespace crossover {
 

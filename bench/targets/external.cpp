@@ -6,12 +6,12 @@
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "bench/child_environment.h"
+#include "bench/machine/sample_conditions.h"
 #include "bench/metric_text.h"
-#include "bench/oom_kills.h"
-#include "bench/process.h"
+#include "bench/process/child_environment.h"
+#include "bench/process/oom_kills.h"
+#include "bench/process/process.h"
 #include "bench/regex.h"
-#include "bench/sample_conditions.h"
 #include "bench/sha256.h"
 #include "bench/targets/failed_sample.h"
 

@@ -4,8 +4,8 @@
 
 #include <csignal>
 
-#include "bench/oom_kills.h"
-#include "bench/stacks.h"
+#include "bench/process/oom_kills.h"
+#include "bench/process/stacks.h"
 
 namespace crossover {
 

@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "bench/process.h"
+#include "bench/process/process.h"
 #include "bench/sample.h"
 
 namespace crossover {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "bench/load_floors.h"
-#include "bench/machine.h"
+#include "bench/machine/machine.h"
 #include "bench/sample.h"
 
 namespace crossover {

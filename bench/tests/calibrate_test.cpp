@@ -1,12 +1,12 @@
-#include "bench/calibrate.h"
+#include "bench/calibrate/calibrate.h"
 
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 #include <stdexcept>
 
-#include "bench/calibrate_table.h"
-#include "bench/usual_habits.h"
+#include "bench/calibrate/calibrate_table.h"
+#include "bench/calibrate/usual_habits.h"
 
 namespace crossover {
 namespace {

@@ -1,11 +1,11 @@
-#include "bench/change_points.h"
+#include "bench/history/change_points.h"
 
 #include <gtest/gtest.h>
 
 #include <stdexcept>
 
+#include "bench/history/trend.h"
 #include "bench/tests/nights.h"
-#include "bench/trend.h"
 
 namespace crossover {
 namespace {

@@ -1,4 +1,4 @@
-#include "bench/child_environment.h"
+#include "bench/process/child_environment.h"
 
 #include <gtest/gtest.h>
 

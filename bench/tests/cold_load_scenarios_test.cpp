@@ -9,9 +9,9 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "bench/machine/usable_cores.h"
 #include "bench/scenario_schema.h"
 #include "bench/tests/shipped_scenario_run.h"
-#include "bench/usable_cores.h"
 
 namespace crossover {
 namespace {

@@ -1,10 +1,10 @@
-#include "bench/compare.h"
+#include "bench/history/compare.h"
 
 #include <gtest/gtest.h>
 
 #include <stdexcept>
 
-#include "bench/both_builds.h"
+#include "bench/history/both_builds.h"
 #include "bench/tests/nights.h"
 
 namespace crossover {

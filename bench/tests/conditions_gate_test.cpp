@@ -1,7 +1,7 @@
 // Every gate over conditions: once where it speaks, once where it stays silent.
 #include <gtest/gtest.h>
 
-#include "bench/gates.h"
+#include "bench/judge/gates.h"
 #include "bench/tests/gate_simulation.h"
 
 namespace crossover {

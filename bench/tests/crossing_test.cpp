@@ -1,4 +1,4 @@
-#include "bench/crossing.h"
+#include "bench/judge/crossing.h"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "bench/process.h"
+#include "bench/process/process.h"
 #include "bench/shipped_scenarios.h"
 #include "bench/tests/simulation.h"
 #include "engine/checkpoint/synth.h"

@@ -1,4 +1,4 @@
-#include "bench/environment.h"
+#include "bench/machine/environment.h"
 
 #include <gtest/gtest.h>
 

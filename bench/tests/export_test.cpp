@@ -1,5 +1,5 @@
 // Formats of other programs, and the trace, against their rules.
-#include "bench/export.h"
+#include "bench/export/export.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // Grades of machines made of files, and of facts made by hand.
-#include "bench/fitness.h"
+#include "bench/machine/fitness.h"
 
 #include <gtest/gtest.h>
 

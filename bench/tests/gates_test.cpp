@@ -1,4 +1,4 @@
-#include "bench/gates.h"
+#include "bench/judge/gates.h"
 
 #include <gtest/gtest.h>
 

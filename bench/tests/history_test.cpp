@@ -1,4 +1,4 @@
-#include "bench/history.h"
+#include "bench/history/history.h"
 
 #include <gtest/gtest.h>
 #include <signal.h>

@@ -1,7 +1,7 @@
 // Published constants: Pocock, Biometrika 64 (1977), table 1, nominal levels for alpha = .05; Jennison and Turnbull, Group Sequential
 // Methods (2000), table 2.1, the same and for alpha = .01 and .1; Armitage, McPherson and Rowe, J. R. Statist. Soc. A 132 (1969),
 // table 2: chance of ever reaching 5 % over repeated looks.
-#include "bench/looks.h"
+#include "bench/judge/looks.h"
 
 #include <gtest/gtest.h>
 

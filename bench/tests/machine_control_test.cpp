@@ -5,7 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "bench/machine_facts.h"
+#include "bench/machine/machine_facts.h"
 #include "bench/result.h"
 #include "bench/runner.h"
 #include "bench/targets/external.h"

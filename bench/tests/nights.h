@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
-#include "bench/history.h"
+#include "bench/history/history.h"
+#include "bench/history/run_record.h"
 #include "bench/random.h"
 #include "bench/result.h"
-#include "bench/run_record.h"
 #include "bench/tests/simulation.h"
 
 namespace crossover {

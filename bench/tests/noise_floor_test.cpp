@@ -1,4 +1,4 @@
-#include "bench/noise_floor.h"
+#include "bench/noise/noise_floor.h"
 
 #include <gtest/gtest.h>
 #include <stdlib.h>
@@ -9,11 +9,11 @@
 #include <fstream>
 #include <random>
 
-#include "bench/interrupt.h"
 #include "bench/json_text.h"
-#include "bench/machine_id.h"
-#include "bench/noise_run.h"
-#include "bench/noise_store.h"
+#include "bench/machine/machine_id.h"
+#include "bench/noise/noise_run.h"
+#include "bench/noise/noise_store.h"
+#include "bench/process/interrupt.h"
 #include "bench/result.h"
 #include "bench/tests/simulation.h"
 

@@ -1,4 +1,4 @@
-#include "bench/overhead.h"
+#include "bench/calibrate/overhead.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -1,4 +1,4 @@
-#include "bench/perf_counters.h"
+#include "bench/machine/perf_counters.h"
 
 #include <dirent.h>
 #include <gtest/gtest.h>
@@ -6,7 +6,7 @@
 
 #include <algorithm>
 
-#include "bench/process.h"
+#include "bench/process/process.h"
 
 namespace crossover {
 namespace {

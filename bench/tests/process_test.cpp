@@ -1,4 +1,4 @@
-#include "bench/process.h"
+#include "bench/process/process.h"
 
 #include <dirent.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 #include <csignal>
 #include <thread>
 
-#include "bench/interrupt.h"
+#include "bench/process/interrupt.h"
 #include "kernels/trace.h"
 
 namespace crossover {

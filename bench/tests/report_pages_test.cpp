@@ -15,7 +15,7 @@
 #include <optional>
 #include <set>
 
-#include "bench/calibrate_table.h"
+#include "bench/calibrate/calibrate_table.h"
 #include "bench/micro/table.h"
 #include "bench/page_tables.h"
 #include "bench/report/words.h"

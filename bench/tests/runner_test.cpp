@@ -12,9 +12,9 @@
 #include <set>
 #include <stdexcept>
 
-#include "bench/interrupt.h"
 #include "bench/journal.h"
 #include "bench/json_text.h"
+#include "bench/process/interrupt.h"
 #include "bench/scenario_schema.h"
 #include "bench/tests/simulation.h"
 

@@ -1,4 +1,4 @@
-#include "bench/sample_conditions.h"
+#include "bench/machine/sample_conditions.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -10,7 +10,7 @@
 #include <functional>
 #include <stdexcept>
 
-#include "bench/calibrate.h"
+#include "bench/calibrate/calibrate.h"
 #include "bench/runner.h"
 #include "bench/targets/external.h"
 #include "bench/tests/simulation.h"

@@ -3,10 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "bench/judge/verdict.h"
 #include "bench/plan.h"
 #include "bench/scenario.h"
 #include "bench/targets/simulated.h"
-#include "bench/verdict.h"
 
 namespace crossover {
 

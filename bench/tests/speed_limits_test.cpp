@@ -1,4 +1,4 @@
-#include "bench/speed_limits.h"
+#include "bench/judge/speed_limits.h"
 
 #include <gtest/gtest.h>
 

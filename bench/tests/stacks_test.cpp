@@ -1,4 +1,4 @@
-#include "bench/stacks.h"
+#include "bench/process/stacks.h"
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -13,9 +13,9 @@
 #include <thread>
 #include <utility>
 
-#include "bench/oom_kills.h"
-#include "bench/process.h"
-#include "bench/stack_signal.h"
+#include "bench/process/oom_kills.h"
+#include "bench/process/process.h"
+#include "bench/process/stack_signal.h"
 #include "bench/targets/child.h"
 
 namespace crossover {

@@ -1,6 +1,6 @@
 // Expected numbers: NumPy 2 least squares of d on (1, +-1 order code) and SciPy 1.17 t distribution, which is the same model by
 // another route; R 4.2 (lm, confint, wilcox.test, qsignrank, p.adjust, qt); published data sets and tables, each named where it stands.
-#include "bench/stats.h"
+#include "bench/judge/stats.h"
 
 #include <gtest/gtest.h>
 

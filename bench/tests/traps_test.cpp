@@ -9,13 +9,13 @@
 #include <set>
 
 #include "bench/build_info.h"
-#include "bench/child_environment.h"
-#include "bench/environment.h"
 #include "bench/load_floors.h"
-#include "bench/perf_counters.h"
+#include "bench/machine/environment.h"
+#include "bench/machine/perf_counters.h"
+#include "bench/machine/sample_conditions.h"
+#include "bench/process/child_environment.h"
 #include "bench/result.h"
 #include "bench/runner.h"
-#include "bench/sample_conditions.h"
 #include "bench/shipped_scenarios.h"
 #include "bench/tests/gate_simulation.h"
 #include "bench/timed_generation.h"

@@ -7,7 +7,7 @@
 #include <fstream>
 #include <iterator>
 
-#include "bench/history.h"
+#include "bench/history/history.h"
 
 namespace crossover {
 namespace {

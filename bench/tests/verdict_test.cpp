@@ -1,4 +1,4 @@
-#include "bench/verdict.h"
+#include "bench/judge/verdict.h"
 
 #include <gtest/gtest.h>
 

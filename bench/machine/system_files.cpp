@@ -1,0 +1,51 @@
+#include "bench/machine/system_files.h"
+
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+
+namespace crossover {
+
+std::string line_of(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  return line;
+}
+
+std::optional<double> number_of(const std::string& text) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  if (end == text.c_str() || !std::isfinite(value)) return std::nullopt;
+  return value;
+}
+
+std::map<std::string, std::string> colon_lines(const std::filesystem::path& path) {
+  std::map<std::string, std::string> values;
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);) {
+    const std::size_t colon = line.find(':');
+    if (colon == std::string::npos) continue;
+    const auto trim = [](std::string text) {
+      text.erase(0, text.find_first_not_of(" \t"));
+      text.erase(text.find_last_not_of(" \t\r") + 1);
+      return text;
+    };
+    values.emplace(trim(line.substr(0, colon)), trim(line.substr(colon + 1)));
+  }
+  return values;
+}
+
+std::optional<double> keyed_number(const std::filesystem::path& path, const std::string& key) {
+  std::ifstream file(path);
+  for (std::string line; std::getline(file, line);)
+    if (line.starts_with(key + " ")) return number_of(line.substr(key.size() + 1));
+  return std::nullopt;
+}
+
+std::string chosen_of(const std::string& line) {
+  const std::size_t open = line.find('['), close = line.find(']');
+  return open != std::string::npos && close != std::string::npos && open < close ? line.substr(open + 1, close - open - 1) : "";
+}
+
+}  // namespace crossover
