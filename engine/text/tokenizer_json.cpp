@@ -141,7 +141,7 @@ void read_model(const json& model, TokenizerData& data) {
   if (!vocab.is_object()) refuse(fmt::format("model.vocab must be an object of token: id, found {}", shown(vocab)));
   data.vocab.reserve(vocab.size());
   for (const auto& [token, id] : vocab.items())
-    data.vocab.emplace_back(token, id_of(id, [&token] { return fmt::format("model.vocab[\"{:.60}\"]", token); }));
+    data.vocab.emplace_back(token, id_of(id, [&token = token] { return fmt::format("model.vocab[\"{:.60}\"]", token); }));
 
   const json& merges = member(model, "model", "merges");
   if (!merges.is_array()) refuse(fmt::format("model.merges must be an array, found {}", shown(merges)));
