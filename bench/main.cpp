@@ -4,6 +4,7 @@
 #include <exception>
 
 #include "bench/commands/commands.h"
+#include "bench/commands/printable.h"
 
 int main(int argc, char** argv) {
   CLI::App app{"Did this change make LLM inference faster, slower, or neither - and where?", "crossover"};
@@ -31,9 +32,9 @@ int main(int argc, char** argv) {
   } catch (const CLI::Success& asked) {  // --help, --version
     return app.exit(asked);
   } catch (const CLI::ParseError& error) {
-    fmt::print(stderr, "crossover: {}; see `crossover --help`\n", error.what());
+    fmt::print(stderr, "crossover: {}; see `crossover --help`\n", crossover::printable(error.what()));
   } catch (const std::exception& error) {
-    fmt::print(stderr, "crossover: {}\n", error.what());
+    fmt::print(stderr, "crossover: {}\n", crossover::printable(error.what()));
   }
   return 4;
 }

@@ -1,4 +1,4 @@
-// One function for each parser of what somebody else wrote. Anything but its answer or an error of one line is a defect: an exception
+// One function for each parser of what somebody else wrote. Anything but its answer or an error that says why is a defect: an exception
 // of another kind, memory far beyond the size of the input, a hang, or what a sanitizer finds.
 #pragma once
 

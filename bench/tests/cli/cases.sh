@@ -86,6 +86,8 @@ printf '%100000s' '' | tr ' ' '[' > "$scratch/deep.json"
 expect 4 'nests deeper' run "$scratch/deep.json"
 printf '{"schema": "crossover.scenario/1", oops' > "$scratch/broken.json"
 expect 4 'line 1' run "$scratch/broken.json"
+printf '{"schema": "crossover.scenario/1", "a\\n\\u001b[2Jb": 1}' > "$scratch/control.json"
+expect 4 'a.n.x1b\[2Jb' run "$scratch/control.json"  # what a file holds is quoted on one line, and a terminal is not told to do anything
 expect 4 'cannot make the output folder' run external_example "${fast[@]}" --out "$scratch/broken.json/out"
 CROSSOVER_ISA=auto expect 4 'CROSSOVER_ISA is set in the environment and by the scenario' \
   run external_example --set /arms/B/knobs/CROSSOVER_ISA=avx2
