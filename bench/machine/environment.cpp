@@ -50,17 +50,6 @@ Json caches(const fs::path& cpu) {
   return found;
 }
 
-// Cores' worth of time the cgroup may use, absent without a limit. v2: "max 100000" or "150000 100000"; v1: two files.
-std::optional<double> cgroup_quota_cores(const fs::path& root) {
-  std::istringstream v2(line_of(root / "sys/fs/cgroup/cpu.max"));
-  double quota = 0, period = 0;
-  if (v2 >> quota >> period && quota > 0 && period > 0) return quota / period;
-  const auto v1 = number_of(line_of(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us"));
-  const auto v1_period = number_of(line_of(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us"));
-  if (v1 && v1_period && *v1 > 0 && *v1_period > 0) return *v1 / *v1_period;
-  return std::nullopt;
-}
-
 Json cpu_json(const fs::path& root, const std::map<std::string, std::string>& info) {
   Json cpu = Json::object();
   if (const auto model = info.find("model name"); model != info.end()) cpu["model"] = model->second;

@@ -58,17 +58,6 @@ void read_turbo(const fs::path& root, MachineFacts& facts) {
   else if (const std::string on = line_of(root / other); !on.empty()) facts.turbo = on == "1", facts.turbo_file = "/" + other;
 }
 
-// cgroup v2: "max 100000" or "150000 100000"; v1: two files.
-std::optional<double> quota_cores(const fs::path& root) {
-  std::istringstream v2(line_of(root / "sys/fs/cgroup/cpu.max"));
-  double quota = 0, period = 0;
-  if (v2 >> quota >> period && quota > 0 && period > 0) return quota / period;
-  const auto v1 = number_of(line_of(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us"));
-  const auto v1_period = number_of(line_of(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us"));
-  if (v1 && v1_period && *v1 > 0 && *v1_period > 0) return *v1 / *v1_period;
-  return std::nullopt;
-}
-
 // "some avg10=1.23 ...": percent of the last ten seconds.
 std::optional<double> pressure_percent(const fs::path& path) {
   const std::string line = line_of(path);
@@ -123,7 +112,7 @@ MachineFacts read_machine_facts(const std::vector<int>& allowed_cores, const fs:
   read_cores(root, facts);
   read_turbo(root, facts);
   facts.throttle_events = read_machine_ticks(root).throttle_events;
-  facts.quota_cores = quota_cores(root);
+  facts.quota_cores = cgroup_quota_cores(root);
   facts.load1 = number_of(line_of(root / "proc/loadavg"));
   facts.cpu_pressure_percent = pressure_percent(root / "proc/pressure/cpu");
   facts.memory_pressure_percent = pressure_percent(root / "proc/pressure/memory");

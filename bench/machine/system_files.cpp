@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <sstream>
 
 namespace crossover {
 
@@ -40,6 +41,16 @@ std::optional<double> keyed_number(const std::filesystem::path& path, const std:
   std::ifstream file(path);
   for (std::string line; std::getline(file, line);)
     if (line.starts_with(key + " ")) return number_of(line.substr(key.size() + 1));
+  return std::nullopt;
+}
+
+std::optional<double> cgroup_quota_cores(const std::filesystem::path& root) {
+  std::istringstream v2(line_of(root / "sys/fs/cgroup/cpu.max"));  // "max 100000" or "150000 100000"
+  double quota = 0, period = 0;
+  if (v2 >> quota >> period && quota > 0 && period > 0) return quota / period;
+  const auto v1 = number_of(line_of(root / "sys/fs/cgroup/cpu/cpu.cfs_quota_us"));
+  const auto v1_period = number_of(line_of(root / "sys/fs/cgroup/cpu/cpu.cfs_period_us"));
+  if (v1 && v1_period && *v1 > 0 && *v1_period > 0) return *v1 / *v1_period;
   return std::nullopt;
 }
 
