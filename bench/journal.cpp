@@ -7,14 +7,17 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
+#include <thread>
 
 #include "bench/build_info.h"
 #include "bench/json_text.h"
 #include "bench/whole_file.h"
+#include "kernels/trace.h"
 
 namespace crossover {
 
@@ -171,16 +174,22 @@ Journal::~Journal() {
 void Journal::open_and_lock(LockCall lock, bool& locked) {
   descriptor_ = open(path_.c_str(), O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
   if (descriptor_ < 0) throw std::runtime_error(fmt::format("cannot write {}: {}", path_.string(), std::strerror(errno)));
-  if (lock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
-  locked = errno == EWOULDBLOCK;
-  if (!locked) return;
-  close(descriptor_);
+  // What a killed run had started ends with it, but a moment later, and until then holds its lock.
+  constexpr double kLeftoversEnd_s = 10;
   std::string who = "another process";
-  try {
-    const JournalContent content = parse_journal(read_text_file(path_.string(), kMaxJournalBytes), path_.string());
-    if (content.writer) who = fmt::format("process {} on {}", content.writer->pid, content.writer->host);
-  } catch (const std::runtime_error&) {  // being written, and only asked for a name
+  for (const double begin_s = monotonic_s(); monotonic_s() < begin_s + kLeftoversEnd_s;) {
+    if (lock(descriptor_, LOCK_EX | LOCK_NB) == 0) return;
+    locked = errno == EWOULDBLOCK;
+    if (!locked) return;
+    try {
+      const JournalContent content = parse_journal(read_text_file(path_.string(), kMaxJournalBytes), path_.string());
+      if (content.writer) who = fmt::format("process {} on {}", content.writer->pid, content.writer->host);
+      if (content.writer && (is_running(*content.writer) || content.writer->host != this_process().host)) break;
+    } catch (const std::runtime_error&) {  // being written, and only asked for a name
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
+  close(descriptor_);
   throw std::runtime_error(fmt::format("{} is writing {}; wait for it, end it, or choose another --out", who, path_.string()));
 }
 
