@@ -18,6 +18,7 @@ namespace {
 // Everything here runs in a fork of a process that may have threads: no allocation, no locks, no stdio.
 
 constexpr int kLine = 3;         // where the supervisor keeps its line
+constexpr int kTrouble = 4, kGo = 5;  // and its child these, until the exec
 constexpr int kMaxRounds = 1000;  // of killing what the killed leave behind
 
 [[noreturn]] void give_up(int fd, int step) {
@@ -44,21 +45,25 @@ void close_from(unsigned first) {
     if (sources[target] >= 0) dup2(sources[target], target);
     else close(target);
   }
-  syscall(SYS_close_range, 4U, ~0U, 4U /* CLOSE_RANGE_CLOEXEC */);
-  if (!launch.folder.empty() && chdir(launch.folder.c_str()) != 0) give_up(trouble, 0);
-  if (launch.pinned && sched_setaffinity(0, sizeof launch.cpus, &launch.cpus) != 0) give_up(trouble, 1);
-  if (launch.priority != 0 && setpriority(PRIO_PROCESS, 0, launch.priority) != 0) give_up(trouble, 2);
+  // The rest is closed here and not by the exec: while this waits to be let go, its copies of the harness's ends would keep the supervisor
+  // and itself from seeing that the harness has ended.
+  dup3(trouble, kTrouble, O_CLOEXEC);
+  dup3(go, kGo, O_CLOEXEC);
+  close_from(kGo + 1);
+  if (!launch.folder.empty() && chdir(launch.folder.c_str()) != 0) give_up(kTrouble, 0);
+  if (launch.pinned && sched_setaffinity(0, sizeof launch.cpus, &launch.cpus) != 0) give_up(kTrouble, 1);
+  if (launch.priority != 0 && setpriority(PRIO_PROCESS, 0, launch.priority) != 0) give_up(kTrouble, 2);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
   for (const int number : {SIGINT, SIGTERM, SIGPIPE, SIGQUIT, SIGXFSZ}) signal(number, SIG_DFL);
   char byte = 0;
   ssize_t n = 0;
-  do n = read(go, &byte, 1);
+  do n = read(kGo, &byte, 1);
   while (n < 0 && errno == EINTR);
   if (n != 1) _exit(126);  // the harness is gone
   execve(launch.program.c_str(), launch.argv.data(), launch.environment.data());
-  give_up(trouble, 3);
+  give_up(kTrouble, 3);
 }
 
 double now_s() {
