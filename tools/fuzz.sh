@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the fuzzers (clang, libFuzzer, address and undefined-behaviour sanitizers) and runs each of them.
 #   tools/fuzz.sh [SECONDS] [TARGET...]
-# SECONDS for each target, default 60; without TARGET all of fuzz/*.cpp. What is found is kept in build/fuzz/found; an input that was a
+# SECONDS for each target, default 60; without TARGET all of fuzz/*.cpp. What is found is kept in build/fuzzers/found; an input that was a
 # defect belongs into fuzz/corpus/TARGET, where the ordinary tests run it. Example: tools/fuzz.sh 300 gguf
 set -euo pipefail
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
@@ -16,7 +16,7 @@ for target in "${targets[@]}"; do
   [ -d "$root/fuzz/corpus/$target" ] || fail "there is no fuzzer '$target'; choose from $(ls "$root/fuzz/corpus" | tr '\n' ' ')"
 done
 
-folder=$root/build/fuzz
+folder=$root/build/fuzzers
 need_packages "${build_packages[@]}" clang libclang-rt-14-dev
 build "$folder" fuzzers -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=clang++ -DCROSSOVER_FUZZ=ON -DCROSSOVER_TESTS=OFF
 

@@ -155,7 +155,7 @@ string environment_difference(const std::vector<Page>& pages) {
       }
   string rows;
   for (auto& [name, row] : values) {
-    if (std::all_of(row.begin(), row.end(), [&](const string& value) { return value == row.front(); })) continue;
+    if (std::all_of(row.begin(), row.end(), [&first = row.front()](const string& value) { return value == first; })) continue;
     rows += "<tr>" + cell(name);
     for (const string& value : row) rows += cell(value);
     rows += "</tr>\n";
