@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
@@ -44,33 +45,35 @@ nlohmann::ordered_json writer_json(const ProcessIdentity& process) {
   return {{"pid", process.pid}, {"host", process.host}, {"boot_id", process.boot_id}, {"started_ticks", process.started_ticks}};
 }
 
-template <typename T>
-T field(const json& object, const char* name, T otherwise) {
+std::string text_at(const json& object, const char* name) {
   const auto it = object.find(name);
-  if (it == object.end()) return otherwise;
-  try {
-    return it->get<T>();
-  } catch (const json::exception&) {
-    return otherwise;  // only the plan's hash decides anything, and it is compared as text
-  }
+  return it != object.end() && it->is_string() ? it->get<std::string>() : "";
+}
+
+// 0 for what is no whole number that fits.
+std::int64_t whole_at(const json& object, const char* name, std::int64_t most) {
+  const auto it = object.find(name);
+  if (it == object.end() || !it->is_number_integer()) return 0;
+  const auto value = it->get<std::int64_t>();
+  return value < 0 || value > most ? 0 : value;
 }
 
 std::optional<ProcessIdentity> writer_from(const json& line) {
   const auto it = line.find("writer");
   if (it == line.end() || !it->is_object()) return std::nullopt;
-  return ProcessIdentity{field<pid_t>(*it, "pid", 0), field<std::string>(*it, "host", ""), field<std::string>(*it, "boot_id", ""),
-                         field<std::int64_t>(*it, "started_ticks", 0)};
+  return ProcessIdentity{static_cast<pid_t>(whole_at(*it, "pid", std::numeric_limits<pid_t>::max())), text_at(*it, "host"),
+                         text_at(*it, "boot_id"), whole_at(*it, "started_ticks", std::numeric_limits<std::int64_t>::max())};
 }
 
 void read_head(const json& line, const std::string& name, JournalContent& content) {
-  const std::string schema = line.is_object() ? field<std::string>(line, "schema", "") : "";
+  const std::string schema = line.is_object() ? text_at(line, "schema") : "";
   if (!schema.starts_with("crossover.journal/"))
     throw std::runtime_error(fmt::format("{} is no journal of crossover; choose another --out", name));
-  content.program = field<std::string>(line, "program", "");
+  content.program = text_at(line, "program");
   if (schema != kSchema && schema != kFirstSchema)
     throw std::runtime_error(fmt::format("{} was written by {} in the format {}; this build reads {} and {}: continue with that version, or choose another --out",
                                          name, content.program.empty() ? "another version" : content.program, schema, kFirstSchema, kSchema));
-  content.head.plan_hash = field<std::string>(line, "plan_hash", "");
+  content.head.plan_hash = text_at(line, "plan_hash");
   if (const auto scenario = line.find("scenario"); scenario != line.end()) content.head.scenario = scenario->dump();
   content.writer = writer_from(line);
 }
