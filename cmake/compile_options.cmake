@@ -5,8 +5,9 @@ set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG")
 add_library(crossover_options INTERFACE)
 target_include_directories(crossover_options INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(crossover_options INTERFACE
-  -Wall -Wextra -Wconversion -Wno-sign-conversion -Wshadow -Werror -ffp-contract=off
-  $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>)  # GCC 12 sees overlaps in operator+(const char*, string) that are not there
+  "$<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra;-Wconversion;-Wno-sign-conversion;-Wshadow;-Werror;-ffp-contract=off>"
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict>  # GCC 12 sees overlaps in operator+(const char*, string) that are not there
+  "$<$<COMPILE_LANGUAGE:CUDA>:--Werror=all-warnings;-diag-suppress=554;-Xcompiler=-Wall>")  # 554: a conversion of ConstRows to itself, which nobody calls
 
 if(CROSSOVER_FUZZ)
   if(NOT CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
@@ -27,7 +28,7 @@ endif()
 target_compile_options(crossover_options INTERFACE ${sanitize})
 target_link_options(crossover_options INTERFACE ${sanitize})
 
-# crossover_test(NAME LIBRARY): every tests/*_test.cpp below the calling folder becomes one GoogleTest program.
+# crossover_test(NAME LIBRARY [SOURCE...]): the files of tests/ below the calling folder become one GoogleTest program.
 function(crossover_test name library)
   if(NOT CROSSOVER_TESTS)
     return()
@@ -38,7 +39,7 @@ function(crossover_test name library)
   if(NOT sources)
     return()
   endif()
-  add_executable(${name} ${sources})
+  add_executable(${name} ${sources} ${ARGN})
   target_link_libraries(${name} PRIVATE ${library} GTest::gtest GTest::gtest_main)
   target_compile_options(${name} PRIVATE -O1)
   target_compile_definitions(${name} PRIVATE CROSSOVER_SOURCE_DIR="${PROJECT_SOURCE_DIR}")

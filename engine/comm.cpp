@@ -11,7 +11,7 @@ namespace {
 constexpr const char* kAborted = "another rank failed; this one stopped";
 }
 
-LocalComm::LocalComm(int ranks) : ranks_(ranks), parts_(static_cast<std::size_t>(ranks)) {}
+LocalComm::LocalComm(int ranks) : ranks_(ranks), parts_(static_cast<std::size_t>(ranks)), staging_(static_cast<std::size_t>(ranks)) {}
 
 void LocalComm::barrier() {
   if (ranks_ == 1) return;

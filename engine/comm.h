@@ -18,6 +18,7 @@ class LocalComm {
 
   // data [n] of every rank becomes the sum over ranks. All ranks call with the same n <= reserved.
   void all_reduce(int rank, std::span<float> data);
+  std::vector<float>& staging(int rank) { return staging_[static_cast<std::size_t>(rank)]; }  // of a rank whose values lie on a device
   void rehearse(bool rehearses) { rehearses_ = rehearses; }  // from now on all_reduce does nothing; call while no rank is inside
   void barrier();
   void abort();  // every barrier, also later ones, throws std::runtime_error until reset()
@@ -31,6 +32,7 @@ class LocalComm {
   std::atomic<bool> aborted_{false};
   std::vector<float*> parts_;
   std::vector<float> sum_;
+  std::vector<std::vector<float>> staging_;
 };
 
 }  // namespace crossover

@@ -14,6 +14,7 @@
 #include "engine/load/load_knobs.h"
 #include "engine/load/loader.h"
 #include "engine/ranks.h"
+#include "kernels/cuda/runtime.h"
 
 namespace crossover {
 namespace {
@@ -23,7 +24,8 @@ constexpr std::size_t kSpansWithoutAllocation = 128 * 1024;  // of passes until 
 const Ops& backend_ops(const std::string& backend) {
   if (backend == "cpu") return cpu_ops();
   if (backend == "reference") return reference_ops();
-  throw std::invalid_argument(fmt::format("backend '{}' is not in this build; use cpu or reference", backend));
+  if (backend == "cuda") return cuda_ops();
+  throw std::invalid_argument(fmt::format("there is no backend '{}'; use cpu, cuda or reference", backend));
 }
 
 int rank_threads(const EngineOptions& options, int rank) {
@@ -68,12 +70,22 @@ StateOptions state_options(const EngineOptions& options) {
   return {options.keys, options.values, options.capacity_tokens, rotation("CROSSOVER_K_ROTATION"), rotation("CROSSOVER_V_ROTATION")};
 }
 
+// Ranks go round the GPUs there are: several on one are virtual ranks.
+std::unique_ptr<cuda::Device> device_of(const EngineOptions& options, int rank) {
+  if (options.backend != "cuda") return nullptr;
+  return std::make_unique<cuda::Device>(rank % std::max(1, cuda::device_count()));
+}
+
 // One rank: its workers, memory and sequence. Touched by its own thread only while the group runs.
 struct Rank {
-  Rank(const Ops& ops, int threads, ThreadPool::Options pool_options, const cpu::Micro* micro, const Knobs& knobs)
-      : pool(threads, std::move(pool_options)), traces(static_cast<std::size_t>(threads)), weights(ops, pin_of(knobs)), ctx{ops, pool, workspace, counters, &traces[0], micro} {
+  Rank(const Ops& ops, int threads, ThreadPool::Options pool_options, const cpu::Micro* micro, std::unique_ptr<cuda::Device> gpu, const Knobs& knobs)
+      : device(std::move(gpu)), pool(threads, std::move(pool_options)), workspace(memory_of(ops)), traces(static_cast<std::size_t>(threads)), weights(ops, pin_of(knobs)),
+        ctx{ops, pool, workspace, counters, &traces[0], micro, device.get()} {
     for (Trace& trace : traces) trace.delay_once(delay_of(knobs));
   }
+  void enter() const { if (device) device->make_current(); }  // of the thread that now works for this rank
+
+  std::unique_ptr<cuda::Device> device;  // first: what the rank holds lies on it
   ThreadPool pool;
   Workspace workspace;
   Counters counters;
@@ -133,10 +145,10 @@ void Engine::Impl::load() {
   prefill_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_PREFILL")), decode_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_DECODE"));
   separate_rotation = options.knobs.get("CROSSOVER_ROTATION_KERNEL") == "separate";
   report.begin_s = monotonic_s();
-  const cpu::Micro* micro = options.backend == "cpu" ? load_micro(options.knobs) : nullptr;
+  const cpu::Micro* micro = options.backend == "reference" ? nullptr : load_micro(options.knobs);
   const std::vector<ThreadPool::Options> pools = pool_options(options);
   for (int r = 0; r < options.ranks; ++r)
-    ranks.push_back(std::make_unique<Rank>(ops, rank_threads(options, r), pools[static_cast<std::size_t>(r)], micro, options.knobs));
+    ranks.push_back(std::make_unique<Rank>(ops, rank_threads(options, r), pools[static_cast<std::size_t>(r)], micro, device_of(options, r), options.knobs));
   try {
     load_once("");
   } catch (const DamagedPiece& damage) {
@@ -163,6 +175,7 @@ void Engine::Impl::load_once(const std::string& before) {
   group.run([&](int r) {
     const auto index = static_cast<std::size_t>(r);
     Rank& rank = *ranks[index];
+    rank.enter();
     {
       const Range range(rank.ctx.trace, "open");
       if (r == 0) {
@@ -180,12 +193,12 @@ void Engine::Impl::load_once(const std::string& before) {
     {
       // First, so that a cache type or capacity that cannot be is refused before the weights are read.
       const Range range(rank.ctx.trace, "state");
-      rank.state = std::make_unique<State>(source.config, part.shape, state_options(options));
+      rank.state = std::make_unique<State>(rank.ctx, source.config, part.shape, state_options(options));
     }
     LoadJob job{source, part, schedule, {weights->files(), fetch_options(options.knobs, weights->files().mode()), rank.ctx.micro,
                 schedule == Schedule::kSerial ? &turn : nullptr, options.progress}};
     job.convert.check = weights->check();
-    job.layout = weight_layout(options.knobs, rank.ctx.micro);
+    if (options.backend == "cpu") job.layout = weight_layout(options.knobs, rank.ctx.micro);
     if (writer) {
       job.convert.sink = [writer](const ConvertTask& task, const std::byte* bytes, Trace* trace) {
         const Range range(trace, "cache_write");
@@ -271,6 +284,7 @@ void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out, std::int
   broken = true;
   const auto body = [&](int r) {
     Rank& rank = *ranks[static_cast<std::size_t>(r)];
+    rank.enter();
     const ThreadPool::CallerPin pin(rank.pool);
     const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, moe_mode, rank.probe ? &rank.probe : nullptr, separate_rotation,
                                          rehearsed_experts};
@@ -286,7 +300,12 @@ Engine::~Engine() = default;
 const ModelConfig& Engine::config() const { return impl_->source.config; }
 const std::filesystem::path& Engine::tokenizer() const { return impl_->source.tokenizer; }
 const LoadReport& Engine::load_report() const { return impl_->report; }
-const char* Engine::isa() const { return impl_->ranks[0]->ctx.micro ? cpu::name(impl_->ranks[0]->ctx.micro->isa) : "none"; }
+
+std::string Engine::isa() const {
+  const Rank& rank = *impl_->ranks[0];
+  if (rank.device) return fmt::format("sm_{}", rank.device->facts().compute_capability);
+  return rank.ctx.micro ? cpu::name(rank.ctx.micro->isa) : "none";
+}
 std::int64_t Engine::tokens() const { return impl_->ranks[0]->state->tokens(); }
 
 std::int64_t Engine::state_bytes() const {

@@ -30,7 +30,7 @@ struct EngineOptions {
   std::optional<DType> weights;       // type matrices are held in; empty = as stored
   int ranks = 1;
   int threads = 1;                    // workers of the process over all ranks; a rank gets at least one
-  std::string backend = "cpu";        // "cpu" or "reference"
+  std::string backend = "cpu";        // "cpu", "cuda" or "reference"
   DType keys = DType::kF16, values = DType::kF16;
   std::int64_t chunk_tokens = 2048;   // of a prompt, per pass
   std::int64_t capacity_tokens = 4096;
@@ -74,7 +74,7 @@ class Engine {
   const ModelConfig& config() const;
   const std::filesystem::path& tokenizer() const;  // tokenizer.json beside the checkpoint; empty when there is none
   const LoadReport& load_report() const;
-  const char* isa() const;                         // of the cpu backend; "none" for the reference
+  std::string isa() const;                         // "avx512bf16"; "sm_90" of the cuda backend; "none" of the reference
   std::int64_t tokens() const;                     // fed so far
   std::int64_t state_bytes() const;                // of all ranks: caches and recurrent states
   std::int64_t total_weight_bytes() const;

@@ -1,13 +1,42 @@
 #include "engine/forward.h"
 
+#include <cstddef>
+#include <vector>
+
 namespace crossover {
 namespace {
 
-// part = the sum of every rank's part.
+// part = the sum of every rank's part. Ranks of one process meet in host memory.
+void all_reduce(Context& ctx, LocalComm& comm, int rank, Rows part) {
+  const auto count = static_cast<std::size_t>(part.rows * part.dim);
+  if (comm.ranks() == 1) return;
+  if (ctx.ops.host_memory) return comm.all_reduce(rank, {part.data, count});
+  auto* const on_device = reinterpret_cast<std::byte*>(part.data);
+  std::vector<float>& staged = comm.staging(rank);
+  if (staged.size() < count) staged.resize(count);
+  auto* const on_host = reinterpret_cast<std::byte*>(staged.data());
+  ctx.ops.download(ctx, on_host, on_device, count * sizeof(float));
+  comm.all_reduce(rank, {staged.data(), count});
+  ctx.ops.upload(ctx, on_device, on_host, count * sizeof(float));
+}
+
 void reduce(Context& ctx, LocalComm& comm, int rank, Rows part) {
   if (comm.ranks() == 1) return;
   const Range range(ctx.trace, "reduce");
-  comm.all_reduce(rank, {part.data, static_cast<std::size_t>(part.rows * part.dim)});
+  all_reduce(ctx, comm, rank, part);
+}
+
+// Logits of the rank's part of the vocabulary, to `out` on the host.
+void head(Context& ctx, const RankModel& model, ConstRows x, Rows out) {
+  const bool copy = model.shape.head_copy;
+  const std::int64_t width = copy ? model.config.vocab : model.shape.head_rows;
+  if (ctx.ops.host_memory && !copy) return op::matmul(ctx, x, model.weights.head, out.columns(model.shape.first_head_row, width));
+  const Rows own(ctx.workspace.floats("logits", static_cast<std::size_t>(x.rows * width)), x.rows, width);
+  op::matmul(ctx, x, model.weights.head, own);
+  if (copy) return;  // rank 0's are the answer
+  const Rows part = out.columns(model.shape.first_head_row, width);
+  for (std::int64_t r = 0; r < x.rows; ++r)
+    ctx.ops.download(ctx, reinterpret_cast<std::byte*>(part.row(r)), reinterpret_cast<const std::byte*>(own.row(r)), static_cast<std::size_t>(width) * sizeof(float));
 }
 
 }  // namespace
@@ -21,7 +50,7 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
   {
     const Range range(ctx.trace, "embed");
     op::embed(ctx, model.weights.embedding, model.weights.first_vocab_row, tokens, x);
-    comm.all_reduce(rank, {x.data, static_cast<std::size_t>(count * hidden)});  // one rank has the row, the others zeros: exact
+    all_reduce(ctx, comm, rank, x);  // one rank has the row, the others zeros: exact
   }
   Pass pass{ctx, config, model.shape, state.tokens(), 0, options.gdn_form, options.moe_mode, options.probe};
   pass.separate_rotation = options.separate_rotation, pass.rehearsed_experts = options.rehearsed_experts;
@@ -72,9 +101,7 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
   op::rms_norm(ctx, x.slice(first, count - first), model.weights.output_norm.f32(), config.rms_eps, last);
   pass.show("final", last);
   if (logits.rows == 0 || model.shape.head_rows == 0) return;
-  Rows out = logits.columns(model.shape.first_head_row, model.shape.head_rows);
-  if (model.shape.head_copy) out = Rows(ctx.workspace.floats("logits", static_cast<std::size_t>(logits.rows * config.vocab)), logits.rows, config.vocab);
-  op::matmul(ctx, normed.slice(count - logits.rows, logits.rows), model.weights.head, out);
+  head(ctx, model, normed.slice(count - logits.rows, logits.rows), logits);
 }
 
 }  // namespace crossover

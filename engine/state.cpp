@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cstring>
 #include <stdexcept>
 #include <utility>
 
@@ -26,7 +25,7 @@ void check_rotation(const char* what, Rotation rotation, std::int64_t head_dim) 
 
 }  // namespace
 
-State::State(const ModelConfig& config, const RankShape& shape, const StateOptions& options) : options_(options) {
+State::State(Context& ctx, const ModelConfig& config, const RankShape& shape, const StateOptions& options) : ctx_(ctx), options_(options) {
   if (options.capacity_tokens < 1) throw std::invalid_argument(fmt::format("KV capacity must be at least 1 token, asked for {}", options.capacity_tokens));
   const std::int64_t row = shape.kv_heads * config.head_dim;
   check_cache_type(options.keys, row), check_cache_type(options.values, row);
@@ -40,7 +39,7 @@ State::State(const ModelConfig& config, const RankShape& shape, const StateOptio
   const std::size_t delta_bytes = aligned(static_cast<std::size_t>(delta_values_) * sizeof(float));
   std::size_t total = 0;
   for (bool attention : config.full_attention) total += attention ? key_bytes + value_bytes : conv_bytes + delta_bytes;
-  memory_ = HostBuffer(total);
+  memory_ = Buffer(total, memory_of(ctx.ops));
   std::byte* next = memory_.data();
   auto take = [&](std::size_t bytes) { return std::exchange(next, next + bytes); };
   for (bool attention : config.full_attention) {
@@ -58,7 +57,7 @@ State::State(const ModelConfig& config, const RankShape& shape, const StateOptio
 }
 
 void State::reset() {
-  if (memory_.size()) std::memset(memory_.data(), 0, memory_.size());
+  ctx_.ops.clear(ctx_, memory_.data(), memory_.size());
   tokens_ = 0;
 }
 
@@ -76,7 +75,14 @@ void State::visit(std::int64_t tokens, Visit&& visit) const {
 
 State::Snapshot State::snapshot() const {
   Snapshot copy{tokens_, {}, options_};
-  visit(tokens_, [&](std::byte* data, std::size_t bytes) { copy.bytes.insert(copy.bytes.end(), data, data + bytes); });
+  std::size_t total = 0;
+  visit(tokens_, [&](std::byte*, std::size_t bytes) { total += bytes; });
+  copy.bytes.resize(total);
+  std::size_t at = 0;
+  visit(tokens_, [&](std::byte* data, std::size_t bytes) {
+    ctx_.ops.download(ctx_, copy.bytes.data() + at, data, bytes);
+    at += bytes;
+  });
   return copy;
 }
 
@@ -95,7 +101,7 @@ void State::restore(const Snapshot& snapshot) {
                                             snapshot.tokens, snapshot.bytes.size(), options_.capacity_tokens, needed));
   std::size_t at = 0;
   visit(snapshot.tokens, [&](std::byte* data, std::size_t bytes) {
-    if (bytes) std::memcpy(data, snapshot.bytes.data() + at, bytes);
+    ctx_.ops.upload(ctx_, data, snapshot.bytes.data() + at, bytes);
     at += bytes;
   });
   tokens_ = snapshot.tokens;

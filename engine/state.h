@@ -25,7 +25,8 @@ struct LayerState {
 
 class State {
  public:
-  State(const ModelConfig& config, const RankShape& shape, const StateOptions& options);
+  // Memory is the backend's; the context must outlive the state.
+  State(Context& ctx, const ModelConfig& config, const RankShape& shape, const StateOptions& options);
 
   void reset();  // an empty sequence
   LayerState& layer(std::int64_t index) { return layers_[static_cast<std::size_t>(index)]; }
@@ -47,10 +48,11 @@ class State {
   template <class Visit>
   void visit(std::int64_t tokens, Visit&& visit) const;  // (pointer, bytes) of each part, in a fixed order
 
+  Context& ctx_;
   StateOptions options_;
   std::int64_t conv_values_ = 0, delta_values_ = 0;  // of one GDN layer
   std::vector<LayerState> layers_;
-  HostBuffer memory_;
+  Buffer memory_;
   std::int64_t tokens_ = 0;
 };
 

@@ -123,9 +123,11 @@ void check_mixer(const Names& names, const GdnMixer& mixer, const Rows& out) {
   check_optional(names, "beta", mixer.beta, tokens, heads);
 }
 
-// Also refuses an id that no expert has; the count of different experts is what the weights' traffic depends on.
+// Also refuses an id that no expert has; the count of different experts is what the weights' traffic depends on. Of ids that the host cannot
+// read: as many as there can be.
 std::int64_t count_experts(Context& context, const Names& names, const MoeExperts& moe) {
   const std::int64_t experts = moe.gate.experts();
+  if (!context.ops.host_memory) return std::min(experts, static_cast<std::int64_t>(moe.ids.size()));
   std::byte* hit = context.workspace.bytes("op.experts_hit", static_cast<std::size_t>(experts));
   std::fill_n(hit, experts, std::byte{0});
   std::int64_t different = 0;

@@ -17,7 +17,8 @@
 
 namespace crossover {
 
-namespace cpu { struct Micro; }  // inner loops of one instruction set (kernels/cpu/micro.h)
+namespace cpu { struct Micro; }   // inner loops of one instruction set (kernels/cpu/micro.h)
+namespace cuda { class Device; }  // a GPU and its stream (kernels/cuda/runtime.h)
 struct Ops;
 
 // What an operation may use besides its operands. One per rank; never shared between threads.
@@ -28,6 +29,7 @@ struct Context {
   Counters& counters;
   Trace* trace = nullptr;
   const cpu::Micro* micro = nullptr;  // cpu backend only
+  cuda::Device* device = nullptr;     // cuda backend only
 };
 
 // Which key head a value head reads: tiled = p mod nk (GGUF order of qwen35*), grouped = p div (nv/nk) (qwen3next).
@@ -107,12 +109,14 @@ inline constexpr std::size_t kMaxProjections = 8;
 
 struct Ops {
   const char* backend;
+  bool host_memory;  // operands lie where the host may read and write them; else only upload, download and clear reach them (ids of embed: always host)
 
-  // memory of the backend and its clock; host pointers on CPU backends
+  // memory of the backend and its clock
   std::byte* (*allocate)(std::size_t bytes);                                       // 64-byte aligned, uninitialised
   void (*release)(std::byte* memory, std::size_t bytes);
   void (*upload)(Context&, std::byte* to, const std::byte* from_host, std::size_t bytes);
   void (*download)(Context&, std::byte* to_host, const std::byte* from, std::size_t bytes);
+  void (*clear)(Context&, std::byte* memory, std::size_t bytes);                   // zeros
   void (*synchronize)(Context&);                                                   // all work asked for so far is done
 
   void (*embed)(Context&, const Tensor& table, std::int64_t first_row,             // table [N, H] holds rows first_row ..;
@@ -141,8 +145,12 @@ struct Ops {
   void (*moe_experts)(Context&, const MoeExperts&, Rows out);                      // [T, H], sum over a token's experts in ascending id order
 };
 
+// Of states and scratch memory.
+inline MemorySource memory_of(const Ops& ops) { return ops.host_memory ? host::kMemory : MemorySource{ops.allocate, ops.release}; }
+
 const Ops& reference_ops();  // plain loops, double accumulation: the oracle
 const Ops& cpu_ops();        // threads and the instruction set in Context::micro
+const Ops& cuda_ops();       // the GPU of Context::device; std::runtime_error in a build without CUDA
 
 // Checked entries: shapes are verified (std::invalid_argument names operand, asked and found), the launch is counted, the table
 // is called. Same arguments as the table's functions.

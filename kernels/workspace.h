@@ -14,20 +14,28 @@ namespace crossover {
 
 class Workspace {
  public:
-  // Uninitialised, 64-byte aligned; valid until the next call with the same name. Not for concurrent calls: an operation asks
+  Workspace() = default;
+  explicit Workspace(const MemorySource& source) : source_(source) {}
+
+  // Uninitialised, at least 64-byte aligned; valid until the next call with the same name. Not for concurrent calls: an operation asks
   // for everything it needs, per-worker parts included, before it goes parallel.
   std::byte* bytes(std::string_view name, std::size_t size) {
     auto it = blocks_.find(name);
-    if (it == blocks_.end()) it = blocks_.emplace(name, HostBuffer()).first;
+    if (it == blocks_.end()) it = blocks_.emplace(name, Buffer()).first;
     if (it->second.size() < size) {
-      it->second = HostBuffer(with_reserve(size));
+      held_bytes_ -= it->second.size();
+      it->second = Buffer();  // before the larger one is asked for
+      it->second = Buffer(with_reserve(size), source_);
+      held_bytes_ += it->second.size();
       if (touches_) std::memset(it->second.data(), 0, it->second.size());
     }
     return it->second.data();
   }
   float* floats(std::string_view name, std::size_t count) { return reinterpret_cast<float*>(bytes(name, count * sizeof(float))); }
 
-  // From now on new memory is zeroed, so that the system has given its pages before they are used.
+  std::size_t held_bytes() const { return held_bytes_; }
+
+  // From now on new memory is zeroed, so that the system has given its pages before they are used. Host memory only.
   void touch(bool touches) { touches_ = touches; }
 
  private:
@@ -37,7 +45,9 @@ class Workspace {
     return (size + step - 1) / step * step;
   }
 
-  std::map<std::string_view, HostBuffer> blocks_;  // names are string literals
+  MemorySource source_ = host::kMemory;
+  std::map<std::string_view, Buffer> blocks_;  // names are string literals
+  std::size_t held_bytes_ = 0;
   bool touches_ = false;
 };
 

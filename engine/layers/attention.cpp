@@ -21,7 +21,7 @@ void attention_layer(Pass& pass, const AttentionWeights& weights, LayerState& st
   Context& ctx = pass.ctx;
   const ModelConfig& config = pass.config;
   const std::int64_t tokens = x.rows, hd = config.head_dim, heads = pass.shape.heads, kv_heads = pass.shape.kv_heads;
-  if (heads == 0) return clear(out);
+  if (heads == 0) return clear(ctx, out);
   auto rows = [&](const char* name, std::int64_t dim) { return Rows(ctx.workspace.floats(name, static_cast<std::size_t>(tokens * dim)), tokens, dim); };
   const Rows query_gate = rows("attn.query_gate", heads * 2 * hd), k = rows("attn.k", kv_heads * hd), v = rows("attn.v", kv_heads * hd);
   const Rows mixed = rows("attn.mixed", heads * hd), mixed_heads(mixed.data, tokens * heads, hd);

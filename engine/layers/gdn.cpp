@@ -7,7 +7,7 @@ void gdn_layer(Pass& pass, const GdnWeights& weights, LayerState& state, ConstRo
   Context& ctx = pass.ctx;
   const std::int64_t tokens = x.rows, head_dim = pass.config.gdn_head_dim;
   const std::int64_t key_heads = pass.shape.key_heads, value_heads = pass.shape.value_heads;
-  if (value_heads == 0) return clear(out);
+  if (value_heads == 0) return clear(ctx, out);
   const std::int64_t key_dim = key_heads * head_dim, value_dim = value_heads * head_dim, channels = 2 * key_dim + value_dim;
   auto rows = [&](const char* name, std::int64_t dim) { return Rows(ctx.workspace.floats(name, static_cast<std::size_t>(tokens * dim)), tokens, dim); };
   const Rows mixed = rows("gdn.mixed", channels), z = rows("gdn.z", value_dim), core = rows("gdn.core", value_dim);

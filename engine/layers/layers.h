@@ -30,8 +30,11 @@ struct Pass {
   bool separate_rotation = false;   // of caches by passes of their own instead of inside the write and the attention
 
   void show(std::string_view name, ConstRows values) const {
-    if (probe) (*probe)(name, layer, values);
+    if (probe) show_values(name, values);
   }
+
+ private:
+  void show_values(std::string_view name, ConstRows values) const;  // brings them to the host first
 };
 
 void gdn_layer(Pass& pass, const GdnWeights& weights, LayerState& state, ConstRows x /* [T, H] */, Rows out /* [T, H] */);
@@ -39,6 +42,6 @@ void attention_layer(Pass& pass, const AttentionWeights& weights, LayerState& st
 void mlp_layer(Pass& pass, const MlpWeights& weights, std::int64_t width, ConstRows x, Rows out);
 void moe_layer(Pass& pass, const MoeWeights& weights, ConstRows x, Rows out);
 
-void clear(Rows out);
+void clear(Context& ctx, Rows out);
 
 }  // namespace crossover

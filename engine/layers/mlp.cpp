@@ -5,13 +5,13 @@
 
 namespace crossover {
 
-void clear(Rows out) {
-  for (std::int64_t r = 0; r < out.rows; ++r) std::fill_n(out.row(r), out.dim, 0.0f);
+void clear(Context& ctx, Rows out) {
+  for (std::int64_t r = 0; r < out.rows; ++r) ctx.ops.clear(ctx, reinterpret_cast<std::byte*>(out.row(r)), static_cast<std::size_t>(out.dim) * sizeof(float));
 }
 
 void mlp_layer(Pass& pass, const MlpWeights& weights, std::int64_t width, ConstRows x, Rows out) {
-  if (width == 0) return clear(out);
   Context& ctx = pass.ctx;
+  if (width == 0) return clear(ctx, out);
   auto rows = [&](const char* name) { return Rows(ctx.workspace.floats(name, static_cast<std::size_t>(x.rows * width)), x.rows, width); };
   const Rows inner = rows("mlp.inner");
   const Projection gated{weights.gate, inner, weights.up};

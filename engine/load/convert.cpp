@@ -186,7 +186,7 @@ class Conversion {
     Trace* trace = &traces_[worker];
     Scratch& scratch = scratch_[worker];
     const bool panels = task.layout == Layout::kPanels;
-    std::byte* out = task.out && !panels ? task.out : nullptr;
+    std::byte* out = task.out && !panels && !options_.deliver ? task.out : nullptr;
     const std::span<const std::byte* const> data = checked(task, fetcher_->acquire(index, trace), scratch, trace);
     const std::byte* stored = nullptr;
     if (task.rows_of->in_place(data, task.first_row, task.rows)) {
@@ -207,10 +207,16 @@ class Conversion {
       transform(task, tensor, stored, out, scratch);
     }
     if (panels) pack(task, out, scratch, trace);
+    if (options_.deliver && task.out) deliver(task, out, trace);
     if (!as_stored) fetcher_->release(index);
     if (options_.sink && task.kept) options_.sink(task, out, trace);
     if (as_stored) fetcher_->release(index);
     if (options_.progress) progress(task);
+  }
+
+  void deliver(const ConvertTask& task, const std::byte* rows, Trace* trace) const {
+    const Range range(trace, task.phase ? task.phase : "upload");
+    options_.deliver(task.out, rows, static_cast<std::size_t>(task.bytes()));
   }
 
   // Rows of the task to the panels of their expert; a part of a panel by way of a panel of the worker's own.

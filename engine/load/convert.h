@@ -74,6 +74,9 @@ class ConvertPlan {
 // Sees every converted task that is to be kept, from the thread that converted it.
 using ConvertSink = std::function<void(const ConvertTask& task, const std::byte* bytes, Trace* trace)>;
 
+// Brings converted rows to where the host cannot write; called by the workers' threads.
+using Deliver = std::function<void(std::byte* to, const std::byte* rows, std::size_t bytes)>;
+
 struct ConvertOptions {
   const SourceFiles& files;
   FetchOptions fetch;
@@ -82,6 +85,7 @@ struct ConvertOptions {
   LoadProgress* progress = nullptr;                   // may be null
   ConvertSink sink = {};                              // may be empty
   PieceCheck* check = nullptr;                        // of a source that is a quantized file; may be null
+  Deliver deliver = {};                               // empty: outputs are host memory
 };
 
 struct ConvertReport {

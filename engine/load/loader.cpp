@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <mutex>
 #include <stdexcept>
 #include <system_error>
 
@@ -49,7 +50,7 @@ std::byte* RankWeights::allocate(std::int64_t bytes) {
   std::byte* memory = ops_.allocate(static_cast<std::size_t>(bytes));
   blocks_.emplace_back(memory, static_cast<std::size_t>(bytes));
   bytes_ += bytes;
-  pin_pages(memory, static_cast<std::size_t>(bytes), pin_);
+  if (ops_.host_memory) pin_pages(memory, static_cast<std::size_t>(bytes), pin_);
   return memory;
 }
 
@@ -111,7 +112,15 @@ RankLoad load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces,
   }
   for (std::size_t tensor : job.passing) plan.add(tensor, target_type(job.source.tensors[tensor], job.passing_type), {}, {}, nullptr);
   if (job.source.config.tied_embeddings && !into.weights.head.data) into.weights.head = into.weights.embedding;
-  RankLoad load{convert(plan, job.convert, ctx.pool, traces), plan.quantized_values()};
+  ConvertOptions options = job.convert;
+  std::mutex device;  // used by one thread at a time
+  if (!ctx.ops.host_memory)
+    options.deliver = [&](std::byte* to, const std::byte* rows, std::size_t bytes) {
+      const std::lock_guard lock(device);
+      ctx.ops.upload(ctx, to, rows, bytes);
+    };
+  RankLoad load{convert(plan, options, ctx.pool, traces), plan.quantized_values()};
+  ctx.ops.synchronize(ctx);
   for (Schedule schedule : load.convert.schedules)
     ctx.counters.path("quantize", quantize_path(schedule, job.convert.micro));
   ctx.counters.add("launches.quantize", load.convert.launches);

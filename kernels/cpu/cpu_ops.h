@@ -12,6 +12,7 @@ std::byte* allocate(std::size_t bytes);
 void release(std::byte* memory, std::size_t bytes);
 void upload(Context&, std::byte* to, const std::byte* from_host, std::size_t bytes);
 void download(Context&, std::byte* to_host, const std::byte* from, std::size_t bytes);
+void clear(Context&, std::byte* memory, std::size_t bytes);
 void synchronize(Context&);
 
 void rms_norm(Context&, ConstRows x, const float* weight, float eps, Rows out);

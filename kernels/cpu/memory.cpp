@@ -36,6 +36,10 @@ void download(Context&, std::byte* to_host, const std::byte* from, std::size_t b
   if (bytes > 0) std::memcpy(to_host, from, bytes);
 }
 
+void clear(Context&, std::byte* memory, std::size_t bytes) {
+  if (bytes > 0) std::memset(memory, 0, bytes);
+}
+
 void synchronize(Context&) {}  // operations return when they are done
 
 }  // namespace crossover::cpu

@@ -6,10 +6,12 @@ const Ops& cpu_ops() {
   using namespace cpu;
   static constexpr Ops kOps{
       .backend = "cpu",
+      .host_memory = true,
       .allocate = allocate,
       .release = release,
       .upload = upload,
       .download = download,
+      .clear = clear,
       .synchronize = synchronize,
       .embed = embed,
       .rms_norm = rms_norm,

@@ -6,10 +6,12 @@ const Ops& reference_ops() {
   using namespace reference;
   static constexpr Ops kOps{
       .backend = "reference",
+      .host_memory = true,
       .allocate = allocate,
       .release = release,
       .upload = upload,
       .download = download,
+      .clear = clear,
       .synchronize = synchronize,
       .embed = embed,
       .rms_norm = rms_norm,

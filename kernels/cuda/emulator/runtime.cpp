@@ -1,0 +1,41 @@
+// runtime.h for the emulation: device memory is host memory, and a launch is done when it returns.
+#include "kernels/cuda/runtime.h"
+
+#include <cstring>
+#include <new>
+#include <stdexcept>
+
+namespace crossover::cuda {
+namespace {
+
+constexpr std::align_val_t kAlignment{256};
+std::atomic<std::int64_t> held{0};
+
+}  // namespace
+
+int device_count(std::string*) { return 1; }
+std::int64_t held_bytes() { return held; }
+
+Device::Device(int ordinal) : facts_{"emulated", 80, 3, 163 * 1024, std::size_t{1} << 32}, ordinal_(ordinal) {
+  if (ordinal != 0) throw std::runtime_error("backend cuda: asked for GPU " + std::to_string(ordinal) + ", found 1");
+}
+Device::~Device() = default;
+void Device::make_current() {}
+
+void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) { if (bytes > 0) std::memcpy(to, from_host, bytes); }
+void Device::download(std::byte* to_host, const std::byte* from, std::size_t bytes) { if (bytes > 0) std::memcpy(to_host, from, bytes); }
+void Device::clear(std::byte* memory, std::size_t bytes) { if (bytes > 0) std::memset(memory, 0, bytes); }
+void Device::synchronize() {}
+
+std::byte* allocate(std::size_t bytes) {
+  held += static_cast<std::int64_t>(bytes);
+  return static_cast<std::byte*>(::operator new(bytes, kAlignment));
+}
+
+void release(std::byte* memory, std::size_t bytes) {
+  if (!memory) return;
+  held -= static_cast<std::int64_t>(bytes);
+  ::operator delete(memory, kAlignment);
+}
+
+}  // namespace crossover::cuda

@@ -1,0 +1,37 @@
+// A build without the CUDA toolkit (CMake: CROSSOVER_CUDA).
+#include <stdexcept>
+
+#include "kernels/cuda/runtime.h"
+#include "kernels/ops.h"
+
+namespace crossover {
+namespace {
+
+constexpr const char* kWhy = "this crossover was built without CUDA; build it where nvcc is found, or with -DCROSSOVER_CUDA=ON to see why it is not";
+
+[[noreturn]] void refuse() { throw std::runtime_error(std::string("backend cuda: ") + kWhy); }
+
+}  // namespace
+
+const Ops& cuda_ops() { refuse(); }
+
+namespace cuda {
+
+int device_count(std::string* why) {
+  if (why) *why = kWhy;
+  return 0;
+}
+std::int64_t held_bytes() { return 0; }
+
+Device::Device(int) { refuse(); }
+Device::~Device() = default;
+void Device::make_current() { refuse(); }
+void Device::upload(std::byte*, const std::byte*, std::size_t) { refuse(); }
+void Device::download(std::byte*, const std::byte*, std::size_t) { refuse(); }
+void Device::clear(std::byte*, std::size_t) { refuse(); }
+void Device::synchronize() { refuse(); }
+std::byte* allocate(std::size_t) { refuse(); }
+void release(std::byte*, std::size_t) {}
+
+}  // namespace cuda
+}  // namespace crossover

@@ -1,0 +1,125 @@
+// The only file beside launch.h that calls the CUDA runtime.
+#include "kernels/cuda/runtime.h"
+
+#include <cuda_runtime_api.h>
+
+#include <cstring>
+#include <stdexcept>
+
+namespace crossover::cuda {
+
+void check(cudaError_t status, const char* call);
+void check(cudaError_t status, const char* call) {
+  if (status == cudaSuccess) return;
+  throw std::runtime_error(std::string("CUDA: ") + call + ": " + cudaGetErrorString(status) + " (" + cudaGetErrorName(status) + ")");
+}
+
+namespace {
+
+constexpr int kOldest = 80;  // sm_80: the oldest the kernels are compiled for
+
+std::atomic<std::int64_t> held{0};
+
+cudaStream_t stream_of(void* stream) { return static_cast<cudaStream_t>(stream); }
+
+}  // namespace
+
+int device_count(std::string* why) {
+  int count = 0;
+  const cudaError_t status = cudaGetDeviceCount(&count);
+  if (status != cudaSuccess) {
+    (void)cudaGetLastError();  // an answer, not a failure to keep
+    if (why) *why = std::string("no usable NVIDIA driver or GPU: ") + cudaGetErrorString(status);
+    return 0;
+  }
+  if (count == 0 && why) *why = "the NVIDIA driver shows no GPU";
+  return count;
+}
+
+std::int64_t held_bytes() { return held; }
+
+Device::Device(int ordinal) : ordinal_(ordinal) {
+  std::string why;
+  const int count = device_count(&why);
+  if (count == 0) throw std::runtime_error("backend cuda: " + why);
+  if (ordinal < 0 || ordinal >= count)
+    throw std::runtime_error("backend cuda: asked for GPU " + std::to_string(ordinal) + ", found " + std::to_string(count) + " (CUDA_VISIBLE_DEVICES hides others)");
+  cudaDeviceProp properties{};
+  check(cudaGetDeviceProperties(&properties, ordinal), "cudaGetDeviceProperties");
+  facts_ = {properties.name, properties.major * 10 + properties.minor, properties.multiProcessorCount, properties.sharedMemPerBlockOptin, properties.totalGlobalMem};
+  if (facts_.compute_capability < kOldest)
+    throw std::runtime_error("backend cuda: " + facts_.name + " has compute capability " + std::to_string(properties.major) + "." +
+                             std::to_string(properties.minor) + "; the kernels need 8.0 or newer");
+  make_current();
+  cudaStream_t stream = nullptr;
+  check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  stream_ = stream;
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  copied_ = event;
+}
+
+Device::~Device() {
+  // A failure here has been reported by the call that met it first.
+  if (stream_) (void)cudaStreamSynchronize(stream_of(stream_)), (void)cudaStreamDestroy(stream_of(stream_));
+  if (copied_) (void)cudaEventDestroy(static_cast<cudaEvent_t>(copied_));
+  if (staging_) (void)cudaFreeHost(staging_);
+}
+
+void Device::make_current() { check(cudaSetDevice(ordinal_), "cudaSetDevice"); }
+
+void* Device::staging(std::size_t bytes) {
+  check(cudaEventSynchronize(static_cast<cudaEvent_t>(copied_)), "cudaEventSynchronize");
+  if (bytes > staging_bytes_) {
+    if (staging_) check(cudaFreeHost(staging_), "cudaFreeHost");
+    staging_ = nullptr, staging_bytes_ = 0;
+    check(cudaMallocHost(&staging_, bytes), "cudaMallocHost");
+    staging_bytes_ = bytes;
+  }
+  return staging_;
+}
+
+void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) {
+  constexpr std::size_t kPiece = std::size_t{16} << 20;
+  make_current();
+  for (std::size_t at = 0; at < bytes; at += kPiece) {
+    const std::size_t n = bytes - at < kPiece ? bytes - at : kPiece;
+    void* const pinned = staging(n);
+    std::memcpy(pinned, from_host + at, n);
+    check(cudaMemcpyAsync(to + at, pinned, n, cudaMemcpyHostToDevice, stream_of(stream_)), "cudaMemcpyAsync to the device");
+    check(cudaEventRecord(static_cast<cudaEvent_t>(copied_), stream_of(stream_)), "cudaEventRecord");
+  }
+}
+
+void Device::download(std::byte* to_host, const std::byte* from, std::size_t bytes) {
+  if (bytes == 0) return;
+  make_current();
+  check(cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, stream_of(stream_)), "cudaMemcpyAsync to the host");
+  synchronize();
+}
+
+void Device::clear(std::byte* memory, std::size_t bytes) {
+  if (bytes > 0) check(cudaMemsetAsync(memory, 0, bytes, stream_of(stream_)), "cudaMemsetAsync");
+}
+
+void Device::synchronize() { check(cudaStreamSynchronize(stream_of(stream_)), "cudaStreamSynchronize"); }
+
+std::byte* allocate(std::size_t bytes) {
+  void* memory = nullptr;
+  if (const cudaError_t status = cudaMalloc(&memory, bytes); status != cudaSuccess) {
+    std::size_t free_bytes = 0, total_bytes = 0;
+    (void)cudaMemGetInfo(&free_bytes, &total_bytes);
+    throw std::runtime_error("GPU memory: asked for " + std::to_string(bytes) + " bytes, " + std::to_string(free_bytes) + " of " + std::to_string(total_bytes) +
+                             " are free (" + cudaGetErrorString(status) + "); use fewer layers, a smaller kv_capacity_tokens or more ranks");
+  }
+  held += static_cast<std::int64_t>(bytes);
+  return static_cast<std::byte*>(memory);
+}
+
+void release(std::byte* memory, std::size_t bytes) {
+  if (!memory) return;
+  (void)cudaFree(memory);  // from destructors; a failure has been reported by the call that met it first
+  held -= static_cast<std::int64_t>(bytes);
+}
+
+}  // namespace crossover::cuda

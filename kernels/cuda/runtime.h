@@ -1,0 +1,62 @@
+// One rank's GPU: its stream, its memory and the launches it was asked for. Nothing here needs a CUDA header, so that the engine may hold it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace crossover::cuda {
+
+struct DeviceFacts {
+  std::string name;              // "NVIDIA H200"
+  int compute_capability = 0;    // 90 = 9.0
+  int multiprocessors = 0;
+  std::size_t shared_bytes = 0;  // a block may have at most
+  std::size_t memory_bytes = 0;
+};
+
+// GPUs that this build can use, 0 when there is none; why: then, in one line, for a message.
+int device_count(std::string* why = nullptr);
+
+// Bytes of device memory held by this process, over all devices.
+std::int64_t held_bytes();
+
+// Every failed call of the runtime throws std::runtime_error that names the call and what the driver said; a kernel's own fault shows at
+// the next synchronize. Used by one thread at a time.
+class Device {
+ public:
+  explicit Device(int ordinal);  // std::runtime_error when there is no such device
+  ~Device();
+  Device(const Device&) = delete;
+  Device& operator=(const Device&) = delete;
+
+  void make_current();  // for the calling thread: what it allocates and launches goes here
+
+  const DeviceFacts& facts() const { return facts_; }
+  void* stream() const { return stream_; }  // cudaStream_t
+  std::int64_t launches() const { return launches_; }
+  void count_launch() { ++launches_; }
+
+  // In the order of the stream. upload has taken the host's bytes when it returns; download has delivered them.
+  void upload(std::byte* to, const std::byte* from_host, std::size_t bytes);
+  void download(std::byte* to_host, const std::byte* from, std::size_t bytes);
+  void clear(std::byte* memory, std::size_t bytes);
+  void synchronize();
+
+ private:
+  void* staging(std::size_t bytes);  // pinned; waits for the copy that used it last
+
+  DeviceFacts facts_;
+  int ordinal_;
+  void* stream_ = nullptr;
+  void* copied_ = nullptr;  // event: the last copy from the staging memory
+  void* staging_ = nullptr;
+  std::size_t staging_bytes_ = 0;
+  std::int64_t launches_ = 0;
+};
+
+std::byte* allocate(std::size_t bytes);  // on the current device, 256-byte aligned
+void release(std::byte* memory, std::size_t bytes);
+
+}  // namespace crossover::cuda

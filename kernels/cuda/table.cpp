@@ -1,0 +1,53 @@
+#include "kernels/cuda/cuda_ops.h"
+#include "kernels/cuda/runtime.h"
+
+namespace crossover {
+
+namespace cuda {
+
+void upload(Context& ctx, std::byte* to, const std::byte* from_host, std::size_t bytes) { ctx.device->upload(to, from_host, bytes); }
+void download(Context& ctx, std::byte* to_host, const std::byte* from, std::size_t bytes) { ctx.device->download(to_host, from, bytes); }
+void clear(Context& ctx, std::byte* memory, std::size_t bytes) { ctx.device->clear(memory, bytes); }
+void synchronize(Context& ctx) { ctx.device->synchronize(); }
+
+}  // namespace cuda
+
+const Ops& cuda_ops() {
+  using namespace cuda;
+  static constexpr Ops kOps{
+      .backend = "cuda",
+      .host_memory = false,
+      .allocate = allocate,
+      .release = release,
+      .upload = upload,
+      .download = download,
+      .clear = clear,
+      .synchronize = synchronize,
+      .embed = nullptr,
+      .rms_norm = rms_norm,
+      .add_rms_norm = add_rms_norm,
+      .l2_norm = l2_norm,
+      .matmul = nullptr,
+      .matmuls = nullptr,
+      .add = add,
+      .add_gated = add_gated,
+      .swiglu = swiglu,
+      .sigmoid_gate = sigmoid_gate,
+      .conv1d_silu = nullptr,
+      .gdn_gates = nullptr,
+      .gdn_recurrent = nullptr,
+      .gdn_chunked = nullptr,
+      .gdn_mixer = nullptr,
+      .gated_rms_norm = gated_rms_norm,
+      .rope_angles = rope_angles,
+      .norm_rope = nullptr,
+      .rotate = nullptr,
+      .kv_write = nullptr,
+      .attention = nullptr,
+      .moe_route = nullptr,
+      .moe_experts = nullptr,
+  };
+  return kOps;
+}
+
+}  // namespace crossover
