@@ -320,6 +320,12 @@ std::int64_t Engine::total_weight_bytes() const {
   return bytes;
 }
 
+std::int64_t Engine::workspace_bytes() const {
+  std::int64_t bytes = 0;
+  for (const auto& rank : impl_->ranks) bytes += static_cast<std::int64_t>(rank->workspace.held_bytes());
+  return bytes;
+}
+
 std::span<const float> Engine::feed(std::span<const std::int32_t> tokens, const RowSink& sink) {
   Impl& impl = *impl_;
   if (impl.broken) throw std::runtime_error("an earlier pass failed and left the sequence half advanced; reset it or restore a snapshot first");

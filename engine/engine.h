@@ -78,6 +78,7 @@ class Engine {
   std::int64_t tokens() const;                     // fed so far
   std::int64_t state_bytes() const;                // of all ranks: caches and recurrent states
   std::int64_t total_weight_bytes() const;
+  std::int64_t workspace_bytes() const;            // of all ranks: scratch memory kept between passes
 
   // Feeds tokens (at least one) in passes of chunk_tokens and returns the logits of the last one [V], valid until the next call.
   // With a sink every row's logits are computed and shown to it. When a pass throws, the state is half advanced: the engine

@@ -14,6 +14,7 @@
 #include "bench/machine/usable_cores.h"
 #include "bench/targets/http_stream.h"
 #include "engine/knobs.h"
+#include "kernels/cuda/runtime.h"
 
 namespace crossover::commands {
 
@@ -49,6 +50,9 @@ Examined examine() {
   if (facts.page_cache->uncached_read_bytes_per_s)
     found["page_cache"]["uncached_read_bytes_per_s"] = *facts.page_cache->uncached_read_bytes_per_s;
   found["backends"] = {"cpu", "reference"};
+  std::string no_gpu;
+  if (cuda::device_count(&no_gpu) > 0) found["backends"].push_back("cuda");
+  else found["cuda"] = no_gpu;
   found["http_library"] = http_library();
   return {std::move(found), grade_machine(facts)};
 }
@@ -89,9 +93,8 @@ void print_text(const Json& found) {
     line("int8 dot products", fmt::format("{:.0f} GOP/s on one thread, {:.0f} on all", giga("dot_int8_1_op_per_s"), giga("dot_int8_all_op_per_s")));
   if (ceilings.contains("dot_bf16_1_flop_per_s"))
     line("bf16 dot products", fmt::format("{:.0f} GFLOP/s on one thread, {:.0f} on all", giga("dot_bf16_1_flop_per_s"), giga("dot_bf16_all_flop_per_s")));
-  line("gpu", environment.contains("gpus")
-                  ? environment["gpus"][0]["model"].get<std::string>() + " (this build has no backend for it)"
-                  : "none");
+  const std::string gpu = environment.contains("gpus") ? environment["gpus"][0]["model"].get<std::string>() : "none";
+  line("gpu", found.contains("cuda") ? fmt::format("{} (backend cuda: {})", gpu, found["cuda"].get<std::string>()) : gpu);
   line("for endpoints", found["http_library"]);
 }
 

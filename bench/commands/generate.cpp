@@ -189,7 +189,7 @@ void add_generate(CLI::App& app, int&) {
   generate->add_option("--kv-k", a.keys, "type of the key cache")->capture_default_str();
   generate->add_option("--kv-v", a.values, "type of the value cache")->capture_default_str();
   generate->add_option("--chunk", a.chunk, "prompt tokens per pass")->check(CLI::PositiveNumber)->capture_default_str();
-  generate->add_option("--backend", a.backend, "cpu or reference")->capture_default_str();
+  generate->add_option("--backend", a.backend, "cpu, cuda or reference")->capture_default_str();
   generate->add_option("--temperature", a.sampler.temperature, "0 = greedy")->check(CLI::NonNegativeNumber)->capture_default_str();
   generate->add_option("--top-k", a.sampler.top_k, "0 = all")->check(CLI::NonNegativeNumber)->capture_default_str();
   generate->add_option("--top-p", a.sampler.top_p)->check(CLI::Range(0.0, 1.0))->capture_default_str();

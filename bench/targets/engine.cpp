@@ -15,6 +15,7 @@
 #include "engine/checkpoint/synth.h"
 #include "engine/load/load_knobs.h"
 #include "engine/load/quantize_file.h"
+#include "kernels/cuda/runtime.h"
 
 namespace crossover {
 namespace {
@@ -71,10 +72,18 @@ bool keeps_quantized(const SampleRequest& request, const json& workload) {
   return workload.at("kind") != "quantize" && knob != request.knobs.end() && knob->second != "off";
 }
 
+// Another program than this one may have been built with more.
+void check_backend(const SampleRequest& request, const json& workload) {
+  std::string why;
+  if (workload.at("backend") == "cuda" && request.program.empty() && cuda::device_count(&why) == 0)
+    throw std::runtime_error(fmt::format("arm {} asks for the backend cuda: {}", request.arm, why));
+}
+
 }  // namespace
 
 void EngineTarget::prepare(const SampleRequest& request) {
   const json workload = json::parse(request.workload);
+  check_backend(request, workload);  // before a checkpoint is made
   if (workload.at("model").contains("path")) {
     open_checkpoint(workload.at("model").at("path").get<std::string>());  // a wrong one is refused before the first sample
   } else {

@@ -11,6 +11,7 @@
 #include "engine/generate.h"
 #include "engine/tests/checkpoint_files.h"
 #include "engine/tests/reference_model.h"
+#include "kernels/cuda/runtime.h"
 
 namespace crossover {
 namespace {
@@ -57,7 +58,10 @@ TEST(Engine, RefusesWhatCannotBe) {
     change(options);
     return message_of([&] { Engine engine(options); });
   };
-  EXPECT_NE(refusal([](auto& o) { o.backend = "cuda"; }).find("'cuda' is not in this build"), std::string::npos);
+  EXPECT_NE(refusal([](auto& o) { o.backend = "metal"; }).find("there is no backend 'metal'; use cpu, cuda or reference"), std::string::npos);
+  if (cuda::device_count() == 0) {
+    EXPECT_TRUE(refusal([](auto& o) { o.backend = "cuda"; }).starts_with("backend cuda: "));
+  }
   EXPECT_NE(refusal([](auto& o) { o.ranks = 0; }).find("ranks must be at least 1"), std::string::npos);
   EXPECT_NE(refusal([](auto& o) { o.ranks = 7; }).find("attn_q.weight"), std::string::npos);
   EXPECT_NE(refusal([](auto& o) { o.threads = 0; }).find("threads must be at least 1"), std::string::npos);

@@ -12,8 +12,8 @@ namespace crossover::testing {
 
 struct Result {
   std::vector<Grid> values;       // compared within the case's tolerance
-  std::vector<std::int32_t> ids;  // these two must be equal
-  std::vector<std::byte> bytes;
+  Operand<std::int32_t> ids;      // these two must be equal
+  Operand<std::byte> bytes;
 };
 
 enum class Metric {
@@ -30,7 +30,8 @@ struct OpCase {
   double bf16_tolerance = 0;            // of instruction sets that round this operation's operands to bf16; 0: none does
 
   double tolerance_on(const Context& context) const {
-    return bf16_tolerance > 0 && context.micro && context.micro->attention_pairs ? bf16_tolerance : tolerance;
+    const bool rounds = context.device || (context.micro && context.micro->attention_pairs);
+    return bf16_tolerance > 0 && rounds ? bf16_tolerance : tolerance;
   }
 };
 

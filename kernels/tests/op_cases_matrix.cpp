@@ -166,8 +166,8 @@ struct Experts {
 };
 
 // Distinct ids of one token in falling order, so that the ascending sum is not the order given.
-std::vector<std::int32_t> choose(const Experts& e, Random& random) {
-  std::vector<std::int32_t> ids;
+Operand<std::int32_t> choose(const Experts& e, Random& random) {
+  Operand<std::int32_t> ids;
   for (std::int64_t t = 0; t < e.tokens; ++t) {
     std::int64_t first = static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(e.experts));
     if (e.spread == Spread::kOneExpert) first = e.experts / 2;
@@ -200,9 +200,9 @@ void add_expert_cases(std::vector<OpCase>& cases) {
                          const Matrix up = Matrix(type.dtype, e.experts, e.width, e.hidden).fill(random, 0.1f);
                          const Matrix down = Matrix(type.dtype, e.experts, e.hidden, e.width).fill(random, 0.1f);
                          const Grid x = Grid(e.tokens, e.hidden, 6).fill(random);
-                         const std::vector<std::int32_t> ids = choose(e, random);
+                         const Operand<std::int32_t> ids = choose(e, random);
                          Grid out(e.tokens, e.hidden, 2);
-                         std::vector<float> weights(ids.size());
+                         Operand<float> weights(ids.size());
                          for (float& weight : weights) weight = uniform(random, 0, 1);
                          op::moe_experts(context, {x, ids, weights, gate, up, down}, out);
                          return Result{{out}, {}, {}};

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <memory_resource>
 #include <optional>
 #include <random>
 #include <string>
@@ -18,6 +19,14 @@
 #include "kernels/ops.h"
 
 namespace crossover::testing {
+
+// Memory that operations read or write. A test program of a device makes the default resource one that its device reaches.
+template <class T>
+using Operand = std::pmr::vector<T>;
+
+inline constexpr MemorySource kOperandMemory{
+    [](std::size_t bytes) { return static_cast<std::byte*>(std::pmr::get_default_resource()->allocate(bytes, 256)); },
+    [](std::byte* memory, std::size_t bytes) { std::pmr::get_default_resource()->deallocate(memory, bytes, 256); }};
 
 struct Backend {
   const Ops& (*ops)();
@@ -45,7 +54,7 @@ inline std::vector<Backend> tested_backends() {
 class TestContext {
  public:
   explicit TestContext(const Backend& backend)
-      : pool_(backend.threads),
+      : pool_(backend.threads), workspace_(kOperandMemory),
         context{backend.ops(), pool_, workspace_, counters, nullptr, backend.isa ? &cpu::micro(*backend.isa) : nullptr} {}
   TestContext(const TestContext&) = delete;
   TestContext& operator=(const TestContext&) = delete;
@@ -116,7 +125,7 @@ class Grid {
  private:
   static constexpr std::int64_t kGuard = 16;
   std::int64_t rows_, dim_, stride_;
-  std::vector<float> values_;
+  Operand<float> values_;
 };
 
 // A matrix in any element type; exactly as long as its values.
@@ -144,7 +153,7 @@ class Matrix {
     if (!values.empty()) dequantize_fn(tensor_.dtype)(tensor_.data, values.data(), tensor_.values());
     return values;
   }
-  const std::vector<std::byte>& bytes() const { return bytes_; }
+  const Operand<std::byte>& bytes() const { return bytes_; }
   const Tensor& tensor() const { return tensor_; }
   operator const Tensor&() const { return tensor_; }
 
@@ -185,7 +194,7 @@ class Matrix {
     bytes_[at + 1] = static_cast<std::byte>(half >> 8);
   }
 
-  std::vector<std::byte> bytes_;
+  Operand<std::byte> bytes_;
   Tensor tensor_;
 };
 

@@ -48,6 +48,10 @@ case $python in
   *jq) "$python" . "$scratch/out" > "$scratch/err" 2>&1 || complain "not JSON" doctor --json ;;
 esac
 expect 0 '^read bandwidth ' doctor
+if grep -q 'backend cuda: ' "$scratch/out"; then  # no GPU, or a build without CUDA: one line that says why, before anything is made
+  CROSSOVER_CACHE_DIR="$scratch/cuda-cache" expect 4 'backend cuda: ' run demo_decode --set '/workload/backend="cuda"' --out "$scratch/no-cuda"
+  [ ! -e "$scratch/cuda-cache" ] || complain "made a model for a backend that cannot run" run demo_decode
+fi
 
 # calibrate: rates of simulated programs and of real processes
 expect 0 'false verdicts' calibrate --experiments 200 --shape drift ar1

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/emulator/memory.h"
 #include "kernels/formats/formats.h"
 
 namespace crossover::cuda::emulated {
@@ -183,6 +184,7 @@ void run_grid(const char* kernel, const Shape& shape, const std::function<void()
   const std::size_t count = std::size_t{threads.x} * threads.y * threads.z;
   if (count == 0 || count > 1024 || std::size_t{grid.x} * grid.y * grid.z == 0 || grid.y > 65535 || grid.z > 65535)
     throw std::runtime_error(std::string(kernel) + ": a grid or block that no GPU takes");
+  const OpenMemory open;
   thread_local Stacks stacks;
   std::mt19937_64 random(seed);
   std::vector<int> order(count);

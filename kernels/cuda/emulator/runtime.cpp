@@ -1,14 +1,14 @@
-// runtime.h for the emulation: device memory is host memory, and a launch is done when it returns.
+// runtime.h for the emulation: a launch is done when it returns.
 #include "kernels/cuda/runtime.h"
 
 #include <cstring>
-#include <new>
 #include <stdexcept>
+
+#include "kernels/cuda/emulator/memory.h"
 
 namespace crossover::cuda {
 namespace {
 
-constexpr std::align_val_t kAlignment{256};
 std::atomic<std::int64_t> held{0};
 
 }  // namespace
@@ -22,20 +22,32 @@ Device::Device(int ordinal) : facts_{"emulated", 80, 3, 163 * 1024, std::size_t{
 Device::~Device() = default;
 void Device::make_current() {}
 
-void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) { if (bytes > 0) std::memcpy(to, from_host, bytes); }
-void Device::download(std::byte* to_host, const std::byte* from, std::size_t bytes) { if (bytes > 0) std::memcpy(to_host, from, bytes); }
-void Device::clear(std::byte* memory, std::size_t bytes) { if (bytes > 0) std::memset(memory, 0, bytes); }
+
+void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) {
+  const emulated::OpenMemory open;
+  if (bytes > 0) std::memcpy(to, from_host, bytes);
+}
+void Device::download(std::byte* to_host, const std::byte* from, std::size_t bytes) {
+  const emulated::OpenMemory open;
+  if (bytes > 0) std::memcpy(to_host, from, bytes);
+}
+
+void Device::clear(std::byte* memory, std::size_t bytes) {
+  const emulated::OpenMemory open;
+  if (bytes > 0) std::memset(memory, 0, bytes);
+}
+
 void Device::synchronize() {}
 
 std::byte* allocate(std::size_t bytes) {
   held += static_cast<std::int64_t>(bytes);
-  return static_cast<std::byte*>(::operator new(bytes, kAlignment));
+  return emulated::allocate_device(bytes);
 }
 
 void release(std::byte* memory, std::size_t bytes) {
   if (!memory) return;
   held -= static_cast<std::int64_t>(bytes);
-  ::operator delete(memory, kAlignment);
+  emulated::release_device(memory, bytes);
 }
 
 }  // namespace crossover::cuda

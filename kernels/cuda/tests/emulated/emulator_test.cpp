@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/runtime.h"
 #include "kernels/formats/formats.h"
 
 namespace crossover::cuda {
@@ -126,6 +127,19 @@ TEST(Emulator, MatrixFragmentsMultiply) {
       for (int k = 0; k < 16; ++k) expected += a[i][k] * b[k][j];
       EXPECT_EQ(d[i][j], expected) << i << " " << j;
     }
+}
+
+TEST(EmulatorMemory, TheHostCannotReachIt) {
+  Device device(0);
+  std::byte* const memory = allocate(64);
+  device.clear(memory, 64);
+  std::byte copy[64]{std::byte{1}};
+  device.download(copy, memory, 64);
+  EXPECT_EQ(copy[0], std::byte{0});
+  EXPECT_EQ(held_bytes(), 64);
+  EXPECT_DEATH(*reinterpret_cast<volatile char*>(memory) = 1, "");
+  release(memory, 64);
+  EXPECT_EQ(held_bytes(), 0);
 }
 
 }  // namespace

@@ -1,0 +1,111 @@
+// The engine on a GPU, end to end. Built twice: for a real one, and for the emulated one, where nothing but uploads, downloads and kernels
+// reaches device memory, whose pages are closed to everyone else. Numbers against tensors of an independent implementation; limits are those of products rounded to bf16.
+#include <gtest/gtest.h>
+
+#include "engine/tests/reference_model.h"
+#include "kernels/cuda/runtime.h"
+
+namespace crossover::test {
+namespace {
+
+class CudaEngine : public testing::Test {
+ protected:
+  void SetUp() override {
+    std::string why;
+    if (cuda::device_count(&why) == 0) GTEST_SKIP() << why;
+  }
+};
+
+EngineOptions on_gpu(const ReferenceModel& model) {
+  EngineOptions options = options_for(model);
+  options.backend = "cuda";
+  return options;
+}
+
+std::vector<std::int32_t> fed(const ReferenceModel& model) { return {model.greedy.begin(), model.greedy.end() - 1}; }
+std::int64_t vocab(const ReferenceModel& model) { return model.golden.at("logits").shape[1]; }
+bool has_experts(const ReferenceModel& model) { return model.golden.contains("moe0.out"); }
+
+// Medians over rows of prompt and decode against `expected`.
+void expect_close(const ReferenceModel& model, const std::map<std::string, Expected>& expected, const std::vector<float>& found, double limit, const std::string& what) {
+  const std::int64_t v = vocab(model);
+  const float* decode = found.data() + static_cast<std::int64_t>(model.prompt.size()) * v;
+  EXPECT_LE(median_row_nmse(found.data(), expected.at("logits").values, v), limit) << model.name << ' ' << what;
+  EXPECT_LE(median_row_nmse(decode, expected.at("decode_logits").values, v), limit) << model.name << ' ' << what << " decode";
+}
+
+TEST_F(CudaEngine, LogitsStayWithinWhatBf16ProductsCost) {
+  for (const ReferenceModel& model : reference_models())
+    for (const std::int64_t chunk : {1, 65}) {
+      EngineOptions options = on_gpu(model);
+      options.chunk_tokens = chunk;
+      Engine engine(options);
+      EXPECT_TRUE(engine.isa().starts_with("sm_")) << engine.isa();
+      expect_close(model, model.golden, run_logits(engine, model.prompt, fed(model)), has_experts(model) ? 1e-3 : 5e-4, "chunk " + std::to_string(chunk));
+    }
+}
+
+TEST_F(CudaEngine, QuantizedWeights) {
+  for (const ReferenceModel& model : reference_models()) {
+    if (model.q6_k.empty()) continue;
+    EngineOptions options = on_gpu(model);
+    options.weights = DType::kQ6_K;
+    Engine engine(options);
+    expect_close(model, model.q6_k, run_logits(engine, model.prompt, fed(model)), has_experts(model) ? 1e-3 : 5e-4, "q6_k");
+  }
+}
+
+// Virtual ranks: several on one device, sums by way of the host.
+TEST_F(CudaEngine, TwoRanksOnOneDevice) {
+  for (const ReferenceModel& model : reference_models()) {
+    EngineOptions options = on_gpu(model);
+    options.ranks = 2;
+    Engine engine(options);
+    expect_close(model, model.golden, run_logits(engine, model.prompt, fed(model)), has_experts(model) ? 1e-3 : 5e-4, "two ranks");
+  }
+}
+
+TEST_F(CudaEngine, ASnapshotBringsTheSequenceBack) {
+  const ReferenceModel& model = reference_models().front();
+  Engine engine(on_gpu(model));
+  engine.feed(model.prompt);
+  const auto kept = engine.snapshot();
+  const std::vector<std::int32_t> next{1};
+  const std::span<const float> row = engine.feed(next);
+  const std::vector<float> expected(row.begin(), row.end());
+  engine.reset();
+  engine.feed(model.prompt_short);
+  engine.restore(kept);
+  const std::span<const float> again = engine.feed(next);
+  EXPECT_EQ(std::vector<float>(again.begin(), again.end()), expected);
+}
+
+// Every byte of the device is a weight, a state or scratch memory, and goes back.
+TEST_F(CudaEngine, DeviceMemoryIsAccountedFor) {
+  ASSERT_EQ(cuda::held_bytes(), 0);
+  {
+    const ReferenceModel& model = reference_models().front();
+    Engine engine(on_gpu(model));
+    engine.feed(model.prompt);
+    EXPECT_EQ(cuda::held_bytes(), engine.total_weight_bytes() + engine.state_bytes() + engine.workspace_bytes());
+    EXPECT_GT(engine.workspace_bytes(), 0);
+  }
+  EXPECT_EQ(cuda::held_bytes(), 0);
+}
+
+TEST_F(CudaEngine, ProbesSeeWhatTheDeviceHolds) {
+  const ReferenceModel& model = reference_models().front();
+  Engine engine(on_gpu(model));
+  std::map<std::string, double> seen;
+  engine.set_probe(0, [&](std::string_view name, std::int64_t layer, ConstRows values) {
+    if (layer != 0) return;
+    for (std::int64_t r = 0; r < values.rows; ++r)
+      for (std::int64_t i = 0; i < values.dim; ++i) seen[std::string(name)] += std::abs(static_cast<double>(values.row(r)[i]));
+  });
+  engine.feed(model.prompt);
+  EXPECT_GT(seen["embed"], 0);
+  EXPECT_GT(seen["hidden"], 0);
+}
+
+}  // namespace
+}  // namespace crossover::test

@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Fails where the compiler of device code put registers into memory: a spill or a stack frame in any kernel, for any architecture.
+#   tools/check_spills.sh BUILD-FOLDER NUMBER-OF-FILES
+set -euo pipefail
+mapfile -t reports < <(find "$1" -name '*.cu.o.report')
+[ ${#reports[@]} -eq "$2" ] || { echo "check_spills: found ${#reports[@]} compiler reports below $1, expected $2; build again" >&2; exit 1; }
+# A stack frame is allowed to: RopeAngles (reduction of large arguments of sin and cos in double; once per pass).
+awk -v allowed='RopeAngles' '
+  /Compiling entry function/ { match($0, /'\''[^'\'']+'\''/); kernel = substr($0, RSTART + 1, RLENGTH - 2); architecture = $NF }
+  /bytes stack frame/ {
+    frame = $1; spills = $5 + $9; ++seen
+    if (spills > 0 || (frame > 0 && kernel !~ allowed)) { print "check_spills: " kernel " for " architecture ": " $0; bad = 1 }
+  }
+  END { if (!seen) { print "check_spills: the reports name no kernel"; bad = 1 } else print seen " kernels looked at"; exit bad }
+' "${reports[@]}"
