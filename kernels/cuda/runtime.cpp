@@ -57,6 +57,8 @@ Device::Device(int ordinal) : ordinal_(ordinal) {
   cudaEvent_t event = nullptr;
   check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
   copied_ = event;
+  check(cudaMalloc(&arrivals_, kArrivals * sizeof(unsigned)), "cudaMalloc");
+  clear(static_cast<std::byte*>(arrivals_), kArrivals * sizeof(unsigned));
 }
 
 Device::~Device() {
@@ -64,6 +66,7 @@ Device::~Device() {
   if (stream_) (void)cudaStreamSynchronize(stream_of(stream_)), (void)cudaStreamDestroy(stream_of(stream_));
   if (copied_) (void)cudaEventDestroy(static_cast<cudaEvent_t>(copied_));
   if (staging_) (void)cudaFreeHost(staging_);
+  if (arrivals_) (void)cudaFree(arrivals_);
 }
 
 void Device::make_current() { check(cudaSetDevice(ordinal_), "cudaSetDevice"); }

@@ -38,6 +38,10 @@ class Device {
   std::int64_t launches() const { return launches_; }
   void count_launch() { ++launches_; }
 
+  // Device memory, zeros between launches: blocks of a launch that count in it who comes last leave zeros.
+  static constexpr int kArrivals = 1024;
+  unsigned* arrivals() const { return static_cast<unsigned*>(arrivals_); }
+
   // In the order of the stream. upload has taken the host's bytes when it returns; download has delivered them.
   void upload(std::byte* to, const std::byte* from_host, std::size_t bytes);
   void download(std::byte* to_host, const std::byte* from, std::size_t bytes);
@@ -52,6 +56,7 @@ class Device {
   void* stream_ = nullptr;
   void* copied_ = nullptr;  // event: the last copy from the staging memory
   void* staging_ = nullptr;
+  void* arrivals_ = nullptr;
   std::size_t staging_bytes_ = 0;
   std::int64_t launches_ = 0;
 };

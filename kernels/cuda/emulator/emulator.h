@@ -132,6 +132,8 @@ template <class T>
 T __ldg(const T* at) { return *at; }
 template <class T>
 T __ldcs(const T* at) { return *at; }
+template <class T>
+T __ldcg(const T* at) { return *at; }
 
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }

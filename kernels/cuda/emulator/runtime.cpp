@@ -17,9 +17,11 @@ int device_count(std::string*) { return 1; }
 std::int64_t held_bytes() { return held; }
 
 Device::Device(int ordinal) : facts_{"emulated", 80, 3, 163 * 1024, std::size_t{1} << 32}, ordinal_(ordinal) {
-  if (ordinal != 0) throw std::runtime_error("backend cuda: asked for GPU " + std::to_string(ordinal) + ", found 1");
+  if (ordinal == 0) arrivals_ = ::operator new(kArrivals * sizeof(unsigned));
+  else throw std::runtime_error("backend cuda: asked for GPU " + std::to_string(ordinal) + ", found 1");
+  std::memset(arrivals_, 0, kArrivals * sizeof(unsigned));
 }
-Device::~Device() = default;
+Device::~Device() { ::operator delete(arrivals_); }
 void Device::make_current() {}
 
 
