@@ -44,7 +44,7 @@ const Ops& cuda_ops() {
       .rotate = rotate,
       .kv_write = kv_write,
       .attention = nullptr,
-      .moe_route = nullptr,
+      .moe_route = moe_route,
       .moe_experts = nullptr,
   };
   return kOps;

@@ -233,6 +233,42 @@ unsigned __ballot_sync(unsigned mask, int predicate) {
   return lane.votes;
 }
 
+unsigned __match_any_sync(unsigned mask, int value) {
+  struct Lane { int value; unsigned same; } lane{value, 0};
+  ::crossover::cuda::emulated::collective(mask, &lane, [](void* const* lanes, unsigned members) {
+    for (int i = 0; i < 32; ++i)
+      for (int j = 0; j < 32; ++j)
+        if ((members >> i & 1) && (members >> j & 1) && static_cast<Lane*>(lanes[i])->value == static_cast<Lane*>(lanes[j])->value)
+          static_cast<Lane*>(lanes[i])->same |= 1u << j;
+  });
+  return lane.same;
+}
+
+namespace {
+
+template <bool kLargest>
+void reduce(void* const* lanes, unsigned members) {
+  unsigned best = kLargest ? 0 : ~0u;
+  for (int i = 0; i < 32; ++i)
+    if (members >> i & 1) {
+      const unsigned value = *static_cast<unsigned*>(lanes[i]);
+      best = kLargest ? std::max(best, value) : std::min(best, value);
+    }
+  for (int i = 0; i < 32; ++i)
+    if (members >> i & 1) *static_cast<unsigned*>(lanes[i]) = best;
+}
+
+}  // namespace
+
+unsigned __reduce_max_sync(unsigned mask, unsigned value) {
+  ::crossover::cuda::emulated::collective(mask, &value, reduce<true>);
+  return value;
+}
+unsigned __reduce_min_sync(unsigned mask, unsigned value) {
+  ::crossover::cuda::emulated::collective(mask, &value, reduce<false>);
+  return value;
+}
+
 unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
   const std::uint64_t bytes = static_cast<std::uint64_t>(b) << 32 | a;
   unsigned result = 0;

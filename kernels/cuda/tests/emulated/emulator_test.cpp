@@ -83,6 +83,21 @@ TEST(Emulator, ShufflesAndBallots) {
   }
 }
 
+TEST(Emulator, MatchesAndReductions) {
+  std::vector<unsigned> same(32), largest(32), smallest(32);
+  run(1, 32, [&] {
+    const auto i = static_cast<std::size_t>(thread());
+    same[i] = __match_any_sync(kAllLanes, thread() % 5);
+    largest[i] = __reduce_max_sync(kAllLanes, static_cast<unsigned>(thread() * 7 % 32)), smallest[i] = __reduce_min_sync(kAllLanes, static_cast<unsigned>(thread() + 3));
+  });
+  for (int i = 0; i < 32; ++i) {
+    const auto at = static_cast<std::size_t>(i);
+    for (int j = 0; j < 32; ++j) EXPECT_EQ(same[at] >> j & 1, i % 5 == j % 5 ? 1u : 0u);
+    EXPECT_EQ(largest[at], 31u);
+    EXPECT_EQ(smallest[at], 3u);
+  }
+}
+
 TEST(Emulator, AnAsynchronousCopyIsThereAfterItsWaitAndNotBefore) {
   alignas(16) const std::int32_t source[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   std::vector<int> before, after;
