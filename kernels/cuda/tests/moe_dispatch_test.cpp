@@ -1,0 +1,97 @@
+// Sorting of pairs and the tile map of grouped products: the functions of the host, and the kernels on the emulated device.
+#include "kernels/cuda/moe_dispatch.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <vector>
+
+#include "kernels/cuda/runtime.h"
+#include "kernels/tests/test_context.h"
+
+namespace crossover::cuda::moe {
+namespace {
+
+using Ids = std::vector<std::int32_t>;
+
+TEST(MoeTiles, HoldEveryRowOnce) {
+  for (int rows = 0; rows <= 3 * kTallest + 1; ++rows) {
+    int sum = 0;
+    for (int i = 0; i < tiles_of(rows); ++i) {
+      const int of_tile = rows_of_tile(rows, i);
+      EXPECT_GE(of_tile, 1);
+      EXPECT_LE(of_tile, height_of(of_tile));
+      EXPECT_LE(height_of(of_tile), kTallest);
+      EXPECT_TRUE(of_tile > height_of(of_tile) / 2 || height_of(of_tile) == 16) << rows;
+      sum += of_tile;
+    }
+    EXPECT_EQ(sum, rows);
+  }
+}
+
+TEST(MoeTiles, AreNeverMoreThanTheLaunchAllows) {
+  for (const int experts : {1, 3, 256})
+    for (const int pairs : {1, 2, 127, 128, 129, 4096, 5000})
+      for (int hit = 1; hit <= std::min(experts, pairs); hit = hit * 2 + 1) {
+        // Worst: one pair for each expert that is hit, and those left over for one of them.
+        const std::int64_t tiles = hit - 1 + tiles_of(pairs - hit + 1);
+        EXPECT_LE(tiles, most_tiles(pairs, experts)) << pairs << " pairs, " << hit << " of " << experts;
+      }
+}
+
+void check(const Ids& ids, int experts, std::uint64_t seed) {
+  testing::TestContext context({cuda_ops, std::nullopt, 1});
+  Workspace host_memory;
+  Device device(0);
+  Context ctx{context.context.ops, context.context.pool, host_memory, context.counters, nullptr, nullptr, &device};
+  emulated::set_seed(seed);
+  const Dispatch found = dispatch(ctx, ids, experts);
+
+  std::int64_t tile = 0, at = 0;
+  for (int e = 0; e < experts; ++e) {
+    ASSERT_EQ(found.first[e], at) << e;
+    int rows = 0;
+    for (std::size_t pair = 0; pair < ids.size(); ++pair)
+      if (ids[pair] == e) { ASSERT_EQ(found.pair_at[at + rows], static_cast<std::int32_t>(pair)) << "expert " << e; ++rows; }
+    for (int i = 0; i < tiles_of(rows); ++i, ++tile) {
+      ASSERT_EQ(found.tiles[tile].expert, e);
+      ASSERT_EQ(found.tiles[tile].first, at + i * kTallest);
+      ASSERT_EQ(found.tiles[tile].rows, rows_of_tile(rows, i));
+    }
+    at += rows;
+  }
+  EXPECT_EQ(found.first[experts], at);
+  EXPECT_EQ(*found.count, tile);
+  EXPECT_LE(tile, found.most);
+}
+
+TEST(MoeDispatch, SortsPairsStably) {
+  testing::Random random(1);
+  for (const int experts : {1, 6, 256, 512, 1000})
+    for (const std::size_t pairs : {1u, 8u, 31u, 33u, 128u, 129u, 520u, 4095u, 4096u, 4097u, 9001u}) {
+      SCOPED_TRACE(std::to_string(pairs) + " pairs of " + std::to_string(experts) + " experts");
+      Ids ids(pairs);
+      for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(experts));
+      for (const std::uint64_t seed : {1u, 2u}) check(ids, experts, seed);
+    }
+}
+
+TEST(MoeDispatch, TakesAllPairsOfOneExpertAndLeavesOthersEmpty) {
+  for (const std::size_t pairs : {5u, 4000u, 5000u})
+    for (const std::int32_t expert : {0, 3, 7}) check(Ids(pairs, expert), 8, 1);
+}
+
+TEST(MoeDispatch, LeavesOutIdsThatAreNoExpert) {
+  for (const int repeats : {1, 1000}) {
+    Ids ids;
+    for (int i = 0; i < repeats; ++i) ids.insert(ids.end(), {2, -1, 0, 5, 2147483647, 4, -2147483647 - 1});
+    check(ids, 5, 1);
+  }
+}
+
+TEST(MoeDispatch, RefusesMoreExpertsThanItsCountersHold) {
+  EXPECT_THROW(check(Ids(5000, 0), 100000, 1), std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace crossover::cuda::moe
