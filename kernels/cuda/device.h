@@ -59,6 +59,13 @@ __device__ __forceinline__ void mma_bf16(float (&d)[4], const unsigned (&a)[4], 
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
+// Pairs of bf16: a * b + c, each rounded once.
+__device__ __forceinline__ unsigned fma_bf16_pairs(unsigned a, unsigned b, unsigned c) {
+  unsigned d;
+  asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
 // Four matrices of 8 x 8 16-bit values: lane l gives the address of row l % 8 of matrix l / 8 (16-byte aligned); r[i] receives row lane / 4,
 // columns 2 (lane % 4) and the next of matrix i. transposed: of the transposed matrix.
 __device__ __forceinline__ void load_matrices(unsigned (&r)[4], const void* shared_row) {

@@ -28,8 +28,10 @@ struct OpCase {
   double tolerance;
   std::function<Result(Context&)> run;  // always the same inputs
   double bf16_tolerance = 0;            // of instruction sets that round this operation's operands to bf16; 0: none does
+  double device_tolerance = 0;          // of GPUs, where they round what those keep in f32; 0: as above
 
   double tolerance_on(const Context& context) const {
+    if (context.device && device_tolerance > 0) return device_tolerance;
     const bool rounds = context.device || (context.micro && context.micro->attention_pairs);
     return bf16_tolerance > 0 && rounds ? bf16_tolerance : tolerance;
   }

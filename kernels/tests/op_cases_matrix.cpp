@@ -10,6 +10,8 @@ struct WeightType {
   DType dtype;
   double matmul, experts;
   double bf16_matmul() const { return dtype == DType::kBF16 ? 6e-3 : 0; }
+  // A GPU rounds f16 weights to bf16 as well: a product moves by up to 2^-8, with a spread of 2^-10 of the dot product's, four of which fit.
+  double device_matmul() const { return dtype == DType::kF16 ? 6e-3 : 0; }
   double bf16_experts() const { return std::max(experts, 1.5e-2); }  // these cases have a bf16 weight beside their own type
 };
 constexpr WeightType kWeightTypes[] = {
@@ -80,7 +82,7 @@ void add_matmul_cases(std::vector<OpCase>& cases) {
                            for (int i = 0; i < p.outliers; ++i) x.at(t, static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(p.cols))) *= 1000;
                          op::matmul(context, x, weight, out);
                          return Result{{out}, {}, {}};
-                       }, type.bf16_matmul()});
+                       }, type.bf16_matmul(), type.device_matmul()});
 }
 
 // A token whose activations are all zero among others, and rows of weights that are all zero.
@@ -97,7 +99,7 @@ void add_zero_matmul_cases(std::vector<OpCase>& cases) {
                          for (std::int64_t i = 0; i < 256; ++i) x.at(tokens / 2, i) = 0;
                          op::matmul(context, x, weight, out);
                          return Result{{out}, {}, {}};
-                       }, type.bf16_matmul()});
+                       }, type.bf16_matmul(), type.device_matmul()});
 }
 
 // A gated pair, plain projections of the other types and widths beside it; the last is gated by an up of another type.

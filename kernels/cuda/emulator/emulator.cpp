@@ -288,6 +288,12 @@ Bf16 to_bf16(float x) { return {f32_to_bf16(x)}; }
 Half to_half(float x) { return {f32_to_f16(x)}; }
 unsigned pack_bf16(float low, float high) { return to_bf16(low).bits | static_cast<unsigned>(to_bf16(high).bits) << 16; }
 
+// Rounds twice where a sum does not fit a float; device code here multiplies and adds codes, which do.
+unsigned fma_bf16_pairs(unsigned a, unsigned b, unsigned c) {
+  const auto half_of = [](unsigned pair, int high) { return to_float(Bf16{static_cast<std::uint16_t>(high ? pair >> 16 : pair)}); };
+  return pack_bf16(std::fma(half_of(a, 0), half_of(b, 0), half_of(c, 0)), std::fma(half_of(a, 1), half_of(b, 1), half_of(c, 1)));
+}
+
 void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   struct Lane { float* d; const unsigned *a, *b; } mine{d, a, b};
   emulated::collective(kAllLanes, &mine, [](void* const* lanes, unsigned) {

@@ -175,6 +175,7 @@ float to_float(Half x);
 Bf16 to_bf16(float x);
 Half to_half(float x);
 unsigned pack_bf16(float low, float high);
+unsigned fma_bf16_pairs(unsigned a, unsigned b, unsigned c);
 inline float fast_exp2(float x) { return std::exp2(x); }
 template <class T>
 T* dynamic_shared() { return reinterpret_cast<T*>(emulated::shared_memory()); }

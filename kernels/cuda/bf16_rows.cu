@@ -1,0 +1,41 @@
+// Bound by memory: 4 bytes read and 2 written per value. A thread takes the four values of one lane of a quad: 16 bytes in, two words out.
+#include "kernels/cuda/bf16_rows.h"
+
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/view.h"
+
+namespace crossover::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+template <bool kFours>
+__global__ void __launch_bounds__(kThreads) to_bf16_kernel(View<const float> x, std::int64_t stride, Bf16* out) {
+  const std::int64_t quads = stride / 4, step = static_cast<std::int64_t>(gridDim.x) * kThreads;
+  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < x.rows * quads; i += step) {
+    const std::int64_t row = i / quads, first = i % quads * 4;
+    Values<4> v{};
+    if constexpr (kFours) {
+      if (first < x.dim) v = load<4>(x.row(row) + first);
+    } else {
+#pragma unroll
+      for (int j = 0; j < 4; ++j)
+        if (first + j < x.dim) v.v[j] = x.row(row)[first + j];
+    }
+    unsigned* const to = reinterpret_cast<unsigned*>(out + row * stride + first / kGroupValues * kGroupValues) + first % kGroupValues / 4;
+    to[0] = pack_bf16(v.v[0], v.v[1]), to[4] = pack_bf16(v.v[2], v.v[3]);
+  }
+}
+
+}  // namespace
+
+void to_bf16_rows(Context& ctx, ConstRows x, Bf16* out) {
+  const std::int64_t stride = bf16_stride(x.dim), quads = x.rows * stride / 4;
+  if (quads == 0) return;
+  const std::int64_t most = static_cast<std::int64_t>(ctx.device->facts().multiprocessors) * 16, blocks = (quads + kThreads - 1) / kThreads;
+  const Shape shape{dim3(static_cast<unsigned>(blocks < most ? blocks : most)), dim3(kThreads)};
+  if (in_fours(x)) launch(ctx, "to_bf16_rows", to_bf16_kernel<true>, shape, view(x), stride, out);
+  else launch(ctx, "to_bf16_rows", to_bf16_kernel<false>, shape, view(x), stride, out);
+}
+
+}  // namespace crossover::cuda

@@ -1,0 +1,198 @@
+// A tile of C [tokens, rows] = x [tokens, K] weight [rows, K]^T on tensor cores, with weights of any type but f32 as they lie in the file.
+//
+// A warp owns 32 rows of weights and all tokens of the tile: the weights are the M side of mma.m16n8k16, so each weight is unpacked once per block,
+// from its raw bytes in shared memory straight into the registers of a fragment (blocks.h), while other warps keep the tensor cores busy.
+// Per 16 values of K a warp issues 32 mma for 128 tokens, 8 ldmatrix and about 60 instructions of unpacking: half of the issue slots that
+// the mma leave free at the rate of mma.sync on sm_90 (6 cycles each on a quarter of a multiprocessor). Reading x from shared memory is what the
+// 32 rows are for: 4 KiB per warp and step, or 32 cycles of 128 bytes against 50 cycles of its share of the tensor cores.
+//
+// Steps of 64 values: one unit of Q6_K or two of the others; x is double buffered in 128-byte rows whose 16-byte chunks are swizzled by
+// row % 8 (ldmatrix without conflicts). Raw bytes come in larger slices (kSlice values, a whole block of Q6_K), double buffered too, each row
+// from the 16-byte chunk that holds its first byte; an odd number of chunks per row spreads eight rows over all banks.
+// 128 rows x 128 tokens of Q6_K: 92 KiB of shared memory and at most 255 registers a thread: two blocks of 128 threads on a multiprocessor of sm_90.
+#pragma once
+
+#include "kernels/cuda/blocks.h"
+
+namespace crossover::cuda {
+
+inline constexpr int kStepValues = 64;
+
+// Rows of one weight matrix (or of one expert's) as the tile reads them. Only bytes in [data, end) are touched.
+struct WeightRows {
+  const std::byte* data;
+  const std::byte* end;
+  std::int64_t stride;  // bytes
+  std::int64_t rows;
+
+  __device__ const std::byte* row(std::int64_t r) const { return r < rows ? data + r * stride : nullptr; }
+};
+inline WeightRows weight_rows(const Tensor& weight) {
+  return {weight.data, weight.data + weight.rows() * weight.row_stride(), weight.row_stride(), weight.rows()};
+}
+
+// 16 bytes to shared memory, asynchronously where all of them belong to the matrix; its first and last chunk may be shared with other memory.
+__device__ __forceinline__ void copy_chunk(std::byte* to, const std::byte* from, const std::byte* begin, const std::byte* end) {
+  if (from >= begin && from + 16 <= end) return copy_async_16(to, from);
+  for (int i = 0; i < 16; i += 2)
+    if (from + i >= begin && from + i < end) *reinterpret_cast<std::uint16_t*>(to + i) = *reinterpret_cast<const std::uint16_t*>(from + i);
+}
+
+__device__ __forceinline__ int misalignment(const std::byte* at) { return static_cast<int>(reinterpret_cast<std::uintptr_t>(at) & 15); }
+
+// kPaired: the second 16 rows of every warp are the same rows of another matrix (gate and up), so that a lane holds both sums of an output.
+template <DType kType, int kTokenTiles, int kWarps, bool kPaired>
+struct GemmTile {
+  using B = Blocks<kType>;
+  static constexpr int kThreads = kWarps * kWarp, kTokens = 8 * kTokenTiles;
+  static constexpr int kWeightRows = 32 * kWarps;                      // raw rows in shared memory
+  static constexpr int kRows = kPaired ? kWeightRows / 2 : kWeightRows;  // of the output
+  static constexpr int kUnitValues = B::kGroups * kGroupValues, kUnitsPerStep = kStepValues / kUnitValues;
+  static constexpr int kPlain = B::kBytes == 2 * B::kValues;
+  static constexpr int kSlice = B::kValues == 256 ? 256 : kPlain ? 64 : 128, kStepsPerSlice = kSlice / kStepValues;
+  static constexpr int kSliceBytes = kSlice / B::kValues * B::kBytes;
+  static constexpr int kChunks = (kSliceBytes + 14 + 15) / 16, kRowBytes = (kChunks | 1) * 16;
+  static constexpr int kXBytes = kTokens * kStepValues * 2, kRawBytes = kWeightRows * kRowBytes;
+  static constexpr int kSharedBytes = 2 * (kXBytes + kRawBytes);
+  static_assert(kTokenTiles % 2 == 0 && kStepValues % kUnitValues == 0);
+
+  float sums[2][kTokenTiles][4] = {};
+
+  // Value of the slice at which group `group` (of four) of step `step` begins.
+  __host__ __device__ static constexpr int group_begin(int step, int group) {
+    if constexpr (kType == DType::kQ6_K) return B::first(step % kStepsPerSlice, group);
+    else return step % kStepsPerSlice * kStepValues + group * kGroupValues;
+  }
+
+  // x_row(token of the tile): its activations in bf16, quad order, 16-byte aligned and padded to whole steps, or null: that column of the result
+  // is not to be used.
+  template <class XRow>
+  __device__ __forceinline__ static void load_x(std::byte* x, int step, const XRow& x_row) {
+    constexpr int kChunksPerRow = kStepValues * 2 / 16;
+    const std::int64_t slice = static_cast<std::int64_t>(step / kStepsPerSlice) * kSlice;
+#pragma unroll 4
+    for (int i = static_cast<int>(threadIdx.x); i < kTokens * kChunksPerRow; i += kThreads) {
+      const int token = i / kChunksPerRow, chunk = i % kChunksPerRow;
+      const Bf16* const from = x_row(token);
+      if (!from) continue;
+      copy_async_16(x + token * (kStepValues * 2) + ((chunk ^ token) & 7) * 16, from + slice + group_begin(step, chunk / 2) + chunk % 2 * 8);
+    }
+  }
+
+  // Eight lanes take a row, so that an instruction touches four rows of up to 128 bytes. A warp brings only its own rows.
+  __device__ __forceinline__ static void load_weights(std::byte* raw, int slice, std::int64_t slice_bytes, const WeightRows& first, const WeightRows& second, std::int64_t row_0) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+#pragma unroll 2
+    for (int i = lane / 8; i < 32; i += 4) {
+      const WeightRows& matrix = kPaired && i >= 16 ? second : first;
+      const std::byte* const row = matrix.row(row_0 + (kPaired ? warp * 16 + i % 16 : warp * 32 + i));
+      if (!row) continue;
+      const std::byte* const from = row + static_cast<std::int64_t>(slice) * kSliceBytes;
+      const int skew = misalignment(from), bytes = skew + static_cast<int>(slice_bytes);
+      std::byte* const to = raw + (warp * 32 + i) * kRowBytes;
+#pragma unroll
+      for (int chunk = 0; chunk < kChunks; chunk += 8) {
+        const int at = (chunk + lane % 8) * 16;
+        if (at < bytes) copy_chunk(to + at, from - skew + at, matrix.data, matrix.end);
+      }
+    }
+  }
+
+  struct Lane {
+    int lane, group, t;  // group: row of a fragment
+    int skew[4];         // of rows group, group + 8, group + 16, group + 24 of the warp, at the first slice
+  };
+
+  __device__ __forceinline__ static int skew_of(const WeightRows& first, const WeightRows& second, std::int64_t row_0, int i) {
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    const WeightRows& matrix = kPaired && i >= 16 ? second : first;
+    return misalignment(matrix.data + (row_0 + (kPaired ? warp * 16 + i % 16 : warp * 32 + i)) * matrix.stride);
+  }
+
+  // One step from shared memory; units: how many of it the rows have.
+  __device__ __forceinline__ void multiply(const std::byte* x, const std::byte* raw, int step, int units, const Lane& me) {
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int slice_skew = step / kStepsPerSlice * kSliceBytes;
+#pragma unroll
+    for (int u = 0; u < kUnitsPerStep; ++u) {
+      if (u >= units) break;
+      const int unit_of_slice = step % kStepsPerSlice * kUnitsPerStep + u;
+      Quad weights[4][B::kGroups];
+#pragma unroll
+      for (int r = 0; r < 4; ++r) {
+        const std::byte* const row = raw + (warp * 32 + me.group + 8 * r) * kRowBytes + ((me.skew[r] + slice_skew) & 15);
+        B::weights(row + unit_of_slice / B::kUnits * B::kBytes, unit_of_slice % B::kUnits, me.t, weights[r]);
+      }
+#pragma unroll
+      for (int g = 0; g < B::kGroups; ++g) {
+        const unsigned a[2][4] = {{weights[0][g].low, weights[1][g].low, weights[0][g].high, weights[1][g].high},
+                                  {weights[2][g].low, weights[3][g].low, weights[2][g].high, weights[3][g].high}};
+        const int chunk = (u * B::kGroups + g) * 2 + me.lane / 8 % 2;
+#pragma unroll
+        for (int tile = 0; tile < kTokenTiles; tile += 2) {
+          const int token = tile * 8 + me.lane / 16 * 8 + me.lane % 8;
+          unsigned b[4];
+          load_matrices(b, x + token * (kStepValues * 2) + ((chunk ^ token) & 7) * 16);
+#pragma unroll
+          for (int half = 0; half < 2; ++half) {
+            mma_bf16(sums[half][tile], a[half], {b[0], b[1]});
+            mma_bf16(sums[half][tile + 1], a[half], {b[2], b[3]});
+          }
+        }
+      }
+    }
+  }
+
+  // values: K, whole units. row_0: the first row of the matrices that this block owns. All threads of the block call; shared: kSharedBytes.
+  template <class XRow>
+  __device__ __forceinline__ void run(std::byte* shared, std::int64_t values, const WeightRows& first, const WeightRows& second, std::int64_t row_0, const XRow& x_row) {
+    std::byte *const x = shared, *const raw = shared + 2 * kXBytes;
+    Lane me;
+    me.lane = static_cast<int>(threadIdx.x) % kWarp, me.group = me.lane / 4, me.t = me.lane % 4;
+#pragma unroll
+    for (int r = 0; r < 4; ++r) me.skew[r] = skew_of(first, second, row_0, me.group + 8 * r);
+    const int steps = static_cast<int>((values + kStepValues - 1) / kStepValues);
+    const auto load = [&](int step) {
+      load_x(x + step % 2 * kXBytes, step, x_row);
+      if (step % kStepsPerSlice == 0) {
+        const int slice = step / kStepsPerSlice;
+        const std::int64_t left = (values - static_cast<std::int64_t>(slice) * kSlice) / B::kValues * B::kBytes;
+        load_weights(raw + slice % 2 * kRawBytes, slice, left < kSliceBytes ? left : kSliceBytes, first, second, row_0);
+      }
+      copy_async_commit();
+    };
+    load(0);
+    for (int step = 0; step < steps; ++step) {
+      if (step + 1 < steps) {
+        load(step + 1);
+        copy_async_wait<1>();
+      } else {
+        copy_async_wait<0>();
+      }
+      __syncthreads();
+      const int units = static_cast<int>((values - static_cast<std::int64_t>(step) * kStepValues) / kUnitValues);
+      multiply(x + step % 2 * kXBytes, raw + step / kStepsPerSlice % 2 * kRawBytes, step, units, me);
+      __syncthreads();
+    }
+  }
+
+  // store(row of the block, token of the tile, sum), or with kPaired store(row, token, gate, up); eight lanes have consecutive rows of a token.
+  template <class Store>
+  __device__ __forceinline__ void each(const Store& store) const {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+#pragma unroll
+    for (int tile = 0; tile < kTokenTiles; ++tile)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const int row = lane / 4 + i / 2 * 8, token = tile * 8 + lane % 4 * 2 + i % 2;
+        if constexpr (kPaired) {
+          store(warp * 16 + row, token, sums[0][tile][i], sums[1][tile][i]);
+        } else {
+          store(warp * 32 + row, token, sums[0][tile][i]);
+          store(warp * 32 + 16 + row, token, sums[1][tile][i]);
+        }
+      }
+  }
+};
+
+}  // namespace crossover::cuda
