@@ -36,7 +36,9 @@ std::vector<ReferenceCheckpoint> reference_checkpoints() {
 }
 
 std::filesystem::path reference_folder(const std::string& name) {
-  return std::filesystem::path(CROSSOVER_SOURCE_DIR) / "engine/tests/data/reference" / name;
+  const std::filesystem::path in_tree = std::filesystem::path(CROSSOVER_SOURCE_DIR) / "engine/tests/data/reference";
+  if (std::filesystem::exists(in_tree)) return in_tree / name;
+  return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "tests/reference" / name;  // in a bundle
 }
 
 }  // namespace crossover::test
