@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <stdexcept>
 
 namespace crossover {
@@ -26,6 +28,11 @@ int write_and_sync(int file, const std::string& text) {
 }
 
 }  // namespace
+
+std::string read_if_there(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
 
 std::string write_trouble(const std::filesystem::path& path, int error) {
   const std::string what = std::strerror(error);

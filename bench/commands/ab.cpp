@@ -95,27 +95,14 @@ void add_ab(CLI::App& app, int& exit_code) {
       "The scenario that it makes is shown on stderr.\nExample: crossover ab --a OMP_NUM_THREADS=1 --b "
       "OMP_NUM_THREADS=2 --metric 't_s=took ([0-9.]+) s' -- ./program --size 10");
   const auto options = std::make_shared<AbOptions>();
-  command->add_option("--a", options->a, "environment variable or knob of arm A")
-      ->type_name("NAME=VALUE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
-  command->add_option("--b", options->b, "environment variable or knob of arm B")
-      ->type_name("NAME=VALUE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_list_option(*command, "--a", options->a, "environment variable or knob of arm A", "NAME=VALUE");
+  add_list_option(*command, "--b", options->b, "environment variable or knob of arm B", "NAME=VALUE");
   command->add_option("--a-cmd", options->a_command, "command of arm A, run by sh -c")->type_name("CMD");
   command->add_option("--b-cmd", options->b_command, "command of arm B, run by sh -c")->type_name("CMD");
   command->add_option("--a-url", options->a_url, "OpenAI-compatible server of arm A, like http://127.0.0.1:8080/v1")->type_name("URL");
   command->add_option("--b-url", options->b_url, "server of arm B")->type_name("URL");
-  command
-      ->add_option("--metric", options->metrics,
-                   "what to read from its output; the first one decides (default wall_s; of servers NAME alone, default ttft_s)")
-      ->type_name("NAME=REGEX")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_list_option(*command, "--metric", options->metrics,
+                  "what to read from its output; the first one decides (default wall_s; of servers NAME alone, default ttft_s)", "NAME=REGEX");
   add_run_options(*command, options->run);
   command->add_option("command", options->command, "the program and its arguments, after --")->type_name("CMD");
   command->callback([options, &exit_code] {

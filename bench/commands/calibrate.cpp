@@ -9,6 +9,7 @@
 #include "bench/calibrate/calibrate_table.h"
 #include "bench/calibrate/overhead.h"
 #include "bench/commands/commands.h"
+#include "bench/commands/run_options.h"
 #include "bench/commands/scenario_run.h"
 #include "bench/machine/usable_cores.h"
 #include "bench/process/interrupt.h"
@@ -147,11 +148,7 @@ void add_calibrate(CLI::App& app, int& exit_code) {
   command->add_option("--processes", options->processes, "instead: so many real runs of a scenario's arm A against itself, and --overhead")
       ->type_name("RUNS");
   command->add_option("--scenario", options->scenario, "of --processes: a file, or a name from `crossover list`")->capture_default_str();
-  command->add_option("--set", options->sets, "change that scenario; VALUE is JSON, else a string")
-      ->type_name("/POINTER=VALUE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_list_option(*command, "--set", options->sets, "change that scenario; VALUE is JSON, else a string", "/POINTER=VALUE");
   command->add_option("--out", options->out, "where the runs are kept (default crossover-out/calibrate-NAME/UTC)")->type_name("DIR");
   command->add_flag("--resume", options->resume, "continue the runs in --out");
   command->add_flag("--overhead", options->overhead, "instead: what the harness itself costs a sample");

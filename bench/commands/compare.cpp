@@ -9,6 +9,7 @@
 #include <stdexcept>
 
 #include "bench/commands/commands.h"
+#include "bench/commands/run_options.h"
 #include "bench/history/both_builds.h"
 #include "bench/report/words.h"
 #include "bench/result.h"
@@ -172,8 +173,7 @@ void add_compare(CLI::App& app, int& exit_code) {
   command->add_option("base", options->base, "the earlier result.json")->required()->type_name("BASE.json");
   command->add_option("new", options->next, "the later one")->required()->type_name("NEW.json");
   command->add_option("--history", options->history, "the SQLite file; default $XDG_DATA_HOME/crossover/history.sqlite where it is")->type_name("FILE");
-  command->add_option("--metric", options->compare.metrics, "judge this metric instead of the primary; may be given again")
-      ->type_name("M")->expected(1)->take_all()->allow_extra_args(false);
+  add_list_option(*command, "--metric", options->compare.metrics, "judge this metric instead of the primary; may be given again", "M");
   command->add_option("--arm", options->compare.arm, "compare this arm alone")->check(CLI::IsMember({"A", "B"}));
   command->add_option("--allow-unlike", options->allow_unlike, "compare though these differ: scenario, machine, flags, page-cache")
       ->type_name("WHAT[,WHAT]")->delimiter(',')->check(CLI::IsMember({"scenario", "machine", "flags", "page-cache"}))

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "bench/commands/run_options.h"
 #include "bench/commands/scenario_run.h"
 #include "bench/machine/machine_id.h"
 #include "bench/process/interrupt.h"
@@ -90,11 +91,7 @@ void add_noise_options(CLI::App& command, NoiseCommand& options) {
   with_noise(command.add_option("--pairs", options.plan.pairs, "pairs of each comparison, an even number from 4")
                  ->check(CLI::Range(kFewestPairsOfComparison, 1000)));
   with_noise(command.add_option("--out", options.out, "folder of the comparisons; default crossover-out/NAME-noise/UTC")->type_name("DIR"));
-  with_noise(command.add_option("--set", options.sets, "change the scenario, as in `run`")
-                 ->type_name("/POINTER=VALUE")
-                 ->expected(1)
-                 ->take_all()
-                 ->allow_extra_args(false));
+  with_noise(add_list_option(command, "--set", options.sets, "change the scenario, as in `run`", "/POINTER=VALUE"));
   with_noise(command.add_flag("--resume", options.resume, "continue in --out (default: the newest one of the scenario)"));
   with_noise(command.add_flag("--inherit-env", options.inherit_env, "pass on CROSSOVER_* variables that the scenario does not set"));
   with_noise(command.add_flag("--quiet", options.quiet, "no progress and no notes on stderr"));

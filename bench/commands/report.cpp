@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "bench/commands/commands.h"
+#include "bench/commands/run_options.h"
 #include "bench/export/export.h"
 #include "bench/report/trend_page.h"
 
@@ -27,11 +28,7 @@ void add_report(CLI::App& app, int&) {
       ->type_name("FILE");
   command->add_option("--out", options->out, "folder to write into; made where missing")->required()->type_name("DIR");
   command->add_flag("--publish", options->publish, "leave out host names and absolute paths; write NAME.json too, the result to be kept");
-  command->add_option("--export", options->exports, "write the results too as json, junit, csv, markdown, github, gbench, llama-bench or openmetrics")
-      ->type_name("FORMAT=FILE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_export_option(*command, options->exports);
   command->callback([options] {
     std::vector<ExportTo> exports;  // a typo is found before anything is written
     for (const std::string& text : options->exports) exports.push_back(parse_export(text));

@@ -4,14 +4,20 @@
 
 namespace crossover::commands {
 
+CLI::Option* add_list_option(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& about,
+                             const std::string& type) {
+  return command.add_option(name, values, about)->type_name(type)->expected(1)->take_all()->allow_extra_args(false);
+}
+
+void add_export_option(CLI::App& command, std::vector<std::string>& exports) {
+  add_list_option(command, "--export", exports,
+                  "write the results too as json, junit, csv, markdown, github, gbench, llama-bench or openmetrics", "FORMAT=FILE");
+}
+
 void add_run_options(CLI::App& command, RunOptionsText& options) {
   command.add_option("--out", options.out, "folder for journal, result and report; default crossover-out/NAME/UTC")
       ->type_name("DIR");
-  command.add_option("--set", options.sets, "change the scenario; VALUE is JSON, else a string")
-      ->type_name("/POINTER=VALUE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_list_option(command, "--set", options.sets, "change the scenario; VALUE is JSON, else a string", "/POINTER=VALUE");
   command.add_option("--pairs", options.pairs, "pairs of samples in each cell, an even number; more than a run whose result is known had are a plan of their own")
       ->check(CLI::Range(2, 10000));
   command.add_flag("--resume", options.resume,
@@ -24,11 +30,7 @@ void add_run_options(CLI::App& command, RunOptionsText& options) {
   command.add_flag("--inherit-env", options.inherit_env,
                    "pass on CROSSOVER_* variables that the scenario does not set; ask endpoints by the environment's proxy");
   command.add_flag("--quiet", options.quiet, "no progress and no notes on stderr");
-  command.add_option("--export", options.exports, "write the results too as json, junit, csv, markdown, github, gbench, llama-bench or openmetrics")
-      ->type_name("FORMAT=FILE")
-      ->expected(1)
-      ->take_all()
-      ->allow_extra_args(false);
+  add_export_option(command, options.exports);
 }
 
 RunRequest to_request(const RunOptionsText& options) {

@@ -1,4 +1,4 @@
-// The options that `run` and `ab` have in common.
+// Options that commands have in common: all those of `run` and `ab`, and the kind that is given several times.
 #pragma once
 
 #include <optional>
@@ -7,7 +7,10 @@
 
 #include "bench/commands/scenario_run.h"
 
-namespace CLI { class App; }
+namespace CLI {
+class App;
+class Option;
+}  // namespace CLI
 
 namespace crossover::commands {
 
@@ -19,6 +22,10 @@ struct RunOptionsText {
   bool resume = false, dry_run = false, report_only = false, inherit_env = false, quiet = false;
 };
 
+// An option that takes one value each time it is given.
+CLI::Option* add_list_option(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& about,
+                             const std::string& type);
+void add_export_option(CLI::App& command, std::vector<std::string>& exports);
 void add_run_options(CLI::App& command, RunOptionsText& options);
 RunRequest to_request(const RunOptionsText& options);  // std::invalid_argument
 

@@ -15,20 +15,7 @@ using report::MetricRow;
 using report::ResultView;
 
 std::string escape_xml(const std::string& text) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '"')
-      out += "&quot;";
-    else if (static_cast<unsigned char>(c) >= 0x20 || c == '\n' || c == '\t')
-      out += c;
-  }
-  return out;
+  return report::escape(text, {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}}, "\n\t");
 }
 
 std::string quote_csv(const std::string& text) {
@@ -40,22 +27,8 @@ std::string quote_csv(const std::string& text) {
 
 // A workflow command ends at the line; in a property ':' and ',' separate as well (GitHub Actions, "Workflow commands").
 std::string escape_command(const std::string& text, bool property) {
-  std::string out;
-  for (const char c : text) {
-    if (c == '%')
-      out += "%25";
-    else if (c == '\r')
-      out += "%0D";
-    else if (c == '\n')
-      out += "%0A";
-    else if (property && c == ':')
-      out += "%3A";
-    else if (property && c == ',')
-      out += "%2C";
-    else if (static_cast<unsigned char>(c) >= 0x20)
-      out += c;
-  }
-  return out;
+  const std::string escaped = report::escape(text, {{'%', "%25"}, {'\r', "%0D"}, {'\n', "%0A"}}, "");
+  return property ? report::escape(escaped, {{':', "%3A"}, {',', "%2C"}}, "") : escaped;
 }
 
 std::string escape_label(const std::string& text) {

@@ -10,6 +10,7 @@
 #include <stdexcept>
 
 #include "bench/judge/verdict.h"
+#include "bench/report/read_json.h"
 #include "bench/sample.h"
 #include "bench/scenario.h"
 #include "bench/sha256.h"
@@ -18,18 +19,11 @@ namespace crossover {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
 using nlohmann::json;
+using report::Json, report::member, report::number;
 
 constexpr int kMostCells = 10000;  // as of a scenario
 constexpr std::size_t kIdDigits = 12;
-
-const Json& member(const Json& object, const char* key) {
-  static const Json kNothing;
-  if (!object.is_object()) return kNothing;
-  const auto found = object.find(key);
-  return found == object.end() ? kNothing : *found;
-}
 
 std::string text(const Json& object, const char* key) {
   const Json& value = member(object, key);
@@ -40,12 +34,6 @@ std::string needed_text(const Json& object, const char* key, const char* where) 
   const std::string found = text(object, key);
   if (found.empty()) throw std::runtime_error(fmt::format("it has no text {}/{}", where, key));
   return found;
-}
-
-std::optional<double> number(const Json& object, const char* key) {
-  const Json& value = member(object, key);
-  if (!value.is_number() || !std::isfinite(value.get<double>())) return std::nullopt;
-  return value.get<double>();
 }
 
 // ln(1 + x/100); absent for a change of -100 % or beyond.

@@ -21,6 +21,7 @@
 #include "bench/process/process.h"
 #include "bench/process/process_tree.h"
 #include "bench/process/stack_signal.h"
+#include "bench/whole_file.h"
 
 namespace crossover {
 
@@ -35,8 +36,7 @@ constexpr std::size_t kMaxStacksBytes = 32 << 10;
 constexpr const char* kPath = "/usr/local/bin:/usr/bin:/bin";
 
 std::string text_of(const fs::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
+  std::string text = read_if_there(file);
   while (!text.empty() && (text.back() == '\n' || text.back() == '\0')) text.pop_back();
   return text;
 }

@@ -10,22 +10,17 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <iterator>
 #include <stdexcept>
 
 #include "bench/report/palette.h"
 #include "bench/report/words.h"
+#include "bench/whole_file.h"
 
 namespace crossover::report {
 
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 // Runs gnuplot inside `folder`; what went wrong, empty when nothing did.
 std::string run_gnuplot(const fs::path& folder, const std::vector<std::string>& scripts) {
@@ -48,7 +43,7 @@ std::string run_gnuplot(const fs::path& folder, const std::vector<std::string>& 
   if (failed) return std::string("gnuplot could not be started: ") + std::strerror(failed);
   int status = 0;
   while (waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
-  const std::string said = read_file(folder / log);
+  const std::string said = read_if_there(folder / log);
   std::error_code ignored;
   fs::remove(folder / log, ignored);
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return "";
@@ -175,8 +170,8 @@ void draw(std::vector<Figure>& figures, const fs::path& plots_dir) {
     if (!figure.trouble.empty()) continue;
     if (!all_drawn) figure.trouble = run_gnuplot(plots_dir, {figure.stem + ".gp"});
     if (!figure.trouble.empty()) continue;
-    figure.svg = inline_svg(read_file(plots_dir / (figure.stem + ".svg")), figure.words, "wide");
-    figure.narrow_svg = inline_svg(read_file(plots_dir / (figure.stem + "-narrow.svg")), figure.words, "narrow");
+    figure.svg = inline_svg(read_if_there(plots_dir / (figure.stem + ".svg")), figure.words, "wide");
+    figure.narrow_svg = inline_svg(read_if_there(plots_dir / (figure.stem + "-narrow.svg")), figure.words, "narrow");
   }
 }
 

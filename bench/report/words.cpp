@@ -47,30 +47,19 @@ Unit unit_of(double seconds) {
 
 }  // namespace
 
-std::string escape_html(std::string_view text) {
+std::string escape(std::string_view text, std::initializer_list<Escape> escapes, std::string_view kept) {
   std::string escaped;
   for (const char c : text) {
-    switch (c) {
-      case '&':
-        escaped += "&amp;";
-        break;
-      case '<':
-        escaped += "&lt;";
-        break;
-      case '>':
-        escaped += "&gt;";
-        break;
-      case '"':
-        escaped += "&quot;";
-        break;
-      case '\'':
-        escaped += "&#39;";
-        break;
-      default:
-        if ((static_cast<unsigned char>(c) >= 0x20 && c != 0x7f) || c == '\n' || c == '\t') escaped += c;
-    }
+    const auto* const found = std::find_if(escapes.begin(), escapes.end(), [c](const Escape& candidate) { return candidate.from == c; });
+    if (found != escapes.end()) escaped += found->to;
+    else if (static_cast<unsigned char>(c) >= 0x20 || kept.find(c) != std::string_view::npos) escaped += c;
   }
-  return without_direction_marks(escaped);
+  return escaped;
+}
+
+std::string escape_html(std::string_view text) {
+  return without_direction_marks(
+      escape(text, {{'&', "&amp;"}, {'<', "&lt;"}, {'>', "&gt;"}, {'"', "&quot;"}, {'\'', "&#39;"}, {'\x7f', ""}}, "\n\t"));
 }
 
 std::string escape_markdown(std::string_view text) {

@@ -1,6 +1,7 @@
 // Words and numbers of a report.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -9,6 +10,12 @@
 
 namespace crossover::report {
 
+struct Escape {
+  char from;
+  std::string_view to;
+};
+// Each character that has an escape becomes it; of the control characters without one only those of `kept` stay.
+std::string escape(std::string_view text, std::initializer_list<Escape> escapes, std::string_view kept);
 std::string escape_html(std::string_view text);      // also safe inside a quoted attribute; control characters are dropped
 std::string escape_markdown(std::string_view text);  // for a table cell: one line, nothing of it is markup
 

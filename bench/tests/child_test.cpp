@@ -2,24 +2,19 @@
 #include "bench/targets/child.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <csignal>
 #include <filesystem>
 #include <fstream>
 
+#include "engine/tests/temp_folder.h"
+
 namespace crossover {
 namespace {
 
-class Child : public testing::Test {
+class Child : public test::FolderTest {
  protected:
-  Child() {
-    std::string name = (std::filesystem::temp_directory_path() / "crossover-child-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  ~Child() override { std::filesystem::remove_all(folder_); }
-
   Sample take(const std::string& script, const std::string& job = "{}") {
     const std::filesystem::path program = folder_ / "program";
     std::ofstream(program) << "#!/bin/sh\n" << script << "\n";
@@ -30,8 +25,6 @@ class Child : public testing::Test {
     request.timeout_s = 5;
     return take_child_sample(request, job);
   }
-
-  std::filesystem::path folder_;
 };
 
 constexpr const char* kGood = R"({"schema":"crossover.sample/1","metrics":{"load.total_s":1.5},"path":{"gdn":"chunked"}})";

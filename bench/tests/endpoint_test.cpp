@@ -18,6 +18,7 @@
 #include "bench/targets/endpoint_job.h"
 #include "bench/tests/loopback_server.h"
 #include "bench/tests/simulation.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
@@ -279,14 +280,8 @@ TEST(EndpointPrompt, StartsWithTheNonceAndIsTheSameInBothArms) {
   EXPECT_NE(prompt(job).substr(16), a.substr(16)) << "pairs differ";
 }
 
-class EndpointFiles : public testing::Test {
+class EndpointFiles : public test::FolderTest {
  protected:
-  EndpointFiles() {
-    std::string name = (std::filesystem::temp_directory_path() / "crossover-endpoint-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  ~EndpointFiles() override { std::filesystem::remove_all(folder_); }
-
   std::string file(const std::string& text) {
     const std::filesystem::path path = folder_ / ("prompt" + std::to_string(files_++));
     std::ofstream(path, std::ios::binary) << text;
@@ -303,7 +298,6 @@ class EndpointFiles : public testing::Test {
     return run_scenario(scenario, target, options);
   }
 
-  std::filesystem::path folder_;
   int files_ = 0;
   bool inherit_ = false;
 };

@@ -18,6 +18,8 @@
 namespace crossover {
 namespace {
 
+using test::message_of;
+
 const std::vector<std::int32_t> kPrompt{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9};
 
 EngineOptions tiny() {
@@ -43,15 +45,6 @@ std::vector<float> follow(Engine& engine, const std::vector<std::int32_t>& token
     all.insert(all.end(), row.begin(), row.end());
   }
   return all;
-}
-
-std::string message_of(const std::function<void()>& call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST(Trap, 04_TheFirstTokenIsThatOfTheLastRowInAnyChunking) {

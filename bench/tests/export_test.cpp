@@ -5,39 +5,30 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <iterator>
 #include <map>
 #include <set>
 #include <sstream>
 
 #include "bench/report/report.h"
 #include "bench/tests/sample_result.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
 
-class Export : public testing::Test {
+class Export : public test::FolderTest {
  protected:
-  fs::path folder_ = fs::temp_directory_path() / ("crossover-export-" + std::to_string(getpid()));
-
-  void SetUp() override { fs::create_directories(folder_); }
-  void TearDown() override { fs::remove_all(folder_); }
-
-  static std::string read(const fs::path& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  }
   std::string exported(const std::string& format, const ordered_json& result, bool publish = false) {
     std::ofstream(folder_ / "result.json") << result.dump();
     write_export(parse_export(format + "=" + (folder_ / "out").string()), {folder_ / "result.json"}, publish);
-    return read(folder_ / "out");
+    return test::read_bytes(folder_ / "out");
   }
   ordered_json trace_of(const ordered_json& result) {
     std::ofstream(folder_ / "result.json") << result.dump();
     write_report({folder_ / "result.json"}, folder_ / "report", false);
-    return ordered_json::parse(read(folder_ / "report" / "trace.json"));
+    return ordered_json::parse(test::read_bytes(folder_ / "report" / "trace.json"));
   }
 };
 

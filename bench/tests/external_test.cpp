@@ -2,7 +2,6 @@
 #include "bench/targets/external.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,22 +13,20 @@
 #include "bench/regex.h"
 #include "bench/runner.h"
 #include "bench/tests/simulation.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
 
 using nlohmann::json;
 
-class External : public testing::Test {
+class External : public test::FolderTest {
  protected:
   External() {
-    std::string name = (std::filesystem::temp_directory_path() / "crossover-external-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     scenario_["workload"]["command"] = {"sh", "-c", "echo hello"};
     scenario_["expect"] = json::object();
     scenario_["plan"]["pairs"] = 4;
   }
-  ~External() override { std::filesystem::remove_all(folder_); }
 
   void shell(const std::string& script) { scenario_["workload"]["command"] = {"sh", "-c", script}; }
 
@@ -52,7 +49,6 @@ class External : public testing::Test {
     return "no failure";
   }
 
-  std::filesystem::path folder_;
   json scenario_ = scenario_json();
   int runs_ = 0;
 };

@@ -1,11 +1,13 @@
 #include "bench/history/history.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cmath>
 #include <fstream>
 #include <functional>
 #include <set>
@@ -14,6 +16,7 @@
 #include "bench/report/strip.h"
 #include "bench/result_file.h"
 #include "bench/tests/nights.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
@@ -21,15 +24,8 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
 
-class HistoryFile : public testing::Test {
+class HistoryFile : public test::FolderTest {
  protected:
-  HistoryFile() {
-    std::string name = (fs::temp_directory_path() / "crossover-history-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-    file_ = folder_ / "history.sqlite";
-  }
-  ~HistoryFile() override { fs::remove_all(folder_); }
-
   // The message of a failure to open the file for reading.
   std::string refusal(bool create = false) {
     try {
@@ -54,7 +50,7 @@ class HistoryFile : public testing::Test {
     return statement.whole(0);
   }
 
-  fs::path folder_, file_;
+  const fs::path file_ = folder_ / "history.sqlite";
 };
 
 // A process of its own; 0 is its good end.
@@ -340,8 +336,8 @@ TEST(RunRecords, TheBuildIsThatOfWhatWasMeasured) {
 }
 
 TEST(ResultFiles, AreRefusedByName) {
-  std::string name = (fs::temp_directory_path() / "crossover-result-XXXXXX").string();
-  const fs::path folder = mkdtemp(name.data()), file = folder / "r.json";
+  const test::TempFolder folder;
+  const fs::path file = folder / "r.json";
   const auto refusal = [&](const std::string& text) -> std::string {
     std::ofstream(file, std::ios::trunc) << text;
     try {
@@ -358,7 +354,6 @@ TEST(ResultFiles, AreRefusedByName) {
   EXPECT_NE(refusal(std::string(100000, '[')).find("nested"), std::string::npos);
   EXPECT_NE(refusal("[]").find("it has no \"schema\""), std::string::npos);
   EXPECT_NE(refusal("").find("cannot add " + file.string()), std::string::npos);
-  fs::remove_all(folder);
 }
 
 }  // namespace

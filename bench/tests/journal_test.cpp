@@ -16,6 +16,7 @@
 #include "bench/json_text.h"
 #include "bench/runner.h"
 #include "bench/tests/simulation.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
@@ -33,14 +34,8 @@ Sample sample_at(int position) {
   return sample;
 }
 
-class JournalFile : public testing::Test {
+class JournalFile : public test::FolderTest {
  protected:
-  JournalFile() {
-    std::string name = (fs::temp_directory_path() / "crossover-journal-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  ~JournalFile() override { fs::remove_all(folder_); }
-
   fs::path file() const { return folder_ / "journal.jsonl"; }
   std::string text() const { return read_text_file(file().string()); }
   void write(const std::string& text) const { std::ofstream(file(), std::ios::binary | std::ios::trunc) << text; }
@@ -59,8 +54,6 @@ class JournalFile : public testing::Test {
     }
     return "no refusal";
   }
-
-  fs::path folder_;
 };
 
 TEST_F(JournalFile, KeepsEveryWholeLineOfAFileCutAnywhere) {

@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "bench/json_text.h"
+#include "engine/tests/temp_folder.h"
 #include "kernels/trace.h"
 
 namespace crossover {
@@ -29,14 +30,11 @@ namespace fs = std::filesystem;
 constexpr int kKills = 50;
 constexpr int kSamples = 81;  // 40 pairs and the control
 
-class KillAndResume : public testing::Test {
+class KillAndResume : public test::FolderTest {
  protected:
   KillAndResume() {
-    std::string name = (fs::temp_directory_path() / "crossover-kill-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     write_scenario("echo {sample} >> " + ran().string() + "; echo took 1.{sample}7 s");
   }
-  ~KillAndResume() override { fs::remove_all(folder_); }
 
   fs::path ran() const { return folder_ / "ran"; }  // the programs that were started, by their sample
 
@@ -73,8 +71,7 @@ class KillAndResume : public testing::Test {
   }
 
   std::vector<std::string> whole_lines(const fs::path& file) const {
-    std::ifstream in(file);
-    std::string text{std::istreambuf_iterator<char>(in), {}};
+    std::string text = test::read_bytes(file);
     text.resize(text.rfind('\n') == std::string::npos ? 0 : text.rfind('\n') + 1);
     std::vector<std::string> lines;
     std::istringstream all(text);
@@ -92,8 +89,6 @@ class KillAndResume : public testing::Test {
 
   json result(const fs::path& out) const { return parse_json(read_text_file((out / "result.json").string()), "result"); }
   std::string log() const { return fs::exists(folder_ / "log") ? read_text_file((folder_ / "log").string()) : ""; }
-
-  fs::path folder_;
 };
 
 TEST_F(KillAndResume, LosesAndDoublesNoSampleAtFiftyRandomPoints) {

@@ -1,7 +1,5 @@
 // What a scenario asks of the machine acts on real processes, and the result says what was granted.
 #include <gtest/gtest.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <nlohmann/json.hpp>
 
@@ -10,6 +8,7 @@
 #include "bench/runner.h"
 #include "bench/targets/external.h"
 #include "bench/tests/simulation.h"
+#include "engine/tests/temp_folder.h"
 #include "kernels/trace.h"
 
 namespace crossover {
@@ -18,24 +17,20 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-class MachineControl : public testing::Test {
+class MachineControl : public test::FolderTest {
  protected:
   MachineControl() {
-    std::string name = (fs::temp_directory_path() / "crossover-control-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     options_.out = folder_ / "out", options_.quiet = true;
     options_.ambient.kept = {"PATH=/usr/bin:/bin"};
     scenario_["plan"]["pairs"] = 2;
     scenario_["expect"]["outputs"] = "ignore";
   }
-  ~MachineControl() override { fs::remove_all(folder_); }
 
   RunOutcome run() {
     const std::unique_ptr<Target> target = make_external_target();
     return run_scenario(scenario_from(scenario_), *target, options_);
   }
 
-  fs::path folder_;
   RunOptions options_;
   json scenario_ = scenario_json();
 };

@@ -1,32 +1,24 @@
 // A machine made of files: what /proc and /sys would say.
 #pragma once
 
-#include <stdlib.h>
-
 #include <filesystem>
 #include <fstream>
 #include <string>
+
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 
 class MadeMachine {
  public:
-  MadeMachine() {
-    std::string name = (std::filesystem::temp_directory_path() / "crossover-machine-XXXXXX").string();
-    root_ = mkdtemp(name.data());
-  }
-  ~MadeMachine() { std::filesystem::remove_all(root_); }
-  MadeMachine(const MadeMachine&) = delete;
-  MadeMachine& operator=(const MadeMachine&) = delete;
-
-  const std::filesystem::path& root() const { return root_; }
+  const std::filesystem::path& root() const { return owner_.path(); }
   void write(const std::filesystem::path& path, const std::string& text) const {
-    std::filesystem::create_directories((root_ / path).parent_path());
-    std::ofstream(root_ / path) << text;
+    std::filesystem::create_directories((root() / path).parent_path());
+    std::ofstream(root() / path) << text;
   }
 
  private:
-  std::filesystem::path root_;
+  test::TempFolder owner_;
 };
 
 }  // namespace crossover

@@ -1,29 +1,20 @@
 // Result files of many nights, without running anything.
 #pragma once
 
-#include <cmath>
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
-#include <numbers>
 #include <string>
-#include <vector>
 
 #include "bench/history/history.h"
 #include "bench/history/run_record.h"
 #include "bench/random.h"
-#include "bench/result.h"
 #include "bench/tests/simulation.h"
 
 namespace crossover {
 
-inline double uniform(Random& random) { return (static_cast<double>(random.next() >> 11) + 0.5) * 0x1p-53; }
+double uniform(Random& random);
+double normal(Random& random);  // Box and Muller
 
-inline double normal(Random& random) {  // Box and Muller
-  const double radius = std::sqrt(-2 * std::log(uniform(random)));
-  return radius * std::cos(2 * std::numbers::pi * uniform(random));
-}
-
-inline std::string night_time(int night) { return fmt::format("20{:02}-{:02}-{:02}T02:00:00.000Z", 20 + night / 336, 1 + night / 28 % 12, 1 + night % 28); }
+std::string night_time(int night);
 
 struct Night {
   int at = 0;                 // its place in time
@@ -33,40 +24,9 @@ struct Night {
 };
 
 // As the harness would write it.
-inline nlohmann::ordered_json night_result(const Night& night, const nlohmann::json& asked = scenario_json()) {
-  nlohmann::json changed = asked;
-  changed["plan"]["seed"] = night.at + 1;
-  const Scenario scenario = scenario_from(changed);
-  SimulatedProgram program;
-  program.base_s = night.level_s, program.noise_ln = night.noise_ln, program.seed = static_cast<std::uint64_t>(night.at + 1);
-  RunOutcome outcome;
-  outcome.plan = make_plan(scenario), outcome.samples = simulate(scenario, program);
-  for (Sample& sample : outcome.samples) {
-    sample.started_at = night_time(night.at);
-    sample.page_cache = PageCacheState{"warm", 100, 100};
-  }
-  outcome.verdict = judge(scenario, outcome.samples);
-  const nlohmann::json environment{{"host", "box"}, {"cpu", {{"model", "Some CPU"}, {"allowed_cores", 2}}}, {"load_before", 0.01 * night.at}};
-  nlohmann::ordered_json result = result_to_json(scenario, outcome, environment.dump(), {});
-  result["build"]["commit"] = night.commit, result["build"]["dirty"] = false;
-  if (night.commit.empty()) result["build"].erase("commit");
-  return result;
-}
+nlohmann::ordered_json night_result(const Night& night, const nlohmann::json& asked = scenario_json());
 
 // Of the engine's kind, whose build is what is measured: one metric in both arms, a mean of n samples each.
-inline RunRecord night_run(int night, const std::string& commit, double a_ln, double b_ln, double sd_ln = 0.01, const std::string& cell = "") {
-  RunRecord run;
-  run.scenario = "nightly", run.kind = "prefill", run.asked = "{}", run.machine = "m", run.hardware = "{}", run.flags = "{}";
-  run.version = "1", run.commit = commit, run.compiler = "GNU", run.started_at = night_time(night);
-  run.tau_ln = 1e-9;  // rounding is no change
-  run.plan_hash = "plan", run.primary = "t_s", run.word = "EQUIVALENT", run.reason = "same", run.samples = 16;
-  for (const char* arm : {"A", "B"}) {
-    RunPoint point;
-    point.cell = cell, point.metric = "t_s", point.arm = arm, point.page_cache = "warm", point.build = commit;
-    point.value_ln = arm[0] == 'A' ? a_ln : b_ln, point.sd_ln = sd_ln, point.n = 8;
-    run.points.push_back(point);
-  }
-  return run;
-}
+RunRecord night_run(int night, const std::string& commit, double a_ln, double b_ln, double sd_ln = 0.01, const std::string& cell = "");
 
 }  // namespace crossover

@@ -1,7 +1,6 @@
 #include "bench/noise/noise_floor.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cmath>
 #include <csignal>
@@ -16,6 +15,7 @@
 #include "bench/process/interrupt.h"
 #include "bench/result.h"
 #include "bench/tests/simulation.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
@@ -88,22 +88,18 @@ TEST(AgainstItself, PutsAInBothArms) {
   EXPECT_THROW(a_against_a(asked, {10, 2}, 0), std::invalid_argument);
 }
 
-class NoiseMeasurement : public testing::Test {
+class NoiseMeasurement : public test::FolderTest {
  protected:
   NoiseMeasurement() {
-    std::string name = (std::filesystem::temp_directory_path() / "crossover-noise-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     options_.out = folder_ / "out", options_.quiet = true;
     options_.say = [this](const std::string& line) { said_ += line + "\n"; };
   }
-  ~NoiseMeasurement() override { std::filesystem::remove_all(folder_); }
 
   NoiseResult measure(SimulatedProgram program, const json& scenario = scenario_json()) {
     SimulatedTarget target(std::move(program));
     return measure_noise(scenario_from(scenario), {}, target, options_);
   }
 
-  std::filesystem::path folder_;
   RunOptions options_;
   std::string said_;
 };
@@ -251,15 +247,14 @@ TEST_F(NoiseMeasurement, AResumedRunKeepsTheFloorItBeganWith) {
 TEST(MachineId, IsStableAndTellsMachinesApart) {
   EXPECT_EQ(machine_id(), machine_id());
   EXPECT_EQ(machine_id().size(), 16U);
-  std::string name = (std::filesystem::temp_directory_path() / "crossover-machine-XXXXXX").string();
-  const std::filesystem::path root = mkdtemp(name.data());
+  const test::TempFolder owner;
+  const std::filesystem::path& root = owner.path();
   std::filesystem::create_directories(root / "etc"), std::filesystem::create_directories(root / "proc");
   const std::string bare = machine_id(root);
   std::ofstream(root / "etc/machine-id") << "0123456789abcdef0123456789abcdef\n";
   const std::string named = machine_id(root);
   std::ofstream(root / "proc/cpuinfo") << "processor : 0\nmodel name : one\n";
   const std::string with_cpu = machine_id(root);
-  std::filesystem::remove_all(root);
   EXPECT_NE(bare, named);
   EXPECT_NE(named, with_cpu);
   EXPECT_EQ(named.find("0123456789abcdef"), std::string::npos);

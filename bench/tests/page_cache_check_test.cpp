@@ -3,17 +3,19 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include "engine/tests/temp_folder.h"
+
 namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
 
 TEST(PageCacheCheck, LeavesNothingBehind) {
-  const fs::path folder = fs::temp_directory_path() / ("crossover-page-cache-" + std::to_string(getpid()));
+  const test::TempFolder owner;
+  const fs::path folder = owner / "made";
   const std::string trouble = check_page_cache(folder).trouble;  // whatever the answer is on this machine
   EXPECT_EQ(trouble.find('\n'), std::string::npos);
   EXPECT_TRUE(fs::is_empty(folder));
-  fs::remove_all(folder);
 }
 
 TEST(PageCacheCheck, KnowsMemoryFileSystems) {

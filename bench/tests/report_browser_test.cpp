@@ -4,20 +4,15 @@
 
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 
 #include "bench/report/report.h"
 #include "bench/tests/sample_result.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string read(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 // A page that looks at the report in frames of two widths and writes what it measured; the report itself runs no script.
 constexpr const char* kObserver = R"(<!DOCTYPE html><html><body>
@@ -33,8 +28,8 @@ document.getElementById('out').textContent = text; };</script></body></html>)";
 
 TEST(ReportBrowser, LoadsFromDiskInSilenceAndFitsTheScreen) {
   if (std::system("chromium --version > /dev/null 2>&1") != 0) GTEST_SKIP() << "chromium is not installed (Debian: apt-get install chromium)";
-  const fs::path folder = fs::temp_directory_path() / ("crossover-browser-" + std::to_string(getpid()));
-  fs::create_directories(folder);
+  const test::TempFolder owner;
+  const fs::path& folder = owner.path();
   std::ofstream(folder / "result.json") << sample_result().dump();
   write_report({folder / "result.json"}, folder / "out", false);
   std::ofstream(folder / "out" / "observer.html") << kObserver;
@@ -42,8 +37,7 @@ TEST(ReportBrowser, LoadsFromDiskInSilenceAndFitsTheScreen) {
                               " --enable-logging=stderr --user-data-dir='" + (folder / "profile").string() + "' --virtual-time-budget=5000 --dump-dom 'file://" +
                               (folder / "out" / "observer.html").string() + "' > '" + (folder / "dom").string() + "' 2> '" + (folder / "log").string() + "'";
   const int status = std::system(command.c_str());
-  const std::string dom = read(folder / "dom"), log = read(folder / "log");
-  fs::remove_all(folder);
+  const std::string dom = test::read_bytes(folder / "dom"), log = test::read_bytes(folder / "log");
   if (status != 0) GTEST_SKIP() << "chromium does not start here: " << log.substr(0, 300);
   const std::size_t out = dom.find("<pre id=\"out\">wide ");
   ASSERT_NE(out, std::string::npos) << dom.substr(0, 500) << log;

@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cmath>
 #include <fstream>
-#include <iterator>
 #include <regex>
 #include <set>
 
@@ -15,16 +14,12 @@
 #include "bench/report/report.h"
 #include "bench/report/words.h"
 #include "bench/tests/sample_result.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string read(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 int count(const std::string& text, const std::string& what) {
   int found = 0;
@@ -54,17 +49,12 @@ ordered_json swept_result(int cells, int pairs) {
   return result;
 }
 
-class ReportHtml : public testing::Test {
+class ReportHtml : public test::FolderTest {
  protected:
-  fs::path folder_ = fs::temp_directory_path() / ("crossover-html-" + std::to_string(getpid()));
-
-  void SetUp() override { fs::create_directories(folder_); }
-  void TearDown() override { fs::remove_all(folder_); }
-
   std::string html_of(const ordered_json& result, const char* out = "out", bool publish = false) {
     std::ofstream(folder_ / "result.json") << result.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
     write_report({folder_ / "result.json"}, folder_ / out, publish);
-    return read(folder_ / out / "report.html");
+    return test::read_bytes(folder_ / out / "report.html");
   }
   static bool drawn(const std::string& html) { return html.find("gnuplot is not installed") == std::string::npos; }
 };
@@ -143,7 +133,7 @@ TEST_F(ReportHtml, OneInputGivesOneSetOfBytes) {
   int files = 0;
   for (const auto& entry : fs::recursive_directory_iterator(folder_ / "one")) {
     if (!entry.is_regular_file()) continue;
-    EXPECT_TRUE(read(entry.path()) == read(folder_ / "two" / fs::relative(entry.path(), folder_ / "one"))) << entry.path();
+    EXPECT_TRUE(test::read_bytes(entry.path()) == test::read_bytes(folder_ / "two" / fs::relative(entry.path(), folder_ / "one"))) << entry.path();
     ++files;
   }
   EXPECT_GE(files, 3);
@@ -180,7 +170,7 @@ TEST_F(ReportHtml, CrossingOfASweepIsSaidAndDrawn) {
       {{"axis", "chunk"}, {"sentence", "B is faster above chunk 2.5"}, {"crossings", {{{"at", 2.5}, {"low", 2.25}, {"high", 3}}}}}};
   const std::string html = html_of(result);
   EXPECT_NE(html.find("B is faster above chunk 2.5"), std::string::npos);
-  EXPECT_NE(read(folder_ / "out" / "plots" / "planted-curve.gp").find("from first 2.5, graph 0 to first 2.5, graph 1"), std::string::npos);
+  EXPECT_NE(test::read_bytes(folder_ / "out" / "plots" / "planted-curve.gp").find("from first 2.5, graph 0 to first 2.5, graph 1"), std::string::npos);
 }
 
 TEST_F(ReportHtml, HostileNumbersAndNamesMakeASafePage) {
@@ -213,7 +203,7 @@ TEST_F(ReportHtml, HostileNumbersAndNamesMakeASafePage) {
   EXPECT_EQ(html.find("000000000000000000000"), std::string::npos) << "no number of 300 digits";
   EXPECT_EQ(html.find("inf"), html.find("info"));
   EXPECT_FALSE(fs::exists(folder_ / "out" / "plots" / "id"));
-  EXPECT_TRUE(ordered_json::accept(read(folder_ / "out" / "trace.json")));
+  EXPECT_TRUE(ordered_json::accept(test::read_bytes(folder_ / "out" / "trace.json")));
 }
 
 TEST_F(ReportHtml, AForwardPassStandsBesideItsFloors) {
@@ -256,7 +246,7 @@ TEST_F(ReportHtml, AHundredThousandSamplesStaySmall) {
   write_report({folder_ / "result.json"}, folder_ / "out", false);
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(60));
   EXPECT_LT(fs::file_size(folder_ / "out" / "report.html"), 3'000'000U);
-  const std::string html = read(folder_ / "out" / "report.html");
+  const std::string html = test::read_bytes(folder_ / "out" / "report.html");
   EXPECT_NE(html.find("of 100000 rows; the file holds all"), std::string::npos);
 }
 
@@ -272,12 +262,12 @@ TEST_F(ReportHtml, IndexLinksAPageForEachResult) {
   other["environment"]["cpu"]["model"] = "Another CPU";
   std::ofstream(folder_ / "b.json") << other.dump();
   write_report({folder_ / "a.json", folder_ / "b.json"}, folder_ / "out", false);
-  const std::string index = read(folder_ / "out" / "report.html");
+  const std::string index = test::read_bytes(folder_ / "out" / "report.html");
   EXPECT_NE(index.find("href=\"planted.html\""), std::string::npos);
   EXPECT_NE(index.find("href=\"planted-2.html\""), std::string::npos);
   EXPECT_NE(index.find("<td>cpu.model</td><td>Some CPU</td><td>Another CPU</td>"), std::string::npos) << "what differs between the files";
   EXPECT_TRUE(fs::exists(folder_ / "out" / "planted.html"));
-  EXPECT_NE(read(folder_ / "out" / "planted-2.html").find("Another CPU"), std::string::npos);
+  EXPECT_NE(test::read_bytes(folder_ / "out" / "planted-2.html").find("Another CPU"), std::string::npos);
 }
 
 TEST(Quantities, HaveTheUnitOfTheirName) {

@@ -4,21 +4,16 @@
 #include <unistd.h>
 
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "bench/tests/sample_result.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
-
-std::string read(const fs::path& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 // What stands between < and > opens and closes in order, as XML wants it. Empty when it does, else the offending tag.
 std::string first_unbalanced(const std::string& html) {
@@ -41,20 +36,15 @@ std::string first_unbalanced(const std::string& html) {
   return open.empty() ? "" : open.back();
 }
 
-class Report : public testing::Test {
+class Report : public test::FolderTest {
  protected:
-  fs::path folder_ = fs::temp_directory_path() / ("crossover-report-" + std::to_string(getpid()));
-
-  void SetUp() override { fs::create_directories(folder_); }
-  void TearDown() override { fs::remove_all(folder_); }
-
   fs::path save(const std::string& text, const std::string& name = "result.json") {
     std::ofstream(folder_ / name) << text;
     return folder_ / name;
   }
   std::string html_of(const ordered_json& result, bool publish = false) {
     write_report({save(result.dump())}, folder_ / "out", publish);
-    return read(folder_ / "out" / "report.html");
+    return test::read_bytes(folder_ / "out" / "report.html");
   }
   std::string error_of(const std::string& text) {
     try {
@@ -99,7 +89,7 @@ TEST_F(Report, SaysVerdictNumbersAndOrigins) {
     EXPECT_NE(html.find(wanted), std::string::npos) << wanted;
   EXPECT_LT(html.find("expected to find"),
             html.find("<h3>"));  // effect, interval and smallest visible effect come first
-  const std::string summary = read(folder_ / "out" / "summary.md");
+  const std::string summary = test::read_bytes(folder_ / "out" / "summary.md");
   for (const char* wanted :
        {"## planted: FASTER", "10.25 % faster", "`prefill.total_s` | 1.007 s | 0.9075 s |", "-62.5 ms"})
     EXPECT_NE(summary.find(wanted), std::string::npos) << wanted << " in\n" << summary;
@@ -108,7 +98,7 @@ TEST_F(Report, SaysVerdictNumbersAndOrigins) {
 TEST_F(Report, KeepsPhasesApartFromHeadlines) {
   ordered_json result = sample_result();
   result["analysis"]["cells"][0]["metrics"]["decode.tokens_per_s"] = {{"effect_percent", 1}};
-  const std::string html = html_of(result), summary = read(folder_ / "out" / "summary.md");
+  const std::string html = html_of(result), summary = test::read_bytes(folder_ / "out" / "summary.md");
   EXPECT_LT(html.find("<td>decode.tokens_per_s"), html.find("<summary>Metrics of single phases"));
   EXPECT_GT(html.find("<td>load.read_s"), html.find("<summary>Metrics of single phases"));
   EXPECT_EQ(summary.find("`load.read_s`"), std::string::npos);
@@ -158,12 +148,12 @@ TEST_F(Report, FailedAndControlSamplesAreShownAndNotCounted) {
   EXPECT_NE(html.find("failed: signal 11 in gdn.scan"), std::string::npos);
   EXPECT_NE(html.find(">1.007 s</data></td><td class=\"n\"><data value=\"0.9075\">0.9075 s</data></td>"),
             std::string::npos);  // medians as without them
-  EXPECT_EQ(read(folder_ / "out" / "plots" / "planted-samples.gp").find("\n17 99"), std::string::npos);
+  EXPECT_EQ(test::read_bytes(folder_ / "out" / "plots" / "planted-samples.gp").find("\n17 99"), std::string::npos);
 }
 
 TEST_F(Report, TraceHoldsThePhases) {
   html_of(sample_result());
-  const auto trace = ordered_json::parse(read(folder_ / "out" / "trace.json"));
+  const auto trace = ordered_json::parse(test::read_bytes(folder_ / "out" / "trace.json"));
   int phases = 0;
   for (const auto& event : trace.at("traceEvents")) {
     if (event.at("ph") != "X") continue;
@@ -180,7 +170,7 @@ TEST_F(Report, TraceShowsThreadsWhereTheirTimelineWasKept) {
                                       {{"rank", 1}, {"thread", -1}, {"spans", {{"read", 0.25, 0.5}, {"read"}, 7}}},
                                       5};
   html_of(result);
-  const auto trace = ordered_json::parse(read(folder_ / "out" / "trace.json"));
+  const auto trace = ordered_json::parse(test::read_bytes(folder_ / "out" / "trace.json"));
   std::vector<std::string> names, spans;
   for (const auto& event : trace.at("traceEvents")) {
     if (event.at("name") == "thread_name" && event.at("tid") != 0) names.push_back(event.at("args").at("name"));
@@ -201,7 +191,7 @@ TEST_F(Report, TraceLaysSharesEndToEnd) {
         {phase("load", 0, 3, -1), phase("load.read", 0, 1, 0), phase("load.quantize", 0, 2, 0), phase("load", 1, 3, -1),
          phase("load.read", 1, 3, 3), phase("prefill", 0, 1, -1), phase("prefill.embed", 0, 0.5, 5)}}}};
   html_of(result);
-  const auto trace = ordered_json::parse(read(folder_ / "out" / "trace.json"));
+  const auto trace = ordered_json::parse(test::read_bytes(folder_ / "out" / "trace.json"));
   std::vector<std::pair<std::string, double>> found;
   for (const auto& event : trace.at("traceEvents"))
     if (event.at("ph") == "X") found.emplace_back(event.at("name"), event.at("ts").get<double>() / 1e6);
@@ -213,7 +203,7 @@ TEST_F(Report, TraceLaysSharesEndToEnd) {
 
 TEST_F(Report, DrawsEverySample) {
   const std::string html = html_of(sample_result());
-  const std::string script = read(folder_ / "out" / "plots" / "planted-samples.gp");
+  const std::string script = test::read_bytes(folder_ / "out" / "plots" / "planted-samples.gp");
   EXPECT_NE(script.find("\n1 1\n"), std::string::npos) << script;  // the first sample is an A at 1.0
   EXPECT_NE(script.find("\n16 "), std::string::npos) << script;
   if (html.find("gnuplot is not installed") != std::string::npos) GTEST_SKIP() << "gnuplot is not installed";
@@ -247,7 +237,7 @@ TEST_F(Report, EscapesHostileText) {
   EXPECT_EQ(html.find("<script"), std::string::npos);
   EXPECT_EQ(html.find("onload=\""), std::string::npos);
   EXPECT_NE(html.find("&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt;&amp;amp;&#39;"), std::string::npos);
-  EXPECT_EQ(read(folder_ / "out" / "summary.md").find("<script"), std::string::npos);
+  EXPECT_EQ(test::read_bytes(folder_ / "out" / "summary.md").find("<script"), std::string::npos);
   EXPECT_FALSE(fs::exists(folder_ / "out" / "plots" / "pwned"));
   EXPECT_FALSE(fs::exists("pwned"));
   for (const auto& entry : fs::recursive_directory_iterator(folder_))  // a name is no way out of the folder
@@ -265,7 +255,7 @@ TEST_F(Report, PublishTakesOutHostAndPaths) {
   const std::string html = html_of(result, true);
   write_report({save(result.dump())}, folder_ / "out", true);
   for (const fs::path name : {"report.html", "summary.md", "trace.json", "plots/planted-samples.gp", "planted.json"}) {
-    const std::string text = read(folder_ / "out" / name);
+    const std::string text = test::read_bytes(folder_ / "out" / name);
     for (const char* secret :
          {"build-box-7", "/home", "someone", "/opt", "my tools", "/srv", "~/", "/usr/local", folder_.c_str()})
       EXPECT_EQ(text.find(secret), std::string::npos) << secret << " in " << name;
@@ -283,7 +273,7 @@ TEST_F(Report, KeptCopyIsAResultWithoutWhatIsOnlyForLookingAt) {
   first["phases"] = {{{"name", "load"}, {"parent", -1}},    {{"name", "load.read"}, {"parent", 0}},    {{"name", "prefill"}, {"parent", -1}},
                      {{"name", "prefill.mlp"}, {"parent", 2}}, {{"name", "prefill.odd"}, {"parent", 99}}, 7};
   html_of(result, true);
-  const auto kept = ordered_json::parse(read(folder_ / "out" / "planted.json"));
+  const auto kept = ordered_json::parse(test::read_bytes(folder_ / "out" / "planted.json"));
   EXPECT_EQ(kept["samples"].size(), 16u);
   EXPECT_FALSE(kept["samples"][0].contains("timeline"));
   EXPECT_EQ(kept["samples"][0]["phases"], (ordered_json{{{"name", "prefill"}, {"parent", -1}}, {{"name", "prefill.mlp"}, {"parent", 0}},
@@ -305,7 +295,7 @@ TEST_F(Report, KeptCopyHasTheLogitsOfTheFirstDivergenceAlone) {
     }
   }
   html_of(result, true);
-  const std::string text = read(folder_ / "out" / "planted.json");
+  const std::string text = test::read_bytes(folder_ / "out" / "planted.json");
   EXPECT_GT(result.dump().size(), 3'000'000U);
   EXPECT_LT(text.size(), 100'000U);
   const auto kept = ordered_json::parse(text);
@@ -326,7 +316,7 @@ TEST_F(Report, KeptCopyOfMuchLosesWhatIsLeastNeeded) {
   ordered_json result = sample_result();
   for (auto& sample : result["samples"]) sample["series"]["decode.token_s"] = std::vector<double>(5000, 0.12345678901234567);
   html_of(result, true);
-  const auto kept = ordered_json::parse(read(folder_ / "out" / "planted.json"));
+  const auto kept = ordered_json::parse(test::read_bytes(folder_ / "out" / "planted.json"));
   EXPECT_EQ(kept["thinned"], ordered_json::array({"series"}));
   EXPECT_FALSE(kept["samples"][0].contains("series"));
   EXPECT_TRUE(kept["samples"][0].contains("phases"));
@@ -337,7 +327,7 @@ TEST_F(Report, SeveralResultsShareOneReport) {
   ordered_json other = sample_result();
   other["verdict"] = {{"word", "INCONCLUSIVE"}, {"reason", "too noisy"}, {"exit_code", 2}};
   write_report({save(sample_result().dump(), "a.json"), save(other.dump(), "b.json")}, folder_ / "out", false);
-  const std::string html = read(folder_ / "out" / "report.html");
+  const std::string html = test::read_bytes(folder_ / "out" / "report.html");
   EXPECT_NE(html.find("too noisy"), std::string::npos);
   EXPECT_NE(html.find("all gates passed"), std::string::npos);
   EXPECT_TRUE(fs::exists(folder_ / "out" / "plots" / "planted-samples.gp"));
@@ -400,7 +390,7 @@ TEST_F(Report, WrongTypesInsideDoNotCrash) {
       result[key] = wrong;
       try {
         write_report({save(result.dump())}, folder_ / "out", true);
-        EXPECT_EQ(first_unbalanced(read(folder_ / "out" / "report.html")), "") << key << " = " << wrong;
+        EXPECT_EQ(first_unbalanced(test::read_bytes(folder_ / "out" / "report.html")), "") << key << " = " << wrong;
       } catch (const std::runtime_error& error) {
         EXPECT_NE(std::string(error.what()).find("result.json"), std::string::npos) << error.what();
       }

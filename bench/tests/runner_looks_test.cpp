@@ -1,6 +1,5 @@
 // Runs with declared looks, and runs with more pairs than were declared.
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,22 +11,20 @@
 #include "bench/runner.h"
 #include "bench/scenario_schema.h"
 #include "bench/tests/simulation.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
 
 using nlohmann::json;
 
-class RunnerLooks : public testing::Test {
+class RunnerLooks : public test::FolderTest {
  protected:
   RunnerLooks() {
-    std::string name = (std::filesystem::temp_directory_path() / "crossover-looks-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     options_.out = folder_ / "out", options_.quiet = true;
     options_.say = [this](const std::string& line) { said_ += line + "\n"; };
     scenario_["plan"]["looks"] = {8, 16}, scenario_["plan"]["pairs"] = 16;
   }
-  ~RunnerLooks() override { std::filesystem::remove_all(folder_); }
 
   RunOutcome run(SimulatedProgram program) {
     program.alter = [this, alter = program.alter](const SampleRequest& request, Sample& sample) {
@@ -46,7 +43,6 @@ class RunnerLooks : public testing::Test {
     return program;
   }
 
-  std::filesystem::path folder_;
   RunOptions options_;
   json scenario_ = scenario_json();
   std::vector<int> taken_;

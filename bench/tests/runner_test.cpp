@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 #include <sys/resource.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,21 +16,19 @@
 #include "bench/process/interrupt.h"
 #include "bench/scenario_schema.h"
 #include "bench/tests/simulation.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
 
 using nlohmann::json;
 
-class Runner : public testing::Test {
+class Runner : public test::FolderTest {
  protected:
   Runner() {
-    std::string name = (std::filesystem::temp_directory_path() / "crossover-runner-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     options_.out = folder_ / "out";
     options_.quiet = true;
   }
-  ~Runner() override { std::filesystem::remove_all(folder_); }
 
   RunOutcome run(SimulatedProgram program = {}) {
     SimulatedTarget target(std::move(program));
@@ -62,7 +59,6 @@ class Runner : public testing::Test {
     return static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n'));
   }
 
-  std::filesystem::path folder_;
   RunOptions options_;
   json scenario_ = scenario_json();
 };

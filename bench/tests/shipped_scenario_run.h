@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <filesystem>
@@ -16,18 +15,17 @@
 #include "bench/runner.h"
 #include "bench/shipped_scenarios.h"
 #include "bench/targets/engine.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 
 inline constexpr const char* kTinyDense = R"(/workload/model={"synth":"tiny-dense","seed":1})";
 inline constexpr const char* kTinyMoe = R"(/workload/model={"synth":"tiny-moe","seed":1})";
 
-class ShippedScenarioTest : public testing::Test {
+class ShippedScenarioTest : public test::FolderTest {
  protected:
   // In the build's own folder: the usual temporary one may lie in memory, where nothing can be evicted.
-  ShippedScenarioTest() {
-    std::string name = (std::filesystem::current_path() / "scenario-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
+  ShippedScenarioTest() : FolderTest(std::filesystem::current_path()) {
     std::ofstream(folder_ / "probe") << "x";
     try {
       residency({folder_ / "probe"});
@@ -35,7 +33,6 @@ class ShippedScenarioTest : public testing::Test {
     } catch (const std::runtime_error&) {
     }
   }
-  ~ShippedScenarioTest() override { std::filesystem::remove_all(folder_); }
 
   RunOutcome run(const char* name, std::vector<std::string> sets) {
     const ShippedScenario* shipped = find_shipped_scenario(name);
@@ -65,7 +62,6 @@ class ShippedScenarioTest : public testing::Test {
     for (const CellAnalysis& cell : outcome.verdict.cells) EXPECT_EQ(cell.outputs.gate, "pass") << cell.name << ": " << cell.reason;
   }
 
-  std::filesystem::path folder_;
   bool evicts_ = false;
   Scenario scenario_;
 };

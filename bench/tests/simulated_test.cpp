@@ -2,8 +2,6 @@
 #include "bench/targets/simulated.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cmath>
@@ -14,6 +12,7 @@
 #include "bench/runner.h"
 #include "bench/targets/external.h"
 #include "bench/tests/simulation.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
@@ -159,17 +158,13 @@ TEST(SimulatedProgram, PopulationStandardErrorIsTheSpreadOfTheEstimates) {
   }
 }
 
-class SimulatedRun : public testing::Test {
+class SimulatedRun : public test::FolderTest {
  protected:
   SimulatedRun() {
-    std::string name = (std::filesystem::temp_directory_path() / "crossover-simulated-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     options_.out = folder_ / "out", options_.quiet = true;
     options_.ambient.kept = {"PATH=/usr/bin:/bin"};
   }
-  ~SimulatedRun() override { std::filesystem::remove_all(folder_); }
 
-  std::filesystem::path folder_;
   RunOptions options_;
 };
 

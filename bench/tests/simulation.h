@@ -10,22 +10,9 @@
 
 namespace crossover {
 
-inline nlohmann::json scenario_json() {
-  return {{"schema", "crossover.scenario/1"},
-          {"name", "simulated"},
-          {"workload", {{"kind", "external"}, {"command", {"true"}}, {"metrics", {{"wall_s", nlohmann::json::object()}}}}},
-          {"arms", {{"A", nlohmann::json::object()}, {"B", nlohmann::json::object()}}},
-          {"plan", {{"pairs", 8}, {"seed", 1}, {"primary", "wall_s"}, {"threshold_percent", 1}}},
-          {"expect", {{"outputs", "identical"}}}};
-}
-
-inline Scenario scenario_from(const nlohmann::json& json) { return parse_scenario(json.dump(), "test"); }
-
-inline std::vector<Sample> simulate(const Scenario& scenario, const SimulatedProgram& program) { return simulate(make_plan(scenario), program); }
-
-inline Verdict judge_simulated(const nlohmann::json& json, const SimulatedProgram& program) {
-  const Scenario scenario = scenario_from(json);
-  return judge(scenario, simulate(scenario, program));
-}
+nlohmann::json scenario_json();
+Scenario scenario_from(const nlohmann::json& json);
+std::vector<Sample> simulate(const Scenario& scenario, const SimulatedProgram& program);
+Verdict judge_simulated(const nlohmann::json& json, const SimulatedProgram& program);
 
 }  // namespace crossover

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -17,6 +16,7 @@
 #include "bench/process/process.h"
 #include "bench/process/stack_signal.h"
 #include "bench/targets/child.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 
@@ -102,8 +102,7 @@ TEST(Stacks, TableOfThreadsShowsTheCallAProcessWaitsIn) {
 }
 
 TEST(Stacks, OfAHungSampleNameWhereItHangs) {
-  std::string name = (fs::temp_directory_path() / "crossover-hang-XXXXXX").string();
-  const fs::path folder = mkdtemp(name.data());
+  const test::TempFolder folder;
   const fs::path fifo = folder / "model.gguf";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);  // to open it waits for a writer that never comes
   const nlohmann::json job{{"kind", "cold_load"}, {"model", fifo.string()}, {"weights", "as-is"}, {"ranks", 1}, {"threads", 1},
@@ -115,7 +114,6 @@ TEST(Stacks, OfAHungSampleNameWhereItHangs) {
   request.environment = {"PATH=/usr/bin:/bin"};
   request.timeout_s = 3;
   const Sample sample = take_child_sample(request, job.dump());
-  fs::remove_all(folder);
   EXPECT_EQ(sample.failure, "timeout: no end within the limit of 3 s");
   EXPECT_EQ(sample.last_phase, "load");
   EXPECT_NE(sample.stack.find("crossover::open_checkpoint("), std::string::npos) << sample.failure << sample.stderr_tail << sample.stack;
@@ -123,8 +121,8 @@ TEST(Stacks, OfAHungSampleNameWhereItHangs) {
 }
 
 TEST(OomKills, AreReadOfTheGroupOrElseOfTheMachine) {
-  std::string name = (fs::temp_directory_path() / "crossover-oom-XXXXXX").string();
-  const fs::path root = mkdtemp(name.data());
+  const test::TempFolder owner;
+  const fs::path& root = owner.path();
   EXPECT_FALSE(oom_kills(root).has_value());
   fs::create_directories(root / "proc/self");
   std::ofstream(root / "proc/vmstat") << "nr_free_pages 7\noom_kill 5\n";
@@ -134,7 +132,6 @@ TEST(OomKills, AreReadOfTheGroupOrElseOfTheMachine) {
   EXPECT_EQ(oom_kills(root), 5) << "a group that tells nothing";
   std::ofstream(root / "sys/fs/cgroup/a/b/memory.events") << "low 0\noom 3\noom_kill 2\n";
   EXPECT_EQ(oom_kills(root), 2);
-  fs::remove_all(root);
 }
 
 }  // namespace

@@ -3,8 +3,6 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <iterator>
 #include <regex>
 #include <set>
 
@@ -20,6 +18,7 @@
 #include "bench/tests/gate_simulation.h"
 #include "bench/timed_generation.h"
 #include "engine/knobs.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
@@ -96,16 +95,12 @@ TEST(Trap, 11_DecodeRateCountsAllTokensButTheFirstInALongWindow) {
   EXPECT_FALSE(run.decode_tokens_per_s());
 }
 
-class TrapOfARun : public testing::Test {
+class TrapOfARun : public test::FolderTest {
  protected:
   TrapOfARun() {
-    std::string name = (fs::temp_directory_path() / "crossover-trap-XXXXXX").string();
-    folder_ = mkdtemp(name.data());
     options_.out = folder_ / "out", options_.quiet = true;
   }
-  ~TrapOfARun() override { fs::remove_all(folder_); }
 
-  fs::path folder_;
   RunOptions options_;
 };
 
@@ -279,11 +274,6 @@ TEST(Trap, 28_AllocatedContextIsNoHiddenArm) {
               "A allocates 1024 tokens of context and B 16384");
 }
 
-std::string text_of(const fs::path& file) {
-  std::ifstream in(file);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
-
 // Rows "| 7 | rule | `Suite.Name`, ... |": every trap has one, and what it names is there.
 TEST(TrapTable, NamesATestForEveryTrap) {
   const fs::path source = CROSSOVER_SOURCE_DIR;
@@ -292,10 +282,10 @@ TEST(TrapTable, NamesATestForEveryTrap) {
   for (const char* folder : {"bench/tests", "engine/tests", "kernels/tests"})
     for (const auto& entry : fs::directory_iterator(source / folder)) {
       if (entry.path().extension() != ".cpp") continue;
-      const std::string text = text_of(entry.path());
+      const std::string text = test::read_bytes(entry.path());
       for (std::sregex_iterator it(text.begin(), text.end(), test_line), end; it != end; ++it) tests.insert((*it)[1].str() + "." + (*it)[2].str());
     }
-  const std::string page = text_of(source / "CONTRIBUTING.md");
+  const std::string page = test::read_bytes(source / "CONTRIBUTING.md");
   const std::regex row("\\n\\| (\\d+) \\|([^\\n]*)\\|"), name("`(\\w+\\.\\w+)`");
   std::set<int> traps;
   for (std::sregex_iterator it(page.begin(), page.end(), row), end; it != end; ++it) {

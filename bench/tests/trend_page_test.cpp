@@ -1,26 +1,19 @@
 #include "bench/report/trend_page.h"
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cmath>
-#include <fstream>
-#include <iterator>
 
 #include "bench/history/history.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
 
-class TrendPage : public testing::Test {
+class TrendPage : public test::FolderTest {
  protected:
-  fs::path folder_ = fs::temp_directory_path() / ("crossover-trend-" + std::to_string(getpid()));
-
-  void SetUp() override { fs::create_directories(folder_); }
-  void TearDown() override { fs::remove_all(folder_); }
-
   // One run a day, a commit each; from the ninth on loads take a fifth longer.
   void fill(int runs) {
     History history(folder_ / "h.sqlite", /*create=*/true);
@@ -41,8 +34,7 @@ class TrendPage : public testing::Test {
   }
   std::string page() {
     write_trend_page(folder_ / "h.sqlite", folder_ / "out");
-    std::ifstream file(folder_ / "out" / "trend.html");
-    return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+    return test::read_bytes(folder_ / "out" / "trend.html");
   }
 };
 
@@ -53,8 +45,7 @@ TEST_F(TrendPage, MarksWhereALevelChanged) {
        {"1 of 1 series changed", "slower with build c9", "nightly &lt;b&gt;", "lower is better", "2026-11-16T01:00:00.000Z"})
     EXPECT_NE(html.find(wanted), std::string::npos) << wanted;
   EXPECT_EQ(html.find("load.read_s"), std::string::npos) << "phases are left to the command";
-  std::ifstream script(folder_ / "out" / "plots" / "trend-1.gp");
-  const std::string text{std::istreambuf_iterator<char>(script), std::istreambuf_iterator<char>()};
+  const std::string text = test::read_bytes(folder_ / "out" / "plots" / "trend-1.gp");
   EXPECT_NE(text.find("set arrow from first 8.5, graph 0"), std::string::npos) << text;
   EXPECT_EQ(html.find("No picture: gnuplot failed"), std::string::npos);
 }

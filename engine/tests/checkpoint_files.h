@@ -1,17 +1,14 @@
-// Files for the checkpoint tests: a folder that goes away, raw bytes, small safetensors files, tiny synthetic models.
+// Files for the checkpoint tests: raw bytes, small safetensors files, tiny synthetic models.
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <atomic>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iterator>
 #include <optional>
 #include <random>
 #include <span>
@@ -20,37 +17,11 @@
 
 #include "engine/checkpoint/row_gather.h"
 #include "engine/checkpoint/synth.h"
+#include "engine/tests/temp_folder.h"
 
 namespace crossover::test {
 
 namespace fs = std::filesystem;
-
-class TempFolder {
- public:
-  TempFolder() {
-    static std::atomic<int> next{0};
-    path_ = fs::path(testing::TempDir()) / ("crossover-" + std::to_string(getpid()) + "-" + std::to_string(next++));
-    fs::create_directories(path_);
-  }
-  ~TempFolder() { fs::remove_all(path_); }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-  const fs::path& path() const { return path_; }
-
- private:
-  fs::path path_;
-};
-
-inline void write_bytes(const fs::path& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc)
-      .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-inline std::string read_bytes(const fs::path& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 template <class T>
 std::string little_endian(T value) {

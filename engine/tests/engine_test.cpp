@@ -17,6 +17,7 @@ namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
+using test::message_of;
 
 const fs::path& checkpoint(const std::string& preset) {
   static const test::TempFolder folder;
@@ -41,16 +42,6 @@ EngineOptions tiny(const std::string& preset = "tiny-dense") {
 const std::vector<std::int32_t> kPrompt{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9};
 
 std::vector<float> copy(std::span<const float> row) { return {row.begin(), row.end()}; }
-
-template <class Call>
-std::string message_of(Call&& call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
-}
 
 TEST(Engine, RefusesWhatCannotBe) {
   auto refusal = [](auto change) {

@@ -18,10 +18,7 @@ inline constexpr std::int64_t kBf16StepPairs = kBf16Step / 2;
 
 CROSSOVER_INLINE std::int64_t bf16_steps(std::int64_t values) { return (values + kBf16Step - 1) / kBf16Step; }
 
-CROSSOVER_INLINE std::int64_t bf16_depth(std::int64_t dim) {
-  const std::int64_t parts = (dim + kBf16Depth - 1) / kBf16Depth;
-  return bf16_steps((dim + parts - 1) / parts) * kBf16Step;
-}
+CROSSOVER_INLINE std::int64_t bf16_depth(std::int64_t dim) { return part_depth(dim, kBf16Depth, kBf16Step); }
 
 inline std::int64_t bf16_panel_bytes(std::int64_t dim) { return bf16_depth(dim) / 2 * kPanelRows * static_cast<std::int64_t>(sizeof(Bf16Pair)); }
 inline std::int64_t bf16_tile_bytes(std::int64_t dim) {
@@ -64,11 +61,7 @@ template <int kTokens>
 void multiply_bf16(const Bf16Pair* a, const Bf16Pair* panel, std::int64_t pairs, bool accumulate, const __mmask16* columns, float* out,
                    std::int64_t out_stride) {
   __m512 total[kTokens][2];
-#pragma GCC unroll 12
-  for (int t = 0; t < kTokens; ++t)
-#pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v)
-      total[t][v] = accumulate ? _mm512_maskz_loadu_ps(columns[v], out + t * out_stride + 16 * v) : _mm512_setzero_ps();
+  load_totals(out, out_stride, accumulate, columns, total);
   for (std::int64_t p = 0; p < pairs; ++p, a += kTileTokens, panel += kPanelRows) {
     const auto first = reinterpret_cast<__m512bh>(_mm512_load_si512(panel)), second = reinterpret_cast<__m512bh>(_mm512_load_si512(panel + 16));
 #pragma GCC unroll 12
@@ -78,10 +71,7 @@ void multiply_bf16(const Bf16Pair* a, const Bf16Pair* panel, std::int64_t pairs,
       total[t][1] = _mm512_dpbf16_ps(total[t][1], x, second);
     }
   }
-#pragma GCC unroll 12
-  for (int t = 0; t < kTokens; ++t)
-#pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) _mm512_mask_storeu_ps(out + t * out_stride + 16 * v, columns[v], total[t][v]);
+  store_totals(total, columns, out, out_stride);
 }
 
 template <int kMost>

@@ -104,10 +104,7 @@ inline void multiply_panel(const float* a, std::int64_t tokens, const float* pan
       for (std::int64_t n = 0; n < cols; ++n) out[t * out_stride + n] = wide[t * kPanelRows + n];
 }
 
-CROSSOVER_INLINE std::int64_t panel_depth(std::int64_t dim) {
-  const std::int64_t parts = (dim + kPanelDepth - 1) / kPanelDepth, even = (dim + parts - 1) / parts;
-  return (even + kConvertDepth - 1) / kConvertDepth * kConvertDepth;
-}
+CROSSOVER_INLINE std::int64_t panel_depth(std::int64_t dim) { return part_depth(dim, kPanelDepth, kConvertDepth); }
 
 inline std::int64_t f32_panel_bytes(std::int64_t dim) {
   return (panel_depth(dim) * kPanelRows + kPanelRows * kConvertStride) * static_cast<std::int64_t>(sizeof(float));

@@ -39,10 +39,7 @@ CROSSOVER_INLINE void codes_256(const BlockQ6_K& block, __m512i code[8]) {
 }
 
 // Values of one panel; a panel ends with a whole block of 256 or with the row.
-CROSSOVER_INLINE std::int64_t int16_depth(std::int64_t dim) {
-  const std::int64_t parts = (dim + kInt16Depth - 1) / kInt16Depth;
-  return ((dim + parts - 1) / parts + 255) / 256 * 256;
-}
+CROSSOVER_INLINE std::int64_t int16_depth(std::int64_t dim) { return part_depth(dim, kInt16Depth, 256); }
 
 // `blocks` blocks of 32 values (a multiple of 8) of up to 16 rows from w on; missing rows are zeros.
 inline void fill_int16_panel(const std::byte* w, std::int64_t row_bytes, std::int64_t weight_rows, std::int64_t blocks, Int16Panel* panel) {

@@ -46,10 +46,7 @@ CROSSOVER_INLINE Codes codes_32(DType type, const std::byte* p) {
   }
 }
 
-CROSSOVER_INLINE std::int64_t int8_gemm_depth(std::int64_t dim) {
-  const std::int64_t parts = (dim + kInt8Depth - 1) / kInt8Depth;
-  return ((dim + parts - 1) / parts + 63) / 64 * 64;
-}
+CROSSOVER_INLINE std::int64_t int8_gemm_depth(std::int64_t dim) { return part_depth(dim, kInt8Depth, 64); }
 
 inline std::int64_t int8_tile_bytes(std::int64_t dim) { return dim / 32 * static_cast<std::int64_t>(sizeof(Int8Tile)); }
 inline std::int64_t int8_panel_bytes(std::int64_t dim) { return int8_gemm_depth(dim) / 32 * kPanelRows * 10 * 4; }
@@ -109,11 +106,7 @@ template <bool kBase, int kTokens>
 void multiply_int8(const Int8Tile* a, std::int64_t first_token, Int8Panel panel, std::int64_t blocks, bool accumulate, const __mmask16* columns,
                    float* out, std::int64_t out_stride) {
   __m512 total[kTokens][2];
-#pragma GCC unroll 6
-  for (int t = 0; t < kTokens; ++t)
-#pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v)
-      total[t][v] = accumulate ? _mm512_maskz_loadu_ps(columns[v], out + t * out_stride + 16 * v) : _mm512_setzero_ps();
+  load_totals(out, out_stride, accumulate, columns, total);
   const std::int32_t* quad = panel.quad;
   for (std::int64_t b = 0; b < blocks; ++b) {
     __m512i dot[kTokens][2];
@@ -142,10 +135,7 @@ void multiply_int8(const Int8Tile* a, std::int64_t first_token, Int8Panel panel,
       }
     }
   }
-#pragma GCC unroll 6
-  for (int t = 0; t < kTokens; ++t)
-#pragma GCC unroll 2
-    for (int v = 0; v < 2; ++v) _mm512_mask_storeu_ps(out + t * out_stride + 16 * v, columns[v], total[t][v]);
+  store_totals(total, columns, out, out_stride);
 }
 
 template <bool kBase, int kMost>
