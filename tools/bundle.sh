@@ -10,7 +10,7 @@ folder=$1
 limit_bytes=$((40 << 20))
 [ ! -e "$folder" ] || [ -f "$folder/.crossover-bundle" ] || fail "$folder exists and is not a bundle; name another folder or remove it"
 
-need_packages "${build_packages[@]}" libgtest-dev libbenchmark-dev xz-utils
+need_packages "${build_packages[@]}" libgtest-dev libboost-context-dev libbenchmark-dev xz-utils
 # RPATH, not RUNPATH: it is asked for the libraries of libraries too.
 build "$root/build/bundle" all -DCMAKE_BUILD_TYPE=Release -DCROSSOVER_CUDA=ON -DCROSSOVER_TESTS=ON -DCROSSOVER_MICRO=ON \
   '-DCMAKE_BUILD_RPATH=$ORIGIN/../lib' '-DCMAKE_EXE_LINKER_FLAGS=-Wl,--disable-new-dtags -s'

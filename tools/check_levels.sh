@@ -40,7 +40,7 @@ home() {
   mapfile -t elsewhere < <(printf '%s\n' "${all[@]}" | grep -vE "^($2)")
   offence "only $2 may include $1" "^ *# *include *<$1" "${elsewhere[@]}"
 }
-home 'cuda[a-z_]*\.h' 'kernels/cuda/'
+home 'cuda[a-z0-9_]*\.h' 'kernels/cuda/'
 home 'nccl\.h' 'engine/comm_nccl\.cpp'
 home 'cupti' 'bench/counters_cupti\.cpp'
 home 'openssl/' '(engine|bench)/[a-z_/]*(sha256|hash)\.cpp'
@@ -48,7 +48,7 @@ home 'pcre2\.h' 'engine/|bench/regex\.cpp'
 home 'utf8proc\.h' 'engine/'
 home 'curl/' 'bench/targets/http_stream\.cpp'
 home 'valijson/' 'bench/scenario'
-home 'boost/' 'bench/'
+home 'boost/' 'bench/|kernels/cuda/emulator/'
 home 'sqlite3\.h' 'bench/history/sqlite\.cpp'
 home 'benchmark/' 'bench/micro/'
 home 'CLI/' 'bench/main\.cpp|bench/commands/'

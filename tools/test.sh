@@ -13,6 +13,6 @@ case ${1:-} in
   -h | --help) sed -n '2,4s/^# //p' "${BASH_SOURCE[0]}"; exit 0 ;;
 esac
 
-need_packages "${build_packages[@]}" libgtest-dev
+need_packages "${build_packages[@]}" libgtest-dev libboost-context-dev
 build "$folder" all "${options[@]}"
 exec ctest --test-dir "$folder" --output-on-failure -j "$jobs" "$@"
