@@ -30,8 +30,8 @@ struct Sort {
   std::int32_t* counts;   // [blocks, E]: pairs of each block, then how many the blocks before it have; not used by one block alone
   std::int32_t* first;    // [E + 1]
   std::int32_t* pair_at;  // [pairs]
-  Tile* tiles;
-  std::int32_t* tile_count;
+  Tile* tiles[2];         // short, tall
+  std::int32_t* tile_count;  // [2]
 };
 
 // Sum of the values of the threads before this one; total: of all. `partial` holds kMaxWarps ints; all threads call.
@@ -103,16 +103,24 @@ __device__ void sum_warps(const Sort& sort, std::uint16_t* seen, int* total) {
 __device__ void plan(const Sort& sort, int* total, int* partial) {
   const int threads = static_cast<int>(blockDim.x), each = (sort.experts + threads - 1) / threads;
   const int begin = min(static_cast<int>(threadIdx.x) * each, sort.experts), end = min(begin + each, sort.experts);
-  int rows = 0, tiles = 0, all_rows = 0, all_tiles = 0;
-  for (int e = begin; e < end; ++e) rows += total[e], tiles += tiles_of(total[e]);
-  int at = block_exclusive_sum(rows, partial, all_rows), tile = block_exclusive_sum(tiles, partial, all_tiles);
+  int rows = 0, short_tiles = 0, tall_tiles = 0, all_rows = 0, all_short = 0, all_tall = 0;
+  for (int e = begin; e < end; ++e) {
+    rows += total[e];
+    for (int i = 0; i < tiles_of(total[e]); ++i) ++(rows_of_tile(total[e], i) <= kShort ? short_tiles : tall_tiles);
+  }
+  int at = block_exclusive_sum(rows, partial, all_rows);
+  int next_short = block_exclusive_sum(short_tiles, partial, all_short), next_tall = block_exclusive_sum(tall_tiles, partial, all_tall);
   for (int e = begin; e < end; ++e) {
     const int count = total[e];
-    for (int i = 0; i < tiles_of(count); ++i) sort.tiles[tile++] = {e, at + i * kTallest, rows_of_tile(count, i)};
+    for (int i = 0; i < tiles_of(count); ++i) {
+      const Tile tile{e, at + i * height_of(count), rows_of_tile(count, i)};
+      if (tile.rows <= kShort) sort.tiles[0][next_short++] = tile;
+      else sort.tiles[1][next_tall++] = tile;
+    }
     total[e] = sort.first[e] = at;
     at += count;
   }
-  if (threadIdx.x == 0) sort.first[sort.experts] = all_rows, *sort.tile_count = all_tiles;
+  if (threadIdx.x == 0) sort.first[sort.experts] = all_rows, sort.tile_count[0] = all_short, sort.tile_count[1] = all_tall;
   __syncthreads();
 }
 
@@ -181,12 +189,13 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 1) scatter_pairs(Sort sort) 
 
 }  // namespace
 
-Dispatch dispatch(Context& ctx, std::span<const std::int32_t> ids, std::int64_t experts) {
+Dispatch sort_by_expert(Context& ctx, std::span<const std::int32_t> ids, std::int64_t experts) {
   const Range range(ctx.trace, "moe.bucket");
   const auto pairs = static_cast<std::int64_t>(ids.size());
   if (pairs > std::numeric_limits<std::int32_t>::max())
     throw std::invalid_argument("moe_experts: asked for " + std::to_string(pairs) + " (token, expert) pairs, a pass may have 2147483647; use a shorter pass");
-  const std::int64_t blocks = (pairs + kBlockPairs - 1) / kBlockPairs, most = most_tiles(pairs, experts);
+  const std::int64_t blocks = (pairs + kBlockPairs - 1) / kBlockPairs;
+  const std::int64_t most = most_tiles(pairs, experts), most_tall = most_tall_tiles(pairs);
   const auto warps = static_cast<int>(std::min<std::int64_t>(kMaxWarps, (pairs + kWarpPairs - 1) / kWarpPairs));
   const auto shared_of = [&](int of_warps) { return static_cast<std::size_t>(4 * kMaxWarps + experts * (4 + 2 * of_warps)); };
   if (shared_of(warps) > kSharedBytes)
@@ -197,7 +206,7 @@ Dispatch dispatch(Context& ctx, std::span<const std::int32_t> ids, std::int64_t 
   };
   Sort sort{ids.data(), static_cast<std::int32_t>(pairs), static_cast<std::int32_t>(experts), static_cast<std::int32_t>(blocks), {}, {}, {}, {}, {}};
   list(sort.first, "cuda.moe.first", experts + 1), list(sort.pair_at, "cuda.moe.pair_at", pairs);
-  list(sort.tiles, "cuda.moe.tiles", most), list(sort.tile_count, "cuda.moe.tile_count", 1);
+  list(sort.tiles[0], "cuda.moe.short_tiles", most), list(sort.tiles[1], "cuda.moe.tall_tiles", most_tall), list(sort.tile_count, "cuda.moe.tile_count", 2);
   const Shape shape{dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(warps * kWarp)), shared_of(warps)};
   if (blocks == 1) {
     launch(ctx, "moe.sort", sort_in_one_block, shape, sort);
@@ -207,7 +216,7 @@ Dispatch dispatch(Context& ctx, std::span<const std::int32_t> ids, std::int64_t 
     launch(ctx, "moe.plan", plan_tiles, {dim3(1), dim3(kPlanThreads), shared_of(0)}, sort);
     launch(ctx, "moe.scatter", scatter_pairs, shape, sort);
   }
-  return {sort.first, sort.pair_at, sort.tiles, sort.tile_count, most};
+  return {sort.first, sort.pair_at, {{sort.tiles[0], sort.tile_count, most}, {sort.tiles[1], sort.tile_count + 1, most_tall}}};
 }
 
 }  // namespace crossover::cuda::moe

@@ -10,35 +10,47 @@
 
 namespace crossover::cuda::moe {
 
-inline constexpr int kTallest = 128;  // rows of the highest tile
+inline constexpr int kTallest = 128, kShort = 32;  // rows of the highest tile; tiles up to kShort rows are a kernel's of their own
+inline constexpr int kHeightStep = 16;             // a tile is multiplied in steps of so many rows
 
-// Rows of a tile: an expert's positions first .. first + rows - 1, rows <= kTallest.
+// Rows of a tile: an expert's positions first .. first + rows - 1, 1 <= rows <= kTallest.
 struct Tile {
   std::int32_t expert, first, rows;
 };
 
-// An expert's rows are cut into tiles of kTallest and one of the rest: its weights are read once per tile, and from T = 4096 on, where 35B
-// has 128 rows an expert, the products and not the weights decide.
+// An expert's rows are cut into as few tiles as hold them, so that its weights are unpacked as seldom as possible, and these into equal
+// multiples of kHeightStep: 130 rows as 80 + 50, since a tile of two rows takes as long as one of thirty (unpacking its weights).
 __host__ __device__ inline int tiles_of(int rows) { return (rows + kTallest - 1) / kTallest; }
-__host__ __device__ inline int rows_of_tile(int rows, int tile) { return rows - tile * kTallest < kTallest ? rows - tile * kTallest : kTallest; }
+__host__ __device__ inline int height_of(int rows) {
+  const int tiles = tiles_of(rows), each = tiles == 0 ? 0 : (rows + tiles - 1) / tiles;
+  return (each + kHeightStep - 1) / kHeightStep * kHeightStep;
+}
+__host__ __device__ inline int rows_of_tile(int rows, int tile) {
+  const int height = height_of(rows), left = rows - tile * height;
+  return left < height ? left : height;
+}
 
-// The height that wastes least of the tensor core: what a tile computes are rows of zeros above `rows`.
-__host__ __device__ inline int height_of(int rows) { return rows <= 16 ? 16 : rows <= 32 ? 32 : rows <= 64 ? 64 : kTallest; }
-
-// No pass has more tiles: every expert that is hit has at most one that is not full.
+// No pass has more: every expert that is hit has at most one tile more than full ones would be.
 inline std::int64_t most_tiles(std::int64_t pairs, std::int64_t experts) { return pairs / kTallest + (experts < pairs ? experts : pairs); }
+// Of more than kShort rows.
+inline std::int64_t most_tall_tiles(std::int64_t pairs) { return pairs / (kShort + 1); }
+
+// Tiles of one kind: those of an expert lie side by side.
+struct TileList {
+  const Tile* tiles;
+  const std::int32_t* count;  // [1]
+  std::int64_t most;          // that there can be: what to launch
+};
 
 // All in the workspace, valid until the next call.
 struct Dispatch {
   const std::int32_t* first;    // [E + 1]: positions of expert e are first[e] .. first[e + 1] - 1
   const std::int32_t* pair_at;  // [pairs]: by position; of an expert in ascending order
-  const Tile* tiles;            // [most_tiles], those of an expert side by side
-  const std::int32_t* count;    // [1]: tiles there are
-  std::int64_t most;            // that there can be: blocks to launch
+  TileList tiles[2];            // of at most kShort rows, of more
 };
 
 // ids [pairs] in device memory. A pair whose id is no expert has no position. std::invalid_argument when the experts are more than the
 // counters of a block hold (about 1400), or the pairs 2^31.
-Dispatch dispatch(Context& ctx, std::span<const std::int32_t> ids, std::int64_t experts);
+Dispatch sort_by_expert(Context& ctx, std::span<const std::int32_t> ids, std::int64_t experts);
 
 }  // namespace crossover::cuda::moe

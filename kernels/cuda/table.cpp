@@ -45,7 +45,7 @@ const Ops& cuda_ops() {
       .kv_write = kv_write,
       .attention = nullptr,
       .moe_route = moe_route,
-      .moe_experts = nullptr,
+      .moe_experts = moe_experts,
   };
   return kOps;
 }

@@ -13,6 +13,8 @@ struct WeightType {
   // A GPU rounds f16 weights to bf16 as well: a product moves by up to 2^-8, with a spread of 2^-10 of the dot product's, four of which fit.
   double device_matmul() const { return dtype == DType::kF16 ? 6e-3 : 0; }
   double bf16_experts() const { return std::max(experts, 1.5e-2); }  // these cases have a bf16 weight beside their own type
+  // Two products one after the other, and what lies between and behind them rounded once more, by up to 2^-9.
+  double device_experts() const { return dtype == DType::kF16 ? bf16_experts() : 0; }
 };
 constexpr WeightType kWeightTypes[] = {
     {DType::kF32, 4e-6, 1e-5},   {DType::kF16, 4e-6, 1e-5},   {DType::kBF16, 4e-6, 1e-5},
@@ -208,7 +210,7 @@ void add_expert_cases(std::vector<OpCase>& cases) {
                          for (float& weight : weights) weight = uniform(random, 0, 1);
                          op::moe_experts(context, {x, ids, weights, gate, up, down}, out);
                          return Result{{out}, {}, {}};
-                       }, type.dtype == DType::kBF16 ? type.bf16_experts() : 0});
+                       }, type.dtype == DType::kBF16 ? type.bf16_experts() : 0, type.device_experts()});
   }
 }
 

@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <functional>
+#include <algorithm>
 #include <vector>
 
 #include "kernels/cuda/runtime.h"
@@ -15,17 +15,18 @@ namespace {
 using Ids = std::vector<std::int32_t>;
 
 TEST(MoeTiles, HoldEveryRowOnce) {
-  for (int rows = 0; rows <= 3 * kTallest + 1; ++rows) {
+  for (int rows = 0; rows <= 9 * kTallest + 1; ++rows) {
     int sum = 0;
     for (int i = 0; i < tiles_of(rows); ++i) {
       const int of_tile = rows_of_tile(rows, i);
-      EXPECT_GE(of_tile, 1);
-      EXPECT_LE(of_tile, height_of(of_tile));
-      EXPECT_LE(height_of(of_tile), kTallest);
-      EXPECT_TRUE(of_tile > height_of(of_tile) / 2 || height_of(of_tile) == 16) << rows;
+      EXPECT_GE(of_tile, 1) << rows;
+      EXPECT_LE(of_tile, kTallest);
+      EXPECT_EQ(of_tile % kHeightStep == 0 || i == tiles_of(rows) - 1, true) << rows;
+      EXPECT_EQ(i * height_of(rows), sum);  // where the map says it begins
       sum += of_tile;
     }
     EXPECT_EQ(sum, rows);
+    EXPECT_LT(rows_of_tile(rows, 0) - rows_of_tile(rows, tiles_of(rows) - 1), std::max(1, tiles_of(rows)) * kHeightStep) << rows << ": tiles are not even";
   }
 }
 
@@ -36,6 +37,11 @@ TEST(MoeTiles, AreNeverMoreThanTheLaunchAllows) {
         // Worst: one pair for each expert that is hit, and those left over for one of them.
         const std::int64_t tiles = hit - 1 + tiles_of(pairs - hit + 1);
         EXPECT_LE(tiles, most_tiles(pairs, experts)) << pairs << " pairs, " << hit << " of " << experts;
+        // Of tall ones: the pairs spread over as many experts as then have kShort + 1.
+        const int each = pairs / hit;
+        if (each > kShort) {
+          EXPECT_LE(static_cast<std::int64_t>(hit) * tiles_of(each), most_tall_tiles(pairs)) << pairs << " pairs, " << hit << " of " << experts;
+        }
       }
 }
 
@@ -45,24 +51,32 @@ void check(const Ids& ids, int experts, std::uint64_t seed) {
   Device device(0);
   Context ctx{context.context.ops, context.context.pool, host_memory, context.counters, nullptr, nullptr, &device};
   emulated::set_seed(seed);
-  const Dispatch found = dispatch(ctx, ids, experts);
+  const Dispatch found = sort_by_expert(ctx, ids, experts);
 
-  std::int64_t tile = 0, at = 0;
+  std::int64_t at = 0, seen[2] = {};
   for (int e = 0; e < experts; ++e) {
     ASSERT_EQ(found.first[e], at) << e;
     int rows = 0;
     for (std::size_t pair = 0; pair < ids.size(); ++pair)
-      if (ids[pair] == e) { ASSERT_EQ(found.pair_at[at + rows], static_cast<std::int32_t>(pair)) << "expert " << e; ++rows; }
-    for (int i = 0; i < tiles_of(rows); ++i, ++tile) {
-      ASSERT_EQ(found.tiles[tile].expert, e);
-      ASSERT_EQ(found.tiles[tile].first, at + i * kTallest);
-      ASSERT_EQ(found.tiles[tile].rows, rows_of_tile(rows, i));
+      if (ids[pair] == e) {
+        ASSERT_EQ(found.pair_at[at + rows], static_cast<std::int32_t>(pair)) << "expert " << e;
+        ++rows;
+      }
+    for (int i = 0; i < tiles_of(rows); ++i) {
+      const int kind = rows_of_tile(rows, i) > kShort;
+      ASSERT_LT(seen[kind], *found.tiles[kind].count);
+      const Tile& tile = found.tiles[kind].tiles[seen[kind]++];
+      ASSERT_EQ(tile.expert, e);
+      ASSERT_EQ(tile.first, at + i * height_of(rows));
+      ASSERT_EQ(tile.rows, rows_of_tile(rows, i));
     }
     at += rows;
   }
   EXPECT_EQ(found.first[experts], at);
-  EXPECT_EQ(*found.count, tile);
-  EXPECT_LE(tile, found.most);
+  for (int kind = 0; kind < 2; ++kind) {
+    EXPECT_EQ(*found.tiles[kind].count, seen[kind]);
+    EXPECT_LE(seen[kind], found.tiles[kind].most);
+  }
 }
 
 TEST(MoeDispatch, SortsPairsStably) {

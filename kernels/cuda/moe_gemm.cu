@@ -1,0 +1,101 @@
+#include "kernels/cuda/moe_gemm.h"
+
+#include "kernels/cuda/bf16_rows.h"
+#include "kernels/cuda/gemm_tile.h"
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/view.h"
+
+namespace crossover::cuda::moe {
+namespace {
+
+constexpr int kWarps = 4;
+
+struct GroupedGemm {
+  TileList tiles;
+  const std::int32_t* pair_at;
+  const Bf16* x;
+  std::int64_t x_stride, values;  // of x; K
+  std::int32_t pairs_per_x;       // k where x lies by token, 0 where it lies by position
+  WeightRows weight, up;          // of expert 0
+  std::int64_t expert_bytes;
+  std::int64_t row_blocks;        // blocks that share a tile
+  Bf16* out;
+  std::int64_t out_stride;
+};
+
+__device__ __forceinline__ WeightRows of_expert(const WeightRows& first, std::int64_t offset) {
+  return {first.data + offset, first.end + offset, first.stride, first.rows};
+}
+
+template <DType kType, int kTokenTiles, bool kPaired>
+__global__ void __launch_bounds__(kWarps* kWarp) grouped_gemm(GroupedGemm a) {
+  using Product = GemmTile<kType, kTokenTiles, kWarps, kPaired>;
+  __shared__ std::int32_t x_rows[Product::kTokens], out_rows[Product::kTokens];
+  const std::int64_t index = blockIdx.x / a.row_blocks, row_0 = blockIdx.x % a.row_blocks * Product::kRows;
+  if (index >= *a.tiles.count) return;
+  const Tile tile = a.tiles.tiles[index];
+  for (int i = static_cast<int>(threadIdx.x); i < tile.rows; i += Product::kThreads) {
+    const int position = tile.first + i, pair = a.pair_at[position];
+    x_rows[i] = a.pairs_per_x > 0 ? pair / a.pairs_per_x : position;
+    out_rows[i] = kPaired ? position : pair;
+  }
+  __syncthreads();
+  const std::int64_t offset = tile.expert * a.expert_bytes;
+  Product product;
+  product.run(dynamic_shared<std::byte>(), a.values, of_expert(a.weight, offset), of_expert(a.up, offset), row_0,
+              [&](int token) { return token < tile.rows ? a.x + x_rows[token] * a.x_stride : nullptr; });
+  const auto inside = [&](int row, int token) { return row_0 + row < a.weight.rows && token < tile.rows; };
+  if constexpr (kPaired)
+    product.each([&](int row, int token, float gate, float up) {
+      if (inside(row, token)) a.out[out_rows[token] * a.out_stride + bf16_at(row_0 + row)] = to_bf16(silu(gate) * up);
+    });
+  else
+    product.each([&](int row, int token, float sum) {
+      if (inside(row, token)) a.out[out_rows[token] * a.out_stride + row_0 + row] = to_bf16(sum);
+    });
+}
+
+template <DType kType, int kTokenTiles, bool kPaired>
+void launch_tiles(Context& ctx, const char* name, GroupedGemm a) {
+  using Product = GemmTile<kType, kTokenTiles, kWarps, kPaired>;
+  if (a.tiles.most == 0) return;
+  a.row_blocks = blocks_for(a.weight.rows, Product::kRows);
+  launch(ctx, name, grouped_gemm<kType, kTokenTiles, kPaired>,
+         {dim3(static_cast<unsigned>(a.tiles.most * a.row_blocks)), dim3(Product::kThreads), Product::kSharedBytes}, a);
+}
+
+template <bool kPaired>
+void multiply(Context& ctx, const char* name, const Dispatch& pairs, GroupedGemm a, const Tensor& weight) {
+  a.expert_bytes = weight.rows() * weight.row_stride();
+  dispatch(weight.dtype, [&]<DType kType>() {
+    if constexpr (kType != DType::kF32) {
+      a.tiles = pairs.tiles[0];
+      launch_tiles<kType, kShort / 8, kPaired>(ctx, name, a);
+      a.tiles = pairs.tiles[1];
+      launch_tiles<kType, kTallest / 8, kPaired>(ctx, name, a);
+    }
+  });
+  ctx.counters.path(std::string("matmul.") + crossover::name(weight.dtype), "mma-bf16");
+}
+
+}  // namespace
+
+bool takes_tiles(const MoeExperts& moe) { return in_units(moe.gate) && in_units(moe.up) && in_units(moe.down) && moe.gate.dtype == moe.up.dtype; }
+
+void grouped_gate_up(Context& ctx, const Dispatch& dispatch, const MoeExperts& moe, const Bf16* x, Bf16* inner) {
+  const Range range(ctx.trace, "moe.gate_up");
+  const auto k = static_cast<std::int32_t>(static_cast<std::int64_t>(moe.ids.size()) / moe.x.rows);
+  multiply<true>(ctx, "moe.gate_up", dispatch,
+                 {{}, dispatch.pair_at, x, bf16_stride(moe.x.dim), moe.x.dim, k, weight_rows(moe.gate.expert(0)), weight_rows(moe.up.expert(0)), 0, 0, inner,
+                  bf16_stride(moe.gate.rows())},
+                 moe.gate);
+}
+
+void grouped_down(Context& ctx, const Dispatch& dispatch, const MoeExperts& moe, const Bf16* inner, Bf16* expert_out) {
+  const Range range(ctx.trace, "moe.down");
+  const WeightRows rows = weight_rows(moe.down.expert(0));
+  multiply<false>(ctx, "moe.down", dispatch,
+                  {{}, dispatch.pair_at, inner, bf16_stride(moe.down.cols()), moe.down.cols(), 0, rows, rows, 0, 0, expert_out, moe.down.rows()}, moe.down);
+}
+
+}  // namespace crossover::cuda::moe
