@@ -36,6 +36,18 @@ __device__ __forceinline__ unsigned pack_bf16(float low, float high) {
   return packed;
 }
 
+// The same of halves; and a * b + c of both halves, rounded once.
+__device__ __forceinline__ unsigned pack_half(float low, float high) {
+  unsigned packed;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(packed) : "f"(high), "f"(low));
+  return packed;
+}
+__device__ __forceinline__ unsigned fma_halves(unsigned a, unsigned b, unsigned c) {
+  unsigned d;
+  asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
+  return d;
+}
+
 // 2^x, relative error below 2^-22; -inf gives 0.
 __device__ __forceinline__ float fast_exp2(float x) {
   float y;
@@ -64,6 +76,20 @@ __device__ __forceinline__ unsigned fma_bf16_pairs(unsigned a, unsigned b, unsig
   unsigned d;
   asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(a), "r"(b), "r"(c));
   return d;
+}
+
+// The same of halves.
+__device__ __forceinline__ void mma_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// An 8 x 8 matrix of 16-bit values in registers, transposed: lane l holds row l / 4, columns 2 (l % 4) and the next.
+__device__ __forceinline__ unsigned transpose_matrix(unsigned pair) {
+  unsigned transposed;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(transposed) : "r"(pair));
+  return transposed;
 }
 
 // Four matrices of 8 x 8 16-bit values: lane l gives the address of row l % 8 of matrix l / 8 (16-byte aligned); r[i] receives row lane / 4,

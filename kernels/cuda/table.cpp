@@ -43,7 +43,7 @@ const Ops& cuda_ops() {
       .norm_rope = norm_rope,
       .rotate = rotate,
       .kv_write = kv_write,
-      .attention = nullptr,
+      .attention = attention,
       .moe_route = moe_route,
       .moe_experts = moe_experts,
   };

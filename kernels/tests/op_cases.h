@@ -27,7 +27,7 @@ struct OpCase {
   Metric metric;
   double tolerance;
   std::function<Result(Context&)> run;  // always the same inputs
-  double bf16_tolerance = 0;            // of instruction sets that round this operation's operands to bf16; 0: none does
+  double bf16_tolerance = 0;            // of instruction sets and devices that round this operation's operands to bf16; 0: none does
   double device_tolerance = 0;          // of GPUs, where they round what those keep in f32; 0: as above
 
   double tolerance_on(const Context& context) const {

@@ -294,11 +294,23 @@ unsigned fma_bf16_pairs(unsigned a, unsigned b, unsigned c) {
   return pack_bf16(std::fma(half_of(a, 0), half_of(b, 0), half_of(c, 0)), std::fma(half_of(a, 1), half_of(b, 1), half_of(c, 1)));
 }
 
-void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+unsigned pack_half(float low, float high) { return to_half(low).bits | static_cast<unsigned>(to_half(high).bits) << 16; }
+
+// In double the sum of an exact product and a half is exact but for sums that span more than 53 bits, far below a half's rounding.
+unsigned fma_halves(unsigned a, unsigned b, unsigned c) {
+  const auto value = [](unsigned pair, int high) { return static_cast<double>(to_float(Half{static_cast<std::uint16_t>(pair >> 16 * high)})); };
+  const auto sum = [&](int high) { return static_cast<float>(value(a, high) * value(b, high) + value(c, high)); };
+  return pack_half(sum(0), sum(1));
+}
+
+namespace {
+
+template <class T>
+void mma_of(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   struct Lane { float* d; const unsigned *a, *b; } mine{d, a, b};
   emulated::collective(kAllLanes, &mine, [](void* const* lanes, unsigned) {
     const auto lane = [&](int i) -> const Lane& { return *static_cast<const Lane*>(lanes[i]); };
-    const auto half_of = [](unsigned pair, int high) { return to_float(Bf16{static_cast<std::uint16_t>(high ? pair >> 16 : pair)}); };
+    const auto half_of = [](unsigned pair, int high) { return to_float(T{static_cast<std::uint16_t>(high ? pair >> 16 : pair)}); };
     float a16[16][16], b16[16][8];
     for (int l = 0; l < 32; ++l)
       for (int i = 0; i < 4; ++i)
@@ -314,6 +326,25 @@ void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
         lane(l).d[i] += sum;
       }
   });
+}
+
+}  // namespace
+
+void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_of<Bf16>(d, a, b); }
+void mma_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_of<Half>(d, a, b); }
+
+unsigned transpose_matrix(unsigned pair) {
+  struct Lane { unsigned pair, result; } mine{pair, 0};
+  emulated::collective(kAllLanes, &mine, [](void* const* lanes, unsigned) {
+    const auto value = [&](int row, int column) {
+      return static_cast<const Lane*>(lanes[row * 4 + column / 2])->pair >> column % 2 * 16 & 0xffffu;
+    };
+    for (int l = 0; l < 32; ++l) {
+      const int row = l / 4, column = l % 4 * 2;
+      static_cast<Lane*>(lanes[l])->result = value(column, row) | value(column + 1, row) << 16;
+    }
+  });
+  return mine.result;
 }
 
 namespace {

@@ -176,10 +176,14 @@ Bf16 to_bf16(float x);
 Half to_half(float x);
 unsigned pack_bf16(float low, float high);
 unsigned fma_bf16_pairs(unsigned a, unsigned b, unsigned c);
+unsigned pack_half(float low, float high);
+unsigned fma_halves(unsigned a, unsigned b, unsigned c);
 inline float fast_exp2(float x) { return std::exp2(x); }
 template <class T>
 T* dynamic_shared() { return reinterpret_cast<T*>(emulated::shared_memory()); }
 void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+void mma_half(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
+unsigned transpose_matrix(unsigned pair);
 void load_matrices(unsigned (&r)[4], const void* shared_row);
 void load_matrices_transposed(unsigned (&r)[4], const void* shared_row);
 inline void copy_async_16(void* shared, const void* global) { emulated::queue_copy(shared, global); }

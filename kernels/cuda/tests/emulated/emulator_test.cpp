@@ -157,5 +157,37 @@ TEST(EmulatorMemory, TheHostCannotReachIt) {
   EXPECT_EQ(held_bytes(), 0);
 }
 
+TEST(Emulator, AMatrixInRegistersIsTransposed) {
+  std::vector<unsigned> got(32);
+  run(1, 32, [&] {
+    const unsigned row = threadIdx.x / 4, column = threadIdx.x % 4 * 2;
+    got[threadIdx.x] = transpose_matrix((row * 8 + column) | (row * 8 + column + 1) << 16);
+  });
+  for (unsigned l = 0; l < 32; ++l) {
+    const unsigned row = l / 4, column = l % 4 * 2;
+    EXPECT_EQ(got[l], (column * 8 + row) | ((column + 1) * 8 + row) << 16) << l;
+  }
+}
+
+TEST(Emulator, HalvesMultiplyAndRoundOnce) {
+  EXPECT_EQ(fma_halves(pack_half(3, 1024 + 200), pack_half(0.5f, 1), pack_half(1, -1152)), pack_half(2.5f, 72));
+  // (1 + 2^-10)^2 - 1 = 2^-9 + 2^-20: a product rounded first would lose the last bit.
+  const float one = 1 + 0x1p-10f;
+  EXPECT_EQ(fma_halves(pack_half(one, one), pack_half(one, one), pack_half(-1, -1)), pack_half(0x1p-9f + 0x1p-20f, 0x1p-9f + 0x1p-20f));
+  EXPECT_NE(pack_half(0x1p-9f + 0x1p-19f, 0), pack_half(0x1p-9f, 0));
+}
+
+TEST(Emulator, FragmentsOfHalvesMultiplyToo) {
+  std::vector<float> sums(32);
+  run(1, 32, [&] {
+    const float t = static_cast<float>(threadIdx.x % 4), g = static_cast<float>(threadIdx.x / 4);  // a[i][k] = 1, b[k][n] = n for k < 8, else 0
+    float d[4] = {0.25f, 0, 0, 0};
+    mma_half(d, {pack_half(1, 1), pack_half(1, 1), pack_half(1, 1), pack_half(1, 1)}, {pack_half(g, g), 0});
+    EXPECT_EQ(d[1], 8 * (2 * t + 1));
+    sums[threadIdx.x] = d[0];
+  });
+  for (std::size_t l = 0; l < 32; ++l) EXPECT_EQ(sums[l], 8.0f * static_cast<float>(l % 4 * 2) + 0.25f);
+}
+
 }  // namespace
 }  // namespace crossover::cuda

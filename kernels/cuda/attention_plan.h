@@ -1,0 +1,67 @@
+// Which kernel attends and how keys are split among blocks. Host code, from the shape alone: the same shape gives the same order of sums on
+// every device and in every run.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/tensor.h"
+
+namespace crossover::cuda {
+
+// kAny: f32 arithmetic, every type and head. Tensor cores for heads of 256: kFew splits keys among warps, kTiles rows of queries.
+enum class AttentionKernel : std::uint8_t { kAny, kFew, kTiles };
+
+struct AttentionShape {
+  std::int64_t tokens = 0, past = 0, heads = 0, kv_heads = 0, dim = 0;
+  DType keys = DType::kF16, values = DType::kF16;
+  bool aligned = true;  // caches: every head of every row begins at 16 bytes
+  std::int64_t rows() const { return tokens * (heads / kv_heads); }  // query rows of a KV head: they share its keys
+  std::int64_t keys_seen() const { return past + tokens; }
+};
+
+struct AttentionPlan {
+  AttentionKernel kernel = AttentionKernel::kAny;
+  int tile_rows = 0;             // query rows of a block
+  std::int64_t tiles = 0;        // of a KV head
+  std::int64_t split_keys = 0;   // of a block; the last split may have fewer
+  std::int64_t splits = 0;
+};
+
+inline constexpr std::int64_t kAttentionHeadDim = 256;  // of the kernels on tensor cores: the head of every model of this engine
+inline constexpr std::int64_t kFewRows = 32;            // beyond, a row of the cache is read more than twice by kFew and kTiles pays
+inline constexpr std::int64_t kBlocksWanted = 264;      // two for each multiprocessor of an H100
+inline constexpr int kAnyRows = 16, kAnyKeys = 32, kFewKeys = 64, kTileKeys = 64;
+inline constexpr std::int64_t kTileSplitKeys = 512;     // fewer are not worth the partial results: 1 KiB for each of 64 rows
+inline constexpr std::size_t kLargeTileShared = 128 * 1024, kSmallTileShared = 96 * 1024;  // queries, a tile of keys and one of values
+
+// Formats whose rows copy_async moves and whose codes become halves: a head of 256 is whole groups of 16 bytes.
+inline bool in_halves(DType type) { return type != DType::kF32 && type != DType::kQ6_K; }
+
+// Keys of a split, whole units, so that `blocks` blocks for each split make about kBlocksWanted.
+inline std::int64_t split_keys(std::int64_t keys, std::int64_t blocks, std::int64_t unit) {
+  const std::int64_t wanted = std::max<std::int64_t>(1, kBlocksWanted / blocks), each = (keys + wanted - 1) / wanted;
+  return (each + unit - 1) / unit * unit;
+}
+
+inline AttentionPlan plan_attention(const AttentionShape& s, std::size_t shared_bytes) {
+  AttentionPlan plan;
+  const auto up = [](std::int64_t n, std::int64_t each) { return (n + each - 1) / each; };
+  const bool halves = s.dim == kAttentionHeadDim && in_halves(s.keys) && in_halves(s.values) && shared_bytes >= kSmallTileShared;
+  std::int64_t unit = kAnyKeys;
+  if (!halves || (s.rows() <= kFewRows && !s.aligned)) {
+    plan.tile_rows = kAnyRows;
+  } else if (s.rows() <= kFewRows) {
+    plan.kernel = AttentionKernel::kFew, plan.tile_rows = s.rows() <= 8 ? 8 : 16, unit = kFewKeys;
+  } else {
+    const bool large = shared_bytes >= kLargeTileShared && up(s.rows(), 128) * s.kv_heads >= kBlocksWanted / 2;
+    plan.kernel = AttentionKernel::kTiles, plan.tile_rows = large ? 128 : 64, unit = kTileSplitKeys;
+  }
+  plan.tiles = up(s.rows(), plan.tile_rows);
+  plan.split_keys = split_keys(s.keys_seen(), plan.tiles * s.kv_heads, unit);
+  plan.splits = up(s.keys_seen(), plan.split_keys);
+  return plan;
+}
+
+}  // namespace crossover::cuda
