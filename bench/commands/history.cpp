@@ -136,13 +136,15 @@ void print_series(const TrendSeries& series, const ChangePointOptions& chances) 
     const HistoryPoint& at = series.points[i];
     const std::string value = effect ? fmt::format("{:+.2f} %", percent(at.point.value_ln)) : report::number(std::exp(at.point.value_ln));
     const std::string spread = at.point.sd_ln ? fmt::format("sd {:.2f} %", percent(*at.point.sd_ln)) : "";
-    fmt::print("{:>6}  {}  {:18}  {:>10}  {:3} {}  {:10} {}\n", at.id, at.started_at, printable(at.label), value, at.point.n,
-               effect ? "pairs  " : "samples", spread, change_at[i] ? report::change(percent(change_at[i]->change_ln)) + " from here" : "");
+    fmt::print("{:>6}  {}  {:18}  {:>10}  {:3} {}  {:10} {}\n", at.id, at.started_at, printable(at.label), value,
+               at.point.n, effect ? "pairs  " : "samples", spread,
+               change_at[i] ? report::change(percent(change_at[i]->change_ln), first.point.metric) + " from here" : "");
   }
   for (const TrendChange& change : series.changes) {
     const TrendBuild &before = series.builds[change.build - 1], &after = series.builds[change.build];
     fmt::print("  changed with build {} (run {}; before it came {}): {}, p = {:.3f}\n", printable(after.label),
-               series.points[after.runs.front()].id, printable(before.label), report::change(percent(change.change_ln)), change.p_value);
+               series.points[after.runs.front()].id, printable(before.label),
+               report::change(percent(change.change_ln), first.point.metric), change.p_value);
   }
   const int fewest = fewest_values(chances.false_alarms);
   if (static_cast<int>(series.builds.size()) < fewest)

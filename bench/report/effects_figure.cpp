@@ -11,12 +11,19 @@ namespace crossover::report {
 
 namespace {
 
-constexpr std::size_t kMostCells = 70;
+constexpr std::size_t kMostCells = 70, kMostOfName = 26;
 
 std::string tics(const std::vector<std::string>& names, std::size_t bytes) {
   std::string text;
   for (std::size_t i = 0; i < names.size(); ++i) text += fmt::format("{}'{}' {}", i ? ", " : "", label(names[i], bytes), names.size() - i);
   return text;
+}
+
+// What the rows are where their names leave that out.
+std::string rows_note(const ResultView& result) {
+  std::string axes;
+  for (const Axis& axis : result.axes) axes += (axes.empty() ? "" : ", ") + axis.name;
+  return axes.empty() ? "" : "Rows: " + axes + ". ";
 }
 
 bool drawable(const std::optional<double>& value) { return value && std::abs(*value) <= kDrawableSize; }
@@ -33,10 +40,11 @@ struct Effects {
 // Fills the numbers and words of `figure` as well.
 Effects effects_of(const ResultView& result, std::size_t cells, Figure& figure) {
   Effects out;
+  if (!full_names(result)) figure.caption = rows_note(result);
   for (std::size_t i = 0; i < cells; ++i) {
     const CellView& cell = result.cells[i];
     const double row = static_cast<double>(cells - i);
-    out.names.push_back(cell.name.empty() ? "B against A" : cell.name);
+    out.names.push_back(cell.name.empty() ? "B against A" : cell_label(result, cell));
     for (const PairView& pair : cell.pairs)  // a little above, so that the bar does not hide them
       if (drawable(pair.difference_percent)) out.raw.push_back({*pair.difference_percent, row + 0.27}), out.widen(*pair.difference_percent);
     const MetricRow* primary = cell.primary();
@@ -66,7 +74,9 @@ std::optional<Figure> effects(const ResultView& result) {
   std::size_t left_out = 0;
   figure.script = data_block("R", drawn.raw, left_out) + data_block("E", drawn.estimates, left_out) + "$I << EOD\n" +
                   drawn.intervals + "EOD\n" + kFrame;
-  figure.caption = "The effect with its 95 % interval (diamond and bar) and every pair (rings); left of zero B is faster.";
+  figure.caption +=
+      "The effect with its 95 % interval (diamond and bar) and every pair (rings); left of zero B is faster.";
+  if (result.word == "INVALID") figure.caption.insert(0, "A check failed: what is drawn here answers nothing. ");
   if (result.threshold_percent && *result.threshold_percent > 0 && *result.threshold_percent < 1e6) {
     const double up = *result.threshold_percent, down = 100 / (1 + up / 100) - 100;
     drawn.widen(up), drawn.widen(down);
@@ -78,15 +88,18 @@ std::optional<Figure> effects(const ResultView& result) {
   figure.caption += left_out_note(left_out);
   if (cells < result.cells.size()) figure.caption += fmt::format(" The first {} of {} cells.", cells, result.cells.size());
   const double margin = std::max(0.04 * (drawn.high - drawn.low), 0.01);
+  figure.x_span = drawn.high - drawn.low + 2 * margin;
   figure.script += fmt::format(
-      "set arrow from first 0, graph 0 to first 0, graph 1 nohead lw 1 lc rgb '{}'\nset ytics ({}) \nunset grid\nset grid xtics lt 1 lw "
+      "set arrow from first 0, graph 0 to first 0, graph 1 nohead lw 1 lc rgb '{}'\nset ytics ({}) \nunset grid\nset "
+      "grid xtics lt 1 lw "
       "0.5 lc rgb '{}'\n"
       "set yrange [0.4:{}]\nset xrange [{:.9g}:{:.9g}]\nset xlabel 'B against A in time, %'\n"
-      "plot $R using 1:2 with points pt 6 ps 0.7 lc rgb '{}' title 'pair', \\\n  $I using 1:3:($2-$1):(0) with vectors nohead lw 2.5 lc "
+      "plot $R using 1:2 with points pt 6 ps 0.7 lc rgb '{}' title 'pair', \\\n  $I using 1:3:($2-$1):(0) with vectors "
+      "nohead lw 2.5 lc "
       "rgb '{}' title '95 % interval', \\\n"
       "  $E using 1:2 with points pt 13 ps 1.1 lc rgb '{}' title 'effect'",
-      kLight.ink, tics(drawn.names, 26), kLight.line, static_cast<double>(cells) + 0.6, drawn.low - margin, drawn.high + margin,
-      kLight.soft, kLight.ink, kLight.a);
+      kLight.ink, tics(drawn.names, kMostOfName), kLight.line, static_cast<double>(cells) + 0.6, drawn.low - margin,
+      drawn.high + margin, kLight.soft, kLight.ink, kLight.a);
   figure.height = 120 + static_cast<int>(cells) * 24;
   figure.narrow_height = 130 + static_cast<int>(cells) * 24;
   return figure;
@@ -181,14 +194,22 @@ std::optional<Figure> curves(const ResultView& result) {
                   crossing_marks(result, figure);
   figure.caption += left_out_note(left_out);
   const double first = at[order.front()], last = at[order.back()];
-  if (first > 0 && last / first >= 16) figure.script += "set logscale x 2\nset format x '%.0f'\n";
+  if (first > 0 && last / first >= 16) {
+    figure.script += "set logscale x 2\nset format x '%.0f'\n";
+  } else {
+    if (first >= 0) figure.script += "set xrange [0<*:*]\n";
+    figure.x_span = 1.06 * (last - first);
+  }
   figure.script += fmt::format(
-      "set xlabel '{0}'\nset ylabel '{1}{2}{3}'\nset yrange [0:*]\nset offsets graph 0.03, graph 0.03, graph 0.05, 0\n"
-      "plot $FA using 1:2:3 with filledcurves lc rgb '{4}' fs transparent solid 0.15 notitle, $FB using 1:2:3 with filledcurves lc rgb "
-      "'{5}' fs transparent solid 0.15 notitle, \\\n"
-      "  $MA using 1:2 with lines lw 1.8 lc rgb '{4}' notitle, $MB using 1:2 with lines lw 1.8 dt 2 lc rgb '{5}' notitle, \\\n"
-      "  $A using 1:2 with points pt 7 ps 0.7 lc rgb '{4}' title 'A', $B using 1:2 with points pt 9 ps 0.9 lc rgb '{5}' title 'B'",
-      label(axis), label(result.primary), scale.unit.empty() ? "" : ", ", label(scale.unit), kLight.a, kLight.b);
+      "set xlabel '{0}'\nset ylabel '{1}'\nset yrange [0:*]\nset offsets graph 0.03, graph 0.03, graph 0.05, 0\n"
+      "plot $FA using 1:2:3 with filledcurves lc rgb '{2}' fs transparent solid 0.15 notitle, $FB using 1:2:3 with "
+      "filledcurves lc rgb "
+      "'{3}' fs transparent solid 0.15 notitle, \\\n"
+      "  $MA using 1:2 with lines lw 1.8 lc rgb '{2}' notitle, $MB using 1:2 with lines lw 1.8 dt 2 lc rgb '{3}' "
+      "notitle, \\\n"
+      "  $A using 1:2 with points pt 7 ps 0.7 lc rgb '{2}' title 'A', $B using 1:2 with points pt 9 ps 0.9 lc rgb "
+      "'{3}' title 'B'",
+      label(axis), y_title(result.primary, scale.unit, 340), kLight.a, kLight.b);
   figure.height = 360, figure.narrow_height = 340;
   return figure;
 }

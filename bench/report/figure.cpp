@@ -6,8 +6,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cerrno>
+#include <cmath>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <stdexcept>
@@ -50,18 +53,31 @@ std::string run_gnuplot(const fs::path& folder, const std::vector<std::string>& 
   return "gnuplot failed: " + said.substr(0, 300);
 }
 
+// 1, 2 or 5 times a power of ten, so that about `most` marks stand on the axis.
+std::string marks_of_x(const Figure& figure, double most) {
+  if (!(figure.x_span > 0) || !std::isfinite(figure.x_span)) return "";
+  const double power = std::pow(10, std::floor(std::log10(figure.x_span / most))), rest = figure.x_span / most / power;
+  return fmt::format("set xtics {:.9g}\n", std::max(figure.x_step, power * (rest <= 1   ? 1
+                                                                            : rest <= 2 ? 2
+                                                                            : rest <= 5 ? 5
+                                                                                        : 10)));
+}
+
 std::string file_of(const Figure& figure) {
   std::string text = "# " + label(figure.caption, 200) + "\nreset\nset encoding utf8\n";
   const std::size_t plot = figure.script.rfind("plot ");
-  text += figure.script.substr(0, plot);
+  text += figure.script.substr(0, plot) + marks_of_x(figure, 9);
   text += fmt::format("set terminal svg size 800,{} noenhanced font 'sans-serif,13' background '{}'\nset output '{}.svg'\n{}\n",
                       figure.height, kLight.page, figure.stem, figure.script.substr(plot));
-  text += fmt::format("set terminal svg size 400,{} noenhanced font 'sans-serif,13' background '{}'\nset output '{}-narrow.svg'\nreplot\n",
-                      figure.narrow_height, kLight.page, figure.stem);
-  text += fmt::format(
-      "set terminal pngcairo size 1600,{} noenhanced font 'sans-serif,13' fontscale 2 pointscale 2 linewidth 2 background '{}'\n"
-      "set output '{}.png'\nreplot\nunset output\n",
-      2 * figure.height, kLight.page, figure.stem);
+  text += marks_of_x(figure, 4.5) + fmt::format(
+                                        "set terminal svg size 400,{} noenhanced font 'sans-serif,13' background "
+                                        "'{}'\nset output '{}-narrow.svg'\nreplot\n",
+                                        figure.narrow_height, kLight.page, figure.stem);
+  text += marks_of_x(figure, 9) + fmt::format(
+                                      "set terminal pngcairo size 1600,{} noenhanced font 'sans-serif,13' fontscale 2 "
+                                      "pointscale 2 linewidth 2 background '{}'\n"
+                                      "set output '{}.png'\nreplot\nunset output\n",
+                                      2 * figure.height, kLight.page, figure.stem);
   return text;
 }
 
@@ -101,6 +117,34 @@ void cut_empty_groups(std::string& svg) {
   }
 }
 
+// Points of one size and colour in a row become a group that says both once: half the bytes of a picture full of
+// points.
+void group_points(std::string& svg) {
+  std::string out, open;
+  std::size_t done = 0;
+  for (std::size_t at = svg.find("<use "); at != std::string::npos; at = svg.find("<use ", at + 1)) {
+    const std::size_t end = svg.find('>', at) + 1;
+    if (end == 0) break;
+    int shape = 0;
+    double x = 0, y = 0, scale = 0;
+    char color[32] = "";
+    if (std::sscanf(svg.substr(at, end - at).c_str(),
+                    "<use href='#gpPt%d' transform='translate(%lf,%lf) scale(%lf)' color='%31[^']'", &shape, &x, &y,
+                    &scale, color) != 5 ||
+        !(scale > 0))
+      continue;
+    const std::string between = svg.substr(done, at - done),
+                      group = fmt::format("<g transform='scale({})' color='{}'>\n", scale, color);
+    if (group != open || between.find_first_not_of(" \n") != std::string::npos) {
+      out += (open.empty() ? "" : "</g>\n") + between + group;
+      open = group;
+    }
+    out += fmt::format("<use href='#gpPt{}' x='{:.2f}' y='{:.2f}'/>\n", shape, x / scale, y / scale);
+    done = end;
+  }
+  svg = out + (open.empty() ? "" : "</g>") + svg.substr(done);
+}
+
 // The picture without its head, in the colours of the page, its points taken from point_shapes().
 std::string inline_svg(std::string svg, const std::string& words, const char* which) {
   const std::size_t box = svg.find("viewBox=");
@@ -125,6 +169,7 @@ std::string inline_svg(std::string svg, const std::string& words, const char* wh
   }
   replace_all(svg, "xlink:href", "href");
   replace_all(svg, "\t", "");
+  group_points(svg);
   cut_empty_groups(svg);
   cut_empty_groups(svg);
   replace_all(svg, "\n\n", "\n");

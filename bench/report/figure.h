@@ -19,6 +19,8 @@ struct Figure {
   std::vector<std::vector<std::string>> rows;
   std::string script;                     // data and commands, up to "plot ..."
   int height = 300, narrow_height = 300;  // of 800 and of 400 units of width
+  double x_span = 0;  // what the horizontal axis covers, so that its marks keep their distance; 0: as gnuplot sets them
+  double x_step = 0;  // no marks closer than this: 1 where it counts
   std::string svg, narrow_svg;            // ready to stand inside HTML; empty where gnuplot did not draw
   std::string trouble;                    // why not: gnuplot is missing, what it said, nothing to draw
 };

@@ -37,6 +37,13 @@ std::string spread(const std::string& who, const std::string& metric, std::vecto
                      quantity(metric, values.back()));
 }
 
+std::string y_title(const std::string& metric, const std::string& unit, int height) {
+  // Letters of 7 units, centred on an axis that ends 60 above the foot of the picture.
+  const auto most = static_cast<std::size_t>(height - 60) / 7;
+  const std::string full = metric + (unit.empty() ? "" : ", ") + unit;
+  return label(full.size() <= most || unit.empty() ? full : unit, most);
+}
+
 std::string left_out_note(std::size_t left_out) {
   return left_out ? fmt::format(
                         " {} values are not drawn: where points crowd, only the lowest and the highest of neighbours are, and none beyond "

@@ -31,6 +31,9 @@ std::string data_block(const std::string& name, const std::vector<Point>& points
 // "A: 8 samples, median 4.37 s, 4.10 s to 4.92 s"
 std::string spread(const std::string& who, const std::string& metric, std::vector<double> values);
 
+// "load.total_s, ms" up the side of a picture of that height; the unit alone where both are too long.
+std::string y_title(const std::string& metric, const std::string& unit, int height);
+
 std::string left_out_note(std::size_t left_out);  // "" for none
 
 // The figures of each file that makes some.

@@ -140,6 +140,7 @@ std::optional<Figure> floors_figure(const ResultView& result, long index) {
     figure.script += fmt::format(", $L using 1:2:3:4:5:6 with boxxyerror lc rgb '{}' fs pattern 4 title 'floor'", kLight.soft);
   figure.script += fmt::format(", $R using 1:2 with points pt 6 ps 0.7 lc rgb '{}' title 'sample'", kLight.ink);
   figure.height = figure.narrow_height = 110 + row * 26;
+  figure.x_span = 1.05 * size_s * scale.factor;
   return figure;
 }
 

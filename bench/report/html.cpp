@@ -19,12 +19,18 @@ string class_of(const string& verdict) {
   return known ? "verdict " + verdict : "verdict";
 }
 
-string counted_words(const ResultView& result) {
-  std::map<string, int> counts;
-  for (const CellView& view : result.cells) ++counts[view.word];
+// A line for each cell: what it says and how sure that is. More than a screen holds are a table or a map further down.
+string cell_answers(const ResultView& result) {
+  if (!result.shows_each_cell()) return "";
   string text;
-  for (const auto& [verdict, count] : counts) text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, verdict);
-  return fmt::format("{} cells: {}. The worst cell gives the run its word.", result.cells.size(), text);
+  for (const CellView& view : result.cells) {
+    const string answer = short_answer(view);
+    text +=
+        fmt::format("<li><strong>{}</strong> {}{}</li>\n", escape_html(cell_label(result, view)),
+                    result.exploratory && view.word != "INVALID" ? "" : word(view.word) + (answer.empty() ? "" : ": "),
+                    escape_html(answer.empty() && result.exploratory ? "no effect" : answer));
+  }
+  return "<ul class=\"cells\">\n" + text + "</ul>\n";
 }
 
 string checks_in_short(const ResultView& result) {
@@ -39,23 +45,35 @@ string checks_in_short(const ResultView& result) {
   return text;
 }
 
-string line(const char* title, const string& text) {
-  return text.empty() ? "" : fmt::format("<p><strong>{}</strong> {}</p>\n", title, escape_html(text));
+string line(const char* title, const string& text, const char* kind = "") {
+  return text.empty() ? ""
+                      : fmt::format("<p{}><strong>{}</strong> {}</p>\n",
+                                    *kind ? fmt::format(" class=\"{}\"", kind) : "", title, escape_html(text));
+}
+
+string capitalised(string text) {
+  if (!text.empty() && text.front() >= 'a' && text.front() <= 'z')
+    text.front() = static_cast<char>(text.front() - 'a' + 'A');
+  return text;
 }
 
 string verdict_card(const ResultView& result) {
-  string text = fmt::format("<div class=\"{}\">\n<p class=\"word\">{}</p>\n", class_of(result.word), escape_html(result.word));
   const CellView* only = result.cells.size() == 1 ? &result.cells.front() : nullptr;
   const bool invalid = result.word == "INVALID";
+  string text =
+      fmt::format("<div class=\"{}\">\n<p class=\"word\">{}{}</p>\n", class_of(result.word), escape_html(result.word),
+                  only || result.cells.empty() ? "" : " <span class=\"of\">is the word of the worst cell</span>");
   if (invalid)
-    text += paragraph(result.reason, "lead") + paragraph("These numbers say nothing about the question until that is put right.");
+    text += paragraph(capitalised(result.reason), "lead") +
+            paragraph("These numbers say nothing about the question until that is put right.");
   else if (only)
     text += paragraph(plain_answer(result, *only), "lead");
-  if (!only && !result.cells.empty()) text += paragraph(counted_words(result), "lead");
-  for (const string& sentence : result.crossing_sentences) text += paragraph(sentence, "lead");
-  if (only && !invalid) text += line("How sure?", how_sure(*only)) + line("What would change it?", what_would_change_it(result, *only));
+  for (const string& sentence : result.crossing_sentences) text += paragraph(capitalised(sentence), "lead");
+  if (!only && !result.cells.empty()) text += paragraph(plain_answer(result), "lead") + cell_answers(result);
+  if (!invalid && !result.cells.empty()) text += line("How sure?", only ? how_sure(*only) : how_sure(result));
+  if (!invalid && only) text += line("What would change it?", what_would_change_it(result, *only));
   text += line("Do the checks hold?", checks_in_short(result));
-  if (!invalid) text += line("In the words of the result:", result.reason);
+  if (!invalid) text += line("In the words of the result:", result.reason, "note");
   return text + "</div>\n";
 }
 
@@ -79,8 +97,10 @@ string cell_section(const Page& page, std::size_t index) {
   if (result.cells.size() > 1) {
     text += fmt::format("<h2 id=\"c{}\">Cell {} of {}: {} {}</h2>\n", index + 1, index + 1, result.cells.size(), escape_html(view.name),
                         word(view.word));
-    text += paragraph(plain_answer(result, view)) + paragraph(how_sure(view)) + paragraph(what_would_change_it(result, view)) +
-            paragraph(view.reason, "note");
+    text += paragraph(plain_answer(result, view));
+    if (view.word != "INVALID")
+      text += line("How sure?", how_sure(view)) + line("What would change it?", what_would_change_it(result, view));
+    text += line("In the words of the result:", view.reason, "note");
   }
   const char* level = result.cells.size() > 1 ? "h3" : "h2";
   for (const Figure& one : page.figures)
@@ -110,7 +130,8 @@ string cells_of(const Page& page) {
           paragraph("With this many cells a page shows each one's headline metrics; phases and samples are in the result file.", "note");
   for (std::size_t i = 0; i < result.cells.size() && i < 200; ++i) {
     const CellView& view = result.cells[i];
-    text += details(view.name + ": " + view.word, metric_tables(result, view) + gates_table(view));
+    text += details(view.name + ": " + view.word, paragraph(result.exploratory ? "" : view.reason, "note") +
+                                                      metric_tables(result, view) + gates_table(view));
   }
   return text;
 }
@@ -151,7 +172,7 @@ string environment_difference(const std::vector<Page>& pages) {
       for (const Fact& fact : *facts) {
         auto& row = values[fact.name];
         row.resize(pages.size(), "–");
-        row[i] = fact.value;
+        row[i] = shown(fact);
       }
   string rows;
   for (auto& [name, row] : values) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 
 #include "bench/report/palette.h"
 #include "bench/report/words.h"
@@ -32,15 +33,18 @@ string interval_cell(const std::optional<Interval>& interval) {
 string percent_cell(const std::optional<double>& value) { return number_cell(value, percent(value)); }
 
 string metric_row(const MetricRow& row, bool primary) {
-  return string(primary ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) + number_cell(row.a, quantity(scale_of(row), row.a)) +
-         number_cell(row.b, quantity(scale_of(row), row.b)) + percent_cell(row.effect_percent) + interval_cell(row.interval_percent) +
-         number_cell(row.p_adjusted, number(row.p_adjusted)) + percent_cell(row.mde_percent) + percent_cell(row.hodges_lehmann_percent) +
+  return string(primary ? "<tr class=\"primary\">" : "<tr>") + cell(row.name) +
+         number_cell(row.a, quantity(scale_of(row), row.a)) + number_cell(row.b, quantity(scale_of(row), row.b)) +
+         percent_cell(row.effect_percent) + interval_cell(row.interval_percent) + "<td class=\"n\">" +
+         word(row.verdict) + "</td>" + percent_cell(row.mde_percent) +
+         number_cell(row.p_adjusted, number(row.p_adjusted)) + percent_cell(row.hodges_lehmann_percent) +
          percent_cell(row.order_effect_percent) + interval_cell(row.order_interval_percent) +
-         number_cell(row.n_pairs, number(row.n_pairs)) + "<td>" + word(row.verdict) + "</td></tr>\n";
+         number_cell(row.n_pairs, number(row.n_pairs)) + "</tr>\n";
 }
 
-const std::vector<string> kMetricHead{"metric",     "A median",       "B median",     "B against A",  "95 % interval", "p (Holm)",
-                                      "could find", "Hodges-Lehmann", "order effect", "its interval", "pairs",         "verdict"};
+const std::vector<string> kMetricHead{"metric",         "A median",     "B median",     "B against A",
+                                      "95 % interval",  "verdict",      "could find",   "p (Holm)",
+                                      "Hodges-Lehmann", "order effect", "its interval", "pairs"};
 
 }  // namespace
 
@@ -68,9 +72,18 @@ string table(const std::vector<string>& head, const string& rows, int numbers_fr
   return text + "</tr></thead>\n<tbody>\n" + rows + "</tbody>\n</table></div>\n";
 }
 
+string shown(const Fact& fact) {
+  char* end = nullptr;
+  const double value = std::strtod(fact.value.c_str(), &end);
+  if (fact.value.empty() || *end != 0 || !(std::abs(value) >= 1e4) || !std::isfinite(value) ||
+      scale_of(fact.name, value).unit.empty())
+    return fact.value;
+  return quantity(fact.name, value);
+}
+
 string facts(const char* title, const std::vector<Fact>& list) {
   string rows;
-  for (const Fact& fact : list) rows += "<tr>" + cell(fact.name) + cell(fact.value) + "</tr>\n";
+  for (const Fact& fact : list) rows += "<tr>" + cell(fact.name) + cell(shown(fact)) + "</tr>\n";
   return details(title, table({"name", "value"}, rows));
 }
 
@@ -109,6 +122,11 @@ string arms_table(const ResultView& result) {
 
 string cells_table(const ResultView& result) {
   if (result.cells.size() < 2) return "";
+  const auto why = [](const CellView& view) {
+    return view.word == "INVALID" ? view.reason : string();
+  };  // the row says the others
+  const bool some =
+      std::any_of(result.cells.begin(), result.cells.end(), [&](const CellView& view) { return !why(view).empty(); });
   string rows;
   for (const CellView& view : result.cells) {
     const MetricRow* p = view.primary();
@@ -118,10 +136,11 @@ string cells_table(const ResultView& result) {
               percent_cell(p->effect_percent) + interval_cell(p->interval_percent) + percent_cell(p->mde_percent);
     else
       rows += "<td></td><td></td><td></td><td></td><td></td>";
-    const bool said = view.word == "FASTER" || view.word == "SLOWER" || view.word == "EQUIVALENT";  // by the numbers of the row
-    rows += cell(said ? "" : view.reason) + "</tr>\n";
+    rows += (some ? cell(why(view)) : "") + "</tr>\n";
   }
-  return table({"cell", "verdict", "A median", "B median", "B against A", "95 % interval", "could find", "why"}, rows);
+  std::vector<string> head{"cell", "verdict", "A median", "B median", "B against A", "95 % interval", "could find"};
+  if (some) head.emplace_back("why");
+  return table(head, rows);
 }
 
 string matrix(const ResultView& result) {

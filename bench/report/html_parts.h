@@ -17,6 +17,7 @@ std::string table(const std::vector<std::string>& head, const std::string& rows,
 std::string cell(const std::string& text);
 std::string number_cell(const std::string& text);
 std::string number_cell(const std::optional<double>& value, const std::string& shown);  // <data value="0.9075">0.9075 s</data>
+std::string shown(const Fact& fact);  // its value, large ones of bytes and rates as "24.6 GB"
 std::string facts(const char* title, const std::vector<Fact>& list);
 std::string word(const std::string& verdict);  // coloured, and the word itself
 

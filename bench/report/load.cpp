@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <stdexcept>
@@ -100,27 +101,45 @@ MetricRow metric_of(const std::string& name, const Json& json) {
   return row;
 }
 
-// A phase of one sample: the metric of that name where there is one, else its recorded spans, as the mean over the
-// ranks.
-std::optional<double> phase_s(const SampleView& sample, const std::string& phase) {
-  for (const std::string& metric : {phase + "_s", phase})
-    if (const auto found = sample.metrics.find(metric); found != sample.metrics.end()) return found->second;
-  double sum = 0;
-  std::set<long> ranks;
+struct Means {
+  double sum_s[2] = {0, 0};  // of A and of B
+  int count[2] = {0, 0};
+
+  std::optional<double> of(int arm) const { return count[arm] ? std::optional(sum_s[arm] / count[arm]) : std::nullopt; }
+};
+
+// The phases of one sample among `wanted`: the metric of that name where there is one, else its recorded spans, as the
+// mean over the ranks.
+std::map<std::string, double> phases_of(const SampleView& sample, const std::map<std::string, Means>& wanted) {
+  std::map<std::string, std::pair<double, std::set<long>>> spans;
   for (const SampleView::Phase& span : sample.phases)
-    if (span.name == phase) sum += span.duration_s, ranks.insert(span.rank);
-  return ranks.empty() ? std::nullopt : std::optional(sum / static_cast<double>(ranks.size()));
+    if (wanted.contains(span.name))
+      spans[span.name].first += span.duration_s, spans[span.name].second.insert(span.rank);
+  std::map<std::string, double> found;
+  for (const auto& [name, span] : spans) found[name] = span.first / static_cast<double>(span.second.size());
+  for (const auto& [name, value] : sample.metrics)
+    if (wanted.contains(name)) found[name] = value;
+  for (const auto& [name, value] : sample.metrics)
+    if (name.ends_with("_s") && wanted.contains(name.substr(0, name.size() - 2)))
+      found[name.substr(0, name.size() - 2)] = value;
+  return found;
 }
 
-std::optional<double> mean_phase(const std::vector<SampleView>& samples, long cell, const char* arm,
-                                 const std::string& phase) {
-  double sum = 0;
-  int count = 0;
-  for (const SampleView& sample : samples) {
-    if (!sample.counts() || sample.cell != cell || sample.arm != arm) continue;
-    if (const auto value = phase_s(sample, phase)) sum += *value, ++count;
+// One pass over the samples whatever the number of phases: hostile files have many of both.
+void add_phases(const Json& waterfall, long index, const ResultView& result, CellView& cell) {
+  std::map<std::string, Means> means;
+  for (const Json& step : waterfall) means[text(step, "phase")];
+  for (const SampleView& sample : result.samples) {
+    if (!sample.counts() || sample.cell != index || (sample.arm != "A" && sample.arm != "B")) continue;
+    const int arm = sample.arm == "B";
+    for (const auto& [name, seconds] : phases_of(sample, means))
+      means[name].sum_s[arm] += seconds, ++means[name].count[arm];
   }
-  return count ? std::optional(sum / count) : std::nullopt;
+  for (const Json& step : waterfall) {
+    const Means& of_phase = means[text(step, "phase")];
+    cell.phases.push_back(
+        {text(step, "phase"), of_phase.of(0), of_phase.of(1), number(step, "delta_s"), interval(step, "interval_s")});
+  }
 }
 
 std::optional<FloorView> floors_of(const Json& floors, const char* arm) {
@@ -159,12 +178,7 @@ CellView cell_of(const Json& json, long index, const ResultView& result) {
   std::stable_partition(cell.metrics.begin(), cell.metrics.end(),
                         [&](const MetricRow& row) { return row.name == result.primary; });
   if (const Json& waterfall = member(json, "waterfall"); waterfall.is_array())
-    for (const Json& step : waterfall) {
-      const std::string phase = text(step, "phase");
-      cell.phases.push_back({phase, mean_phase(result.samples, index, "A", phase),
-                             mean_phase(result.samples, index, "B", phase), number(step, "delta_s"),
-                             interval(step, "interval_s")});
-    }
+    add_phases(waterfall, index, result, cell);
   cell.residual_s = number(json, "residual_s");
   cell.floors_a = floors_of(member(json, "floors"), "A"), cell.floors_b = floors_of(member(json, "floors"), "B");
   cell.settings = settings_of(cell.name, result.axes);
@@ -189,15 +203,17 @@ ResultView view_of(const Json& json) {
   result.knobs = knobs_of(member(json, "knobs"));
   result.arms = arms_of(scenario, result.knobs);
   result.axes = axes_of(scenario);
-  result.paths = paths_of(member(json, "samples"));
+  auto paths = paths_of(member(json, "samples"), member(member(scenario, "expect"), "differs"));
+  result.paths = paths[-1];
   for (const Json& sample : member(json, "samples")) result.samples.push_back(sample_of(sample));
   std::stable_sort(result.samples.begin(), result.samples.end(),
                    [](const auto& x, const auto& y) { return x.position < y.position; });
   const Json& analysis = member(json, "analysis");
   const Json& cells = analysis.is_array() ? analysis : member(analysis, "cells");
   const auto add = [&](const Json& cell) {
-    result.cells.push_back(cell_of(cell, static_cast<long>(result.cells.size()), result));
-    result.cells.back().gates = gates_of(cell, scenario, result);
+    const auto index = static_cast<long>(result.cells.size());
+    result.cells.push_back(cell_of(cell, index, result));
+    result.cells.back().gates = gates_of(cell, scenario, result.knobs, paths[index]);
   };
   if (cells.is_array()) std::for_each(cells.begin(), cells.end(), add);
   else if (analysis.is_object()) add(analysis);

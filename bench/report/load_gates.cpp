@@ -17,7 +17,7 @@ std::string state_of(const std::string& gate) {
   return gate == "ignored" ? "not asked" : "open";
 }
 
-void add_outputs(const Json& outputs, std::vector<GateRow>& rows) {
+void add_outputs(const Json& outputs, const Json& asked, std::vector<GateRow>& rows) {
   if (!outputs.is_object()) return;
   std::string saw;
   const auto add = [&](const std::string& part) { saw += (saw.empty() ? "" : "; ") + part; };
@@ -26,10 +26,13 @@ void add_outputs(const Json& outputs, std::vector<GateRow>& rows) {
   if (const auto token = number(outputs, "first_divergence")) add(fmt::format("first unlike at token {:.0f}", *token));
   if (const auto gap = number(outputs, "logit_gap")) add("logit gap there " + report::number(*gap));
   if (const auto nmse = number(outputs, "logit_nmse")) add("largest error of the logits (NMSE) " + report::number(*nmse));
+  const auto allowed = number(member(asked, "tolerance"), "logit_nmse");
+  if (allowed) add(report::number(*allowed) + " is allowed");
   const std::string gate = text(outputs, "gate");
   const bool identical = member(outputs, "identical") == true;
-  rows.push_back(
-      {"same outputs from A and B", saw.empty() ? "nothing compared" : saw, gate.empty() ? (identical ? "pass" : "open") : state_of(gate)});
+  rows.push_back({allowed ? "outputs of A and B as alike as asked" : "same outputs from A and B",
+                  saw.empty() ? "nothing compared" : saw,
+                  gate.empty() ? (identical ? "pass" : "open") : state_of(gate)});
 }
 
 void add_controls(const Json& controls, std::vector<GateRow>& rows) {
@@ -45,18 +48,20 @@ void add_controls(const Json& controls, std::vector<GateRow>& rows) {
     for (const Json& control : controls) add(text(control, "metric"), control);
 }
 
-const KnobRow* seen_as(const std::string& what, const ResultView& result) {
-  const std::string name = what.substr(what.find('.') + 1);
-  const auto& rows = what.starts_with("knobs.") ? result.knobs : result.paths;
+using Rows = std::vector<KnobRow>;
+
+const KnobRow* seen_as(const std::string& what, const Rows& knobs, const Rows& paths) {
+  const std::string name = what.starts_with("counters.") ? what : what.substr(what.find('.') + 1);
+  const Rows& rows = what.starts_with("knobs.") ? knobs : paths;
   const auto found = std::find_if(rows.begin(), rows.end(), [&](const KnobRow& row) { return row.name == name; });
   return found == rows.end() ? nullptr : &*found;
 }
 
-void add_expectations(const Json& expect, const ResultView& result, std::vector<GateRow>& rows) {
+void add_expectations(const Json& expect, const Rows& knobs, const Rows& paths, std::vector<GateRow>& rows) {
   if (const Json& differs = member(expect, "differs"); differs.is_array())
     for (const Json& item : differs) {
       const std::string what = text_of(item);
-      const KnobRow* row = what.starts_with("counters.") ? nullptr : seen_as(what, result);
+      const KnobRow* row = seen_as(what, knobs, paths);
       rows.push_back({what + " differs between the arms", row ? fmt::format("A {}; B {}", row->a, row->b) : "see the samples",
                       !row               ? "open"
                       : row->a != row->b ? "pass"
@@ -64,15 +69,15 @@ void add_expectations(const Json& expect, const ResultView& result, std::vector<
     }
   for (const auto& [key, wanted] : member(expect, "path").items()) {
     const std::string arm = key.starts_with("A.") || key.starts_with("B.") ? key.substr(0, 1) : "";
-    const KnobRow* row = seen_as("path." + (arm.empty() ? key : key.substr(2)), result);
+    const KnobRow* row = seen_as("path." + (arm.empty() ? key : key.substr(2)), knobs, paths);
     const bool good = row && (arm == "B" || row->a == text_of(wanted)) && (arm == "A" || row->b == text_of(wanted));
     rows.push_back({fmt::format("{} takes the path {}", key, text_of(wanted)),
                     row ? fmt::format("A {}; B {}", row->a, row->b) : "no such path reported", good ? "pass" : "fail"});
   }
 }
 
-void add_page_cache(const ResultView& result, std::vector<GateRow>& rows) {
-  const KnobRow* row = seen_as("page cache before", result);
+void add_page_cache(const Rows& paths, std::vector<GateRow>& rows) {
+  const KnobRow* row = seen_as("page cache before", {}, paths);
   if (row)
     rows.push_back({"equal page cache before each sample", fmt::format("A {}; B {}", row->a, row->b), row->a == row->b ? "pass" : "fail"});
 }
@@ -104,12 +109,12 @@ void add_recorded(const Json& gates, std::vector<GateRow>& rows) {
 
 }  // namespace
 
-std::vector<GateRow> gates_of(const Json& cell, const Json& scenario, const ResultView& result) {
+std::vector<GateRow> gates_of(const Json& cell, const Json& scenario, const Rows& knobs, const Rows& paths) {
   std::vector<GateRow> rows;
-  add_outputs(member(cell, "outputs"), rows);
+  add_outputs(member(cell, "outputs"), member(member(scenario, "expect"), "outputs"), rows);
   add_controls(member(cell, "controls"), rows);
-  add_expectations(member(scenario, "expect"), result, rows);
-  add_page_cache(result, rows);
+  add_expectations(member(scenario, "expect"), knobs, paths, rows);
+  add_page_cache(paths, rows);
   if (const Json& failed = member(cell, "failed"); failed.is_object())
     rows.push_back({"as many failed samples in both arms", fmt::format("A {}, B {}", text(failed, "A"), text(failed, "B")),
                     member(failed, "A") == member(failed, "B") ? "pass" : "fail"});

@@ -31,25 +31,52 @@ std::vector<KnobRow> knobs_of(const Json& knobs) {
   return list;
 }
 
-// What the samples of an arm say under a name, each distinct value once with how often.
-std::vector<KnobRow> paths_of(const Json& samples) {
-  std::map<std::string, std::map<std::string, std::map<std::string, int>>> seen;  // name, arm, value
-  for (const Json& sample : samples) {
-    const std::string arm = text(sample, "arm");
-    if (const Json& path = member(sample, "path"); path.is_object())
-      for (const auto& [name, value] : path.items()) ++seen[name][arm][text_of(value)];
-    if (const std::string state = text(member(sample, "page_cache"), "state"); !state.empty()) ++seen["page cache before"][arm][state];
-  }
+namespace {
+
+using Seen = std::map<std::string, std::map<std::string, std::map<std::string, int>>>;  // name, arm, value
+
+constexpr std::size_t kMostValues = 6;  // of one name in one arm
+
+std::vector<KnobRow> rows_of(const Seen& seen) {
   std::vector<KnobRow> rows;
   for (const auto& [name, arms] : seen) {
     KnobRow row{name, "", "", "", ""};
-    for (const auto& [arm, values] : arms)
+    for (const auto& [arm, values] : arms) {
+      std::string& cell = arm == "B" ? row.b : row.a;
+      std::size_t shown = 0;
       for (const auto& [value, count] : values) {
-        std::string& cell = arm == "B" ? row.b : row.a;
+        if (++shown > kMostValues) break;
         cell += (cell.empty() ? "" : ", ") + value + (values.size() > 1 ? fmt::format(" ({}x)", count) : "");
       }
+      if (shown > kMostValues) cell += fmt::format(" and {} more", values.size() - kMostValues);
+    }
     rows.push_back(std::move(row));
   }
+  return rows;
+}
+
+}  // namespace
+
+std::map<long, std::vector<KnobRow>> paths_of(const Json& samples, const Json& differs) {
+  std::vector<std::string> counters;  // without their group
+  if (differs.is_array())
+    for (const Json& item : differs)
+      if (const std::string what = text_of(item); what.starts_with("counters.")) counters.push_back(what.substr(9));
+  std::map<long, Seen> seen;
+  for (const Json& sample : samples) {
+    if (member(sample, "control") == true) continue;
+    const std::string arm = text(sample, "arm"), state = text(member(sample, "page_cache"), "state");
+    for (Seen* of : {&seen[-1], &seen[whole(sample, "cell")]}) {
+      if (const Json& path = member(sample, "path"); path.is_object())
+        for (const auto& [name, value] : path.items()) ++(*of)[name][arm][text_of(value)];
+      if (!state.empty()) ++(*of)["page cache before"][arm][state];
+      for (const std::string& counter : counters)
+        if (const auto value = number(member(sample, "counters"), counter.c_str()))
+          ++(*of)["counters." + counter][arm][fmt::format("{:.12g}", *value)];
+    }
+  }
+  std::map<long, std::vector<KnobRow>> rows;
+  for (const auto& [cell, of_cell] : seen) rows[cell] = rows_of(of_cell);
   return rows;
 }
 
@@ -86,6 +113,8 @@ std::vector<KnobRow> arms_of(const Json& scenario, const std::vector<KnobRow>& r
     if (pointer.starts_with("/arms/A/") || pointer.starts_with("/arms/*/")) a[last_part(pointer)] = swept;
     if (pointer.starts_with("/arms/B/") || pointer.starts_with("/arms/*/")) b[last_part(pointer)] = swept;
   }
+  std::vector<Fact> shared;
+  flatten(workload, "", shared);
   std::map<std::string, KnobRow> rows;
   for (const auto* arm : {&a, &b})
     for (const auto& [name, value] : *arm) rows[name].name = name;
@@ -93,7 +122,9 @@ std::vector<KnobRow> arms_of(const Json& scenario, const std::vector<KnobRow>& r
     if (const auto found = own.find(name); found != own.end()) return found->second;
     for (const KnobRow& knob : resolved)
       if (knob.name == name) return is_a ? knob.a : knob.b;
-    return name == "program" ? std::string("this build") : text(workload, name.c_str());
+    for (const Fact& fact : shared)
+      if (fact.name == name) return fact.value;
+    return std::string(name == "program" ? "this build" : "");
   };
   std::vector<KnobRow> list;
   for (auto& [name, row] : rows) {

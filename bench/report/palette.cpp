@@ -32,6 +32,7 @@ p { margin: .5rem 0; } a { color: var(--a); }
 .eyebrow { color: var(--soft); font-size: .9rem; margin: 0; }
 .verdict { border: 1px solid var(--line); border-left: .5rem solid var(--open); background: var(--card); border-radius: .3rem; padding: .8rem 1.1rem; }
 .verdict .word { font-size: 1.5rem; font-weight: 700; margin: 0; color: var(--open); } .verdict .lead { font-size: 1.1rem; }
+.verdict .of { font-size: .9rem; font-weight: 400; color: var(--soft); } ul.cells { list-style: none; margin: .4rem 0; padding: 0; } ul.cells li { margin: .15rem 0; }
 .verdict.FASTER, .verdict.EQUIVALENT { border-left-color: var(--good); } .verdict.SLOWER, .verdict.INVALID { border-left-color: var(--bad); }
 .FASTER .word, .EQUIVALENT .word, .w.FASTER, .w.EQUIVALENT, .pass { color: var(--good); }
 .SLOWER .word, .INVALID .word, .w.SLOWER, .w.INVALID, .fail { color: var(--bad); } .w, .open, .pass, .fail { font-weight: 600; } .w.INCONCLUSIVE, .open { color: var(--open); }
@@ -41,7 +42,7 @@ table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabul
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .9rem .3rem 0; text-align: left; vertical-align: top; }
 th { font-weight: 600; color: var(--soft); } tbody th { color: var(--ink); }
 td.n, th.n { text-align: right; white-space: nowrap; } tr.primary td { font-weight: 600; } td.long { overflow-wrap: anywhere; min-width: 9rem; }
-table.matrix td, table.matrix th { border: 1px solid var(--line); padding: .35rem .6rem; text-align: center; white-space: nowrap; }
+table.matrix td, table.matrix th { border: 1px solid var(--line); padding: .35rem .6rem; text-align: center; white-space: nowrap; } table.matrix .w { color: inherit; }
 figure { margin: 1rem 0; } figure svg { display: block; width: 100%; height: auto; color: var(--ink); } figure .narrow { display: none; }
 figure .wide { max-width: 50rem; }
 figcaption, .note { color: var(--soft); font-size: .88rem; }
@@ -49,8 +50,8 @@ details { margin: .4rem 0; } summary { cursor: pointer; color: var(--a); font-si
 code, pre { font: .86rem/1.45 ui-monospace, monospace; } pre { background: var(--card); padding: .8rem; overflow-x: auto; border-radius: .3rem; }
 @media (max-width: 620px) { body { margin-top: .8rem; } h1 { font-size: 1.3rem; } figure .wide { display: none; } figure .narrow { display: block; } th, td { padding-right: .7rem; } }
 @media print { body { max-width: none; margin: 0; font-size: 11pt; } figure, tr, .verdict { break-inside: avoid; } h2, h3 { break-after: avoid; }
-  figure .wide { display: block; } figure .narrow { display: none; } .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
-  table { font-size: 7pt; } th, td { padding-right: .35rem; } }
+  figure .wide { display: block; } figure .narrow, figure + details:not([open]) { display: none; } .scroll, pre { overflow: visible; } pre { white-space: pre-wrap; overflow-wrap: anywhere; }
+  table { font-size: 9pt; } table:has(th:nth-child(9)) { font-size: 7pt; } th, td { padding-right: .35rem; } .matrix td, .verdict { print-color-adjust: exact; } }
 )";
 
 }  // namespace

@@ -38,12 +38,13 @@ std::vector<Row> rows_of(const ResultView& result, const CellView& cell, std::si
   double total_s = cell.residual_s.value_or(0);
   for (const PhaseRow& phase : cell.phases) {
     if (!phase.delta_s || !drawable(*phase.delta_s)) continue;
-    rows.push_back({phase.name, *phase.delta_s, phase.interval_s, pair_differences(result, cell, phase.name + "_s")});
+    rows.push_back({phase.name, *phase.delta_s, phase.interval_s, {}});
     total_s += *phase.delta_s;
   }
   std::stable_sort(rows.begin(), rows.end(), [](const Row& x, const Row& y) { return std::abs(x.delta_s) > std::abs(y.delta_s); });
   more = rows.size() > kMostPhases ? rows.size() - kMostPhases : 0;
   rows.resize(rows.size() - more);
+  for (Row& row : rows) row.pairs_s = pair_differences(result, cell, row.name + "_s");
   if (cell.residual_s && drawable(*cell.residual_s)) rows.push_back({"residual", *cell.residual_s, std::nullopt, {}});
   rows.push_back({"whole", total_s, std::nullopt, pair_differences(result, cell, result.primary)});
   return rows;
@@ -113,6 +114,7 @@ std::optional<Figure> phases_figure(const ResultView& result, long index) {
   std::size_t left_out = 0;
   figure.script = data_block("R", raw, left_out) + "$F << EOD\n" + bars[0] + "EOD\n$S << EOD\n" + bars[1] + "EOD\n" + whiskers + "EOD\n" +
                   settings(rows, scale, low, high);
+  figure.x_span = high - low;
   figure.caption += left_out_note(left_out);
   figure.script += fmt::format(
       "plot $F using 1:2:3:4:5:6 with boxxyerror lc rgb '{}' title 'B faster', $S using 1:2:3:4:5:6 with boxxyerror lc rgb '{}' title 'B "

@@ -34,10 +34,6 @@ double largest(const std::vector<double>& values) {
   return size;
 }
 
-std::string y_label(const std::string& metric, const Scale& scale) {
-  return label(metric) + (scale.unit.empty() ? "" : ", " + label(scale.unit));
-}
-
 // Crosses at the foot of the picture where a sample failed, rings around flagged ones.
 std::string marks(const ResultView& result, long cell, double factor) {
   std::string text;
@@ -99,10 +95,16 @@ std::optional<Figure> samples_figure(const ResultView& result, long cell) {
   if (primary) median_line(primary->a, kLight.a), median_line(primary->b, kLight.b);
   figure.script += marks(result, cell, scale.factor);
   const std::size_t last = result.samples.size();
+  figure.x_span = static_cast<double>(last + 1), figure.x_step = 1;
+  const auto negative = [](double value) { return value < 0; };
+  const bool below_zero = std::any_of(a.values.begin(), a.values.end(), negative) ||
+                          std::any_of(b.values.begin(), b.values.end(), negative);
   figure.script += fmt::format(
-      "set xlabel 'place in the run'\nset ylabel '{}'\nset xrange [0:{}]\nset offsets 0, 0, graph 0.1, graph 0.1\n"
-      "plot $A using 1:2 with points pt 7 ps 0.9 lc rgb '{}' title 'A', \\\n  $B using 1:2 with points pt 9 ps 1.1 lc rgb '{}' title 'B'",
-      y_label(result.primary, scale), last + 1, kLight.a, kLight.b);
+      "set xlabel 'place in the run'\nset ylabel '{}'\nset xrange [0:{}]\n{}set offsets 0, 0, graph 0.1, graph 0.1\n"
+      "plot $A using 1:2 with points pt 7 ps 0.9 lc rgb '{}' title 'A', \\\n  $B using 1:2 with points pt 9 ps 1.1 lc "
+      "rgb '{}' title 'B'",
+      y_title(result.primary, scale.unit, figure.height), last + 1, below_zero ? "" : "set yrange [0<*:*]\n", kLight.a,
+      kLight.b);
   return figure;
 }
 
@@ -146,6 +148,7 @@ std::optional<Figure> pairs_figure(const ResultView& result, long cell) {
   const bool band = primary && primary->interval_percent && figure.caption.ends_with("effect.");
   const double foot = std::min({0.0, *low, band ? primary->interval_percent->low : 0.0}),
                head = std::max({0.0, *high, band ? primary->interval_percent->high : 0.0}), margin = 0.08 * (head - foot);
+  figure.x_span = static_cast<double>(view.pairs.size() + 1), figure.x_step = 1;
   figure.script += fmt::format(
       "set arrow from graph 0, first 0 to graph 1, first 0 nohead lw 1 lc rgb '{}'\nset yrange [{:.9g}:{:.9g}]\n"
       "set xlabel 'pair, in the order they ran'\nset ylabel 'B against A, %'\nset xrange [0:{}]\n"

@@ -11,7 +11,7 @@ namespace crossover::report {
 namespace {
 
 constexpr const char* kSeries = "decode.token_s";
-constexpr std::size_t kMostSteps = 128, kMostDots = 500;
+constexpr std::size_t kMostSteps = 128, kMostDots = 300;
 
 struct Curve {
   std::string medians, band;
@@ -74,13 +74,17 @@ std::optional<Figure> series_figure(const ResultView& result, long cell) {
   figure.script = data_block("A", a.raw, left_out, kMostDots) + data_block("B", b.raw, left_out, kMostDots) + "$MA << EOD\n" + a.medians +
                   "EOD\n$MB << EOD\n" + b.medians + "EOD\n$FA << EOD\n" + a.band + "EOD\n$FB << EOD\n" + b.band + "EOD\n" + kFrame;
   figure.caption += left_out_note(left_out);
+  figure.x_span = static_cast<double>(length), figure.x_step = 1;
   figure.script += fmt::format(
-      "set xlabel 'token'\nset ylabel '{0}, {1}'\nset yrange [0:*]\nset offsets graph 0.02, graph 0.02, graph 0.05, 0\n"
-      "plot $FA using 1:2:3 with filledcurves lc rgb '{2}' fs transparent solid 0.15 notitle, $FB using 1:2:3 with filledcurves lc rgb "
-      "'{3}' fs transparent solid 0.15 notitle, \\\n"
-      "  $A using 1:2 with points pt 7 ps 0.25 lc rgb '{2}' notitle, $B using 1:2 with points pt 9 ps 0.3 lc rgb '{3}' notitle, \\\n"
-      "  $MA using 1:2 with lines lw 1.8 lc rgb '{2}' title 'A', $MB using 1:2 with lines lw 1.8 dt 2 lc rgb '{3}' title 'B'",
-      kSeries, label(scale.unit), kLight.a, kLight.b);
+      "set xlabel 'token'\nset ylabel '{0}'\nset xrange [0:{3}]\nset yrange [0:*]\nset offsets 0, 0, graph 0.05, 0\n"
+      "plot $FA using 1:2:3 with filledcurves lc rgb '{1}' fs transparent solid 0.15 notitle, $FB using 1:2:3 with "
+      "filledcurves lc rgb "
+      "'{2}' fs transparent solid 0.15 notitle, \\\n"
+      "  $A using 1:2 with points pt 7 ps 0.25 lc rgb '{1}' notitle, $B using 1:2 with points pt 9 ps 0.3 lc rgb '{2}' "
+      "notitle, \\\n"
+      "  $MA using 1:2 with lines lw 1.8 lc rgb '{1}' title 'A', $MB using 1:2 with lines lw 1.8 dt 2 lc rgb '{2}' "
+      "title 'B'",
+      y_title(kSeries, scale.unit, figure.height), kLight.a, kLight.b, length + 1);
   return figure;
 }
 

@@ -179,6 +179,7 @@ std::optional<Figure> timeline_figure(const ResultView& result, long cell) {
       plots += fmt::format("{0}${1} using 1:2:3:4:5:6 with boxxyerror lc rgb '{2}' title '{1}'", plots.empty() ? "plot " : ", ",
                            arm ? "B" : "A", arm ? kLight.b : kLight.a);
   figure.script += plots;
+  figure.x_span = 1.01 * end_s * scale.factor;
   figure.height = figure.narrow_height = 90 + static_cast<int>(lanes.size()) * 19;
   return figure;
 }

@@ -106,6 +106,13 @@ void add_threads(const SampleView& sample, const std::map<long, long>& process_o
   }
 }
 
+// "chunk=64 A pair 3"
+std::string place(const ResultView& result, const SampleView& sample) {
+  const auto cell = static_cast<std::size_t>(std::max(sample.cell, 0L));
+  const std::string name = cell < result.cells.size() ? result.cells[cell].name : "";
+  return fmt::format("{}{}{} pair {}", name, name.empty() ? "" : " ", sample.arm, sample.pair);
+}
+
 // What is known of the whole sample stands at its start.
 void add_counters(const SampleView& sample, long process, Writer& writer) {
   const auto add = [&](const std::string& name, double value) {
@@ -135,10 +142,10 @@ void write_trace(const std::vector<Page>& pages, std::ostream& out) {
       }
       for (auto& [rank, id] : process_of) {
         id = ++process;
-        writer.name(
-            "process_name",
-            fmt::format("{} {} pair {}{} rank {}", page.result.name, sample.arm, sample.pair, sample.control ? " (control)" : "", rank), id,
-            0);
+        writer.name("process_name",
+                    fmt::format("{} {}{} rank {}", page.result.name, place(page.result, sample),
+                                sample.control ? " (control)" : "", rank),
+                    id, 0);
         writer.add({{"ph", "M"}, {"name", "process_sort_index"}, {"pid", id}, {"tid", 0}, {"args", {{"sort_index", id}}}});
         writer.name("thread_name", "shares of the wall time", id, kSharesRow);
       }

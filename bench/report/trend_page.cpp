@@ -24,8 +24,9 @@ constexpr std::size_t kMostSeries = 60;
 double shown(const HistoryPoint& at, double ln, double factor) { return at.point.arm == "effect" ? percent(ln) : std::exp(ln) * factor; }
 
 std::string change_text(const TrendSeries& series, const TrendChange& change) {
-  return fmt::format("{} with build {} (p = {:.3f})", report::change(percent(change.change_ln)), series.builds[change.build].label,
-                     change.p_value);
+  const HistoryPoint& first = series.points.front();
+  return fmt::format("{} with build {} (p = {:.3f})", report::change(percent(change.change_ln), first.point.metric),
+                     series.builds[change.build].label, change.p_value);
 }
 
 // Bars of one standard deviation of a run's samples, of an effect its interval.
@@ -51,6 +52,7 @@ Figure figure_of(const TrendSeries& series, std::size_t index) {
   for (const HistoryPoint& at : series.points) size = std::max(size, std::exp(at.point.value_ln));
   const report::Scale scale = effect ? report::Scale{1, "%"} : report::scale_of(metric, size);
   Figure figure;
+  figure.height = figure.narrow_height = 210;
   figure.kind = "trend", figure.stem = fmt::format("trend-{}", index + 1);
   figure.head = {"run", "started", "build", metric, "samples or pairs"};
   std::vector<report::Point> values;
@@ -76,11 +78,12 @@ Figure figure_of(const TrendSeries& series, std::size_t index) {
   }
   if (series.changes.empty()) figure.caption += " No change found.";
   figure.script += fmt::format(
-      "set xlabel 'run, by time'\nset ylabel '{}, {}'\nset xrange [0:{}]\nset offsets 0, 0, graph 0.1, graph 0.1\n"
-      "plot $S using 1:2:(0):($3-$2) with vectors nohead lw 2 lc rgb '{}' notitle, $V using 1:2 with points pt 7 ps 0.9 lc rgb '{}' "
+      "set xlabel 'run, by time'\nset ylabel '{}'\nset xrange [0:{}]\nset offsets 0, 0, graph 0.1, graph 0.1\n"
+      "plot $S using 1:2:(0):($3-$2) with vectors nohead lw 2 lc rgb '{}' notitle, $V using 1:2 with points pt 7 ps "
+      "0.9 lc rgb '{}' "
       "notitle",
-      report::label(metric, 30), report::label(scale.unit), values.size() + 1, kLight.line, kLight.a);
-  figure.height = 210, figure.narrow_height = 210;
+      report::y_title(metric, scale.unit, figure.height), values.size() + 1, kLight.line, kLight.a);
+  figure.x_span = static_cast<double>(values.size() + 1), figure.x_step = 1;
   return figure;
 }
 

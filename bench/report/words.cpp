@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <map>
 
 namespace crossover::report {
 
@@ -43,6 +44,13 @@ Unit unit_of(double seconds) {
   if (size >= 1) return {1, "s"};
   if (size >= 1e-3) return {1e3, "ms"};
   return {1e6, "µs"};
+}
+
+const char* direction(double effect_percent, const std::string& metric) {
+  const bool good = effect_percent < 0;
+  if (metric.ends_with("bytes")) return good ? "smaller" : "larger";
+  if (metric.ends_with("_s")) return good ? "faster" : "slower";
+  return good ? "better" : "worse";
 }
 
 }  // namespace
@@ -103,8 +111,35 @@ std::string seconds(const std::optional<Interval>& interval) {
   return fmt::format("{:.4g} to {:.4g} {}", interval->low * unit.scale, interval->high * unit.scale, unit.name);
 }
 
-std::string change(double effect_percent) {
-  return fmt::format("{:.2f} % {}", std::abs(effect_percent), effect_percent < 0 ? "faster" : "slower");
+std::string change(double effect_percent, const std::string& metric) {
+  return fmt::format("{} % {}", trimmed(std::abs(effect_percent)), direction(effect_percent, metric));
+}
+
+std::string changes(const Interval& effect_percent, const std::string& metric) {
+  const auto [low, high] = effect_percent;
+  if ((low < 0) != (high < 0)) return change(low, metric) + " to " + change(high, metric);
+  return fmt::format("{} to {}", trimmed(std::min(std::abs(low), std::abs(high))),
+                     change(std::abs(low) > std::abs(high) ? low : high, metric));
+}
+
+std::string meaning(const std::string& metric) {
+  static const std::map<std::string, const char*> kMeanings{{"process.start_s", "start of the process"},
+                                                            {"load.total_s", "time of the whole load"},
+                                                            {"prefill.total_s", "time to read the prompt"},
+                                                            {"prefill.tokens_per_s", "prompt tokens read per second"},
+                                                            {"ttft_s", "time to the first token"},
+                                                            {"decode.total_s", "time to generate the tokens"},
+                                                            {"decode.tokens_per_s", "tokens generated per second"},
+                                                            {"quantize.weights_per_s", "weights quantized per second"},
+                                                            {"memory.peak_bytes", "most memory held"},
+                                                            {"wall_s", "time from start to end"}};
+  if (const auto known = kMeanings.find(metric); known != kMeanings.end()) return known->second;
+  if (!is_part(metric)) return "";
+  const std::size_t dot = metric.find('.');
+  return fmt::format("time in the part {} of {}", metric.substr(dot + 1, metric.size() - dot - 3),
+                     metric.starts_with("load.")     ? "a load"
+                     : metric.starts_with("decode.") ? "generating tokens"
+                                                     : "reading the prompt");
 }
 
 bool is_part(const std::string& metric) {
@@ -117,10 +152,9 @@ std::string sentence(const MetricRow& primary, const std::string& reason) {
   std::string text;
   if (!primary.effect_percent) return fmt::format("No effect could be computed for {}.", primary.name);
   if (reason.find("interval") == std::string::npos) {
-    text = fmt::format("B is {} than A in {}", change(*primary.effect_percent), primary.name);
+    text = fmt::format("B is {} than A in {}", change(*primary.effect_percent, primary.name), primary.name);
     text += primary.interval_percent
-                ? fmt::format(" (95 % interval: {} to {}). ", change(primary.interval_percent->low),
-                              change(primary.interval_percent->high))
+                ? fmt::format(" (95 % interval: {}). ", changes(*primary.interval_percent, primary.name))
                 : " (too few pairs for an interval). ";
   }
   if (primary.mde_percent && reason.find("smallest") == std::string::npos)

@@ -25,7 +25,15 @@ std::string percent(const std::optional<double>& value);       // "-12.3 %"
 std::string percent(const std::optional<Interval>& interval);  // "-14.5 to -10.1 %"
 std::string seconds(const std::optional<double>& value);       // "12.3 ms"
 std::string seconds(const std::optional<Interval>& interval);
-std::string change(double effect_percent);  // "12.3 % faster", "12.3 % slower"
+
+// "12.3 % faster", "12.3 % slower"; smaller or larger for bytes; better or worse for what is neither a time nor a rate
+// nor bytes.
+std::string change(double effect_percent, const std::string& metric);
+std::string changes(const Interval& effect_percent,
+                    const std::string& metric);  // "12.3 to 14.1 % faster", "1.2 % faster to 0.8 % slower"
+
+std::string meaning(
+    const std::string& metric);  // "time of the whole load" of "load.total_s"; "" where the name is not known
 
 // What a metric is measured in, by its name, with the prefix that suits values of this size: {1e3, "ms"} for "load.total_s" of 0.2.
 struct Scale {
@@ -48,9 +56,19 @@ bool is_part(const std::string& metric);
 // `reason` has none, the smallest effect that could have been seen.
 std::string sentence(const MetricRow& primary, const std::string& reason);
 
-// One sentence for a person who knows none of this: "B was 42.80 % faster than A: 2.39 s instead of 4.37 s (load.total_s, medians)."
+// One sentence for a person who knows none of this: "B (pool) is 42.80 % faster than A (serial): 2.39 s instead of 4.37
+// s (time of the whole load: load.total_s, medians)."
 std::string plain_answer(const ResultView& result, const CellView& cell);
-std::string how_sure(const CellView& cell);  // the interval, pairs, smallest effect that would have been seen
+std::string plain_answer(const ResultView& result);  // of several cells: in how many of them which arm is faster
+std::string short_answer(
+    const CellView& cell);  // "12.3 % faster (11.1 to 13.4 % faster)", a line of a list of cells; "" without an effect
+std::string how_sure(const CellView& cell);      // the interval, pairs, smallest effect that would have been seen
+std::string how_sure(const ResultView& result);  // of several cells
+
+// "chunk=64"; the value alone where a name of the result's cells is longer than a line of a picture holds. "" where the
+// run has one cell.
+std::string cell_label(const ResultView& result, const CellView& cell);
+bool full_names(const ResultView& result);
 std::string what_would_change_it(const ResultView& result, const CellView& cell);  // empty for an INVALID result: its reason says it
 
 }  // namespace crossover::report
