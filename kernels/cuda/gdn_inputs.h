@@ -2,6 +2,7 @@
 // (GdnMixer): convolution, SiLU, L2 norms and gates, made where they are used so that none of it goes out to memory. For .cu files.
 #pragma once
 
+#include "kernels/cuda/gdn_plan.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/view.h"
 
@@ -153,5 +154,8 @@ void keep_inputs(Context& ctx, ConstRows x, float* state);
 // The rule over all tokens; out [T, nv*D]. Token by token, of a mixer with `finish` (few tokens) all the rest of it in the same launch.
 void recur(Context& ctx, const GdnInputs& in, bool mixes, float* state, Rows out, const GdnFinish* finish, float* conv_state);
 inline constexpr std::int64_t kGdnFinishTokens = 16;  // most that recur finishes
+
+// By chunks, the tokens of one segment; `out` of the whole call.
+void scan_segment(Context& ctx, const GdnInputs& in, bool mixes, bool f32_products, const GdnSegment& segment, float* state, Rows out);
 
 }  // namespace crossover::cuda

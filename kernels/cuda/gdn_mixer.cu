@@ -1,7 +1,8 @@
 // The mixer of a Gated DeltaNet layer: which form runs, and what is left to do after it.
 //
-// Few tokens: one launch does everything (gdn_recurrent.cu). Else the rule writes its raw outputs, and heads are normalised and gated in a pass of
-// their own: 8 bytes read and 4 written per value (the raw outputs of the last tokens still lie in L2).
+// Few tokens: one launch does everything (gdn_recurrent.cu). Else the rule writes its raw outputs, since no block of it has a head's 128 columns
+// together, and heads are normalised and gated in a pass of their own, a segment at a time: 4 bytes read from DRAM and 4 written per value, the raw
+// outputs come from L2.
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/gdn_inputs.h"
 
@@ -10,9 +11,14 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__global__ void __launch_bounds__(kThreads) finish_rows(GdnFinish finish, View<float> out, int value_heads) {
-  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp, t = row / value_heads;
-  if (t < out.rows) finish_row(finish, out, t, static_cast<int>(row % value_heads));
+__global__ void __launch_bounds__(kThreads) finish_rows(GdnFinish finish, View<float> out, std::int64_t first, std::int64_t rows, int value_heads) {
+  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
+  if (row < rows) finish_row(finish, out, first + row / value_heads, static_cast<int>(row % value_heads));
+}
+
+void finish_tokens(Context& ctx, const GdnFinish& finish, const GdnSegment& segment, int value_heads, Rows out) {
+  const std::int64_t rows = segment.tokens * value_heads;
+  launch(ctx, "gdn finish", finish_rows, {dim3(blocks_for(rows, kThreads / kWarp)), dim3(kThreads)}, finish, view(out), segment.first, rows, value_heads);
 }
 
 }  // namespace
@@ -40,10 +46,18 @@ GdnInputs gdn_inputs(const GdnMixer& mixer) {
 void gdn_mixer(Context& ctx, const GdnMixer& mixer, Rows out) {
   const GdnInputs in = gdn_inputs(mixer);
   const GdnFinish finish{view(mixer.z), mixer.norm, mixer.norm_eps, in_fours(mixer.z) && in_fours(out) && aligned_16(mixer.norm)};
-  ctx.counters.path("gdn", "cuda-recurrent");
+  if (gdn_in_chunks(mixer.form, out.rows)) {
+    for (std::int64_t i = 0; i < gdn_segments(out.rows); ++i) {
+      const GdnSegment segment = gdn_segment(i, out.rows);
+      scan_segment(ctx, in, true, mixer.form == GdnForm::kChunkedF32, segment, mixer.state, out);
+      finish_tokens(ctx, finish, segment, in.value_heads, out);  // while the raw outputs lie in L2
+    }
+    return keep_inputs(ctx, mixer.mixed, mixer.conv_state);
+  }
+  ctx.counters.path("gdn", kGdnRecurrentPath);
   if (out.rows <= kGdnFinishTokens && in.key_heads <= Device::kArrivals) return recur(ctx, in, true, mixer.state, out, &finish, mixer.conv_state);
   recur(ctx, in, true, mixer.state, out, nullptr, nullptr);
-  launch(ctx, "gdn finish", finish_rows, {dim3(blocks_for(out.rows * mixer.value_heads, kThreads / kWarp)), dim3(kThreads)}, finish, view(out), in.value_heads);
+  finish_tokens(ctx, finish, {0, out.rows}, in.value_heads, out);
   keep_inputs(ctx, mixer.mixed, mixer.conv_state);
 }
 

@@ -190,7 +190,7 @@ void recur(Context& ctx, const GdnInputs& in, bool mixes, float* state, Rows out
 }
 
 void gdn_recurrent(Context& ctx, const GdnScan& scan, Rows out) {
-  ctx.counters.path("gdn", "cuda-recurrent");
+  ctx.counters.path("gdn", kGdnRecurrentPath);
   recur(ctx, gdn_inputs(scan, out.rows), false, scan.state, out, nullptr, nullptr);
 }
 

@@ -36,7 +36,7 @@ const Ops& cuda_ops() {
       .conv1d_silu = conv1d_silu,
       .gdn_gates = gdn_gates,
       .gdn_recurrent = gdn_recurrent,
-      .gdn_chunked = nullptr,
+      .gdn_chunked = gdn_chunked,
       .gdn_mixer = gdn_mixer,
       .gated_rms_norm = gated_rms_norm,
       .rope_angles = rope_angles,
