@@ -32,22 +32,26 @@ inline constexpr float kCodeBias = 128;
 __device__ __forceinline__ Quad biased_codes(unsigned codes) { return {__byte_perm(codes, 0x43434343u, 0x4140), __byte_perm(codes, 0x43434343u, 0x4342)}; }
 
 // Per type: values and bytes of a block, how many groups a unit has, and
-//   first(unit, group)                the value of the block with which a group begins; a block has kUnits units
-//   weights(block, unit, t, out)      bf16 weights for lane t of a quad
-//   value(block, i)                   weight i in f32, the bits of the reference
-//   codes(block, unit, t, out)        and scale(block, unit, group): weight = scale.factor * code + scale.offset; codes are exact in bf16
-// A block of the plain types is a unit of 32 values, at an 8-byte address for weights and codes.
-struct Scale { float factor, offset; };
+//   first(unit, group)                  the value of the block with which a group begins; a block has kUnits units
+//   read(block, unit, t, packed)        what lane t of a quad keeps of a unit: a Packed per group
+//   code(packed)                        exact in bf16 (but for halves): weight = factor * (code + kOffset) + minimum, with
+//   factor(block, unit, group), minimum(block)
+//   weight(packed, block, unit, group)  the same weights rounded to bf16
+//   value(block, i)                     weight i in f32, the bits of the reference
+// A block of the plain types is a unit of 32 values; read asks for an 8-byte address there.
 template <DType kType>
 struct Blocks;
 
 template <>
 struct Blocks<DType::kQ6_K> {
   static constexpr int kValues = 256, kBytes = 210, kUnits = 4, kGroups = 4;
+  static constexpr float kOffset = -(kCodeBias + 32);
+  static constexpr bool kHasMinimum = false;
+  using Packed = unsigned;  // a byte per code
 
   __host__ __device__ static constexpr int first(int unit, int group) { return unit / 2 * 128 + unit % 2 * 16 + group * 32; }
 
-  __device__ __forceinline__ static void bits(const std::byte* block, int unit, int t, unsigned (&out)[kGroups]) {
+  __device__ __forceinline__ static void read(const std::byte* block, int unit, int t, Packed (&out)[kGroups]) {
     const std::byte* const low = block + unit / 2 * 64 + unit % 2 * 16 + 4 * t;
     const unsigned low_0 = word(low), low_1 = word(low + 32), high = word(block + 128 + unit / 2 * 32 + unit % 2 * 16 + 4 * t);
     out[0] = (low_0 & 0x0f0f0f0fu) | (high << 4 & 0x30303030u);
@@ -55,30 +59,18 @@ struct Blocks<DType::kQ6_K> {
     out[2] = (low_0 >> 4 & 0x0f0f0f0fu) | (high & 0x30303030u);
     out[3] = (low_1 >> 4 & 0x0f0f0f0fu) | (high >> 2 & 0x30303030u);
   }
-  __device__ __forceinline__ static void codes(const std::byte* block, int unit, int t, Quad (&out)[kGroups]) {
-    unsigned packed[kGroups];
-    bits(block, unit, t, packed);
-#pragma unroll
-    for (int i = 0; i < kGroups; ++i) out[i] = biased_codes(packed[i]);
-  }
+  __device__ __forceinline__ static Quad code(Packed packed) { return biased_codes(packed); }
   __device__ __forceinline__ static float factor(const std::byte* block, int unit, int group) {
     return half_at(block + 208) * static_cast<float>(reinterpret_cast<const std::int8_t*>(block)[192 + unit / 2 * 8 + unit % 2 + group * 2]);
   }
-  __device__ __forceinline__ static Scale scale(const std::byte* block, int unit, int group) {
-    const float s = factor(block, unit, group);
-    return {s, -(kCodeBias + 32) * s};
-  }
+  __device__ __forceinline__ static float minimum(const std::byte*) { return 0; }
   // code - 32 is exact; its scale and then the product are rounded to bf16, a relative 2^-9 each beside the 6 bits of the code.
-  __device__ __forceinline__ static void weights(const std::byte* block, int unit, int t, Quad (&out)[kGroups]) {
+  __device__ __forceinline__ static Quad weight(Packed packed, const std::byte* block, int unit, int group) {
     constexpr unsigned kOne = 0x3f803f80u, kMinus160 = 0xc320c320u, kMinusZero = 0x80008000u;
-    codes(block, unit, t, out);
-#pragma unroll
-    for (int i = 0; i < kGroups; ++i) {
-      const float s = factor(block, unit, i);
-      const unsigned both = pack_bf16(s, s);
-      out[i].low = fma_bf16_pairs(fma_bf16_pairs(out[i].low, kOne, kMinus160), both, kMinusZero);
-      out[i].high = fma_bf16_pairs(fma_bf16_pairs(out[i].high, kOne, kMinus160), both, kMinusZero);
-    }
+    const float s = factor(block, unit, group);
+    const unsigned both = pack_bf16(s, s);
+    const Quad q = code(packed);
+    return {fma_bf16_pairs(fma_bf16_pairs(q.low, kOne, kMinus160), both, kMinusZero), fma_bf16_pairs(fma_bf16_pairs(q.high, kOne, kMinus160), both, kMinusZero)};
   }
   __device__ __forceinline__ static float value(const std::byte* block, int i) {
     const auto byte = [&](int at) { return static_cast<int>(reinterpret_cast<const std::uint8_t*>(block)[at]); };
@@ -93,11 +85,14 @@ struct Blocks<DType::kQ6_K> {
 template <int kBytesOfBlock, bool kMinimum, bool kFifthBit>
 struct NibbleBlocks {
   static constexpr int kValues = 32, kBytes = kBytesOfBlock, kUnits = 1, kGroups = 2;
+  using Packed = unsigned;
+  static constexpr bool kHasMinimum = kMinimum;
   static constexpr int kBitsAt = kMinimum ? 4 : 2, kCodesAt = kBitsAt + (kFifthBit ? 4 : 0), kMiddle = kMinimum ? 0 : kFifthBit ? 16 : 8;
+  static constexpr float kOffset = -(kCodeBias + kMiddle);
 
   __host__ __device__ static constexpr int first(int, int group) { return group * 16; }
 
-  __device__ __forceinline__ static void bits(const std::byte* block, int t, unsigned (&out)[kGroups]) {
+  __device__ __forceinline__ static void read(const std::byte* block, int, int t, Packed (&out)[kGroups]) {
     const unsigned codes = word(block + kCodesAt + 4 * t);
     out[0] = codes & 0x0f0f0f0fu, out[1] = codes >> 4 & 0x0f0f0f0fu;
     if constexpr (kFifthBit) {
@@ -107,24 +102,13 @@ struct NibbleBlocks {
       out[1] |= ((fifth >> 16 & 0xfu) * 0x00204081u & 0x01010101u) << 4;
     }
   }
-  __device__ __forceinline__ static void codes(const std::byte* block, int, int t, Quad (&out)[kGroups]) {
-    unsigned packed[kGroups];
-    bits(block, t, packed);
-    out[0] = biased_codes(packed[0]), out[1] = biased_codes(packed[1]);
-  }
-  __device__ __forceinline__ static Scale scale(const std::byte* block, int, int) {
-    const float d = half_at(block);
-    return {d, (kMinimum ? half_at(block + 2) : 0.0f) - (kCodeBias + kMiddle) * d};
-  }
-  __device__ __forceinline__ static void weights(const std::byte* block, int, int t, Quad (&out)[kGroups]) {
-    unsigned packed[kGroups];
-    bits(block, t, packed);
+  __device__ __forceinline__ static Quad code(Packed packed) { return biased_codes(packed); }
+  __device__ __forceinline__ static float factor(const std::byte* block, int, int) { return half_at(block); }
+  __device__ __forceinline__ static float minimum(const std::byte* block) { return half_at(block + 2); }
+  __device__ __forceinline__ static Quad weight(Packed packed, const std::byte* block, int, int) {
     const float d = half_at(block), minimum = kMinimum ? half_at(block + 2) : -kMiddle * d;
-#pragma unroll
-    for (int i = 0; i < kGroups; ++i) {
-      const auto weight = [&](int j) { return fmaf(d, static_cast<float>(packed[i] >> 8 * j & 0xffu), minimum); };
-      out[i] = {pack_bf16(weight(0), weight(1)), pack_bf16(weight(2), weight(3))};
-    }
+    const auto one = [&](int j) { return fmaf(d, static_cast<float>(packed >> 8 * j & 0xffu), minimum); };
+    return {pack_bf16(one(0), one(1)), pack_bf16(one(2), one(3))};
   }
   __device__ __forceinline__ static float value(const std::byte* block, int i) {
     const auto byte = [&](int at) { return static_cast<int>(reinterpret_cast<const std::uint8_t*>(block)[at]); };
@@ -142,59 +126,59 @@ template <> struct Blocks<DType::kQ5_1> : NibbleBlocks<24, true, true> {};
 template <>
 struct Blocks<DType::kQ8_0> {
   static constexpr int kValues = 32, kBytes = 34, kUnits = 1, kGroups = 2;
+  static constexpr float kOffset = 0;
+  static constexpr bool kHasMinimum = false;
+  using Packed = unsigned;
 
   __host__ __device__ static constexpr int first(int, int group) { return group * 16; }
 
-  __device__ __forceinline__ static Quad scaled(unsigned codes, float scale) {
-    const auto weight = [&](int j) { return scale * static_cast<float>(static_cast<std::int8_t>(codes >> 8 * j)); };
-    return {pack_bf16(weight(0), weight(1)), pack_bf16(weight(2), weight(3))};
+  __device__ __forceinline__ static void read(const std::byte* block, int, int t, Packed (&out)[kGroups]) {
+    out[0] = word(block + 2 + 4 * t), out[1] = word(block + 18 + 4 * t);
   }
-  __device__ __forceinline__ static void codes(const std::byte* block, int, int t, Quad (&out)[kGroups]) {
-    out[0] = scaled(word(block + 2 + 4 * t), 1), out[1] = scaled(word(block + 18 + 4 * t), 1);
+  __device__ __forceinline__ static Quad scaled(Packed packed, float scale) {
+    const auto one = [&](int j) { return scale * static_cast<float>(static_cast<std::int8_t>(packed >> 8 * j)); };
+    return {pack_bf16(one(0), one(1)), pack_bf16(one(2), one(3))};
   }
-  __device__ __forceinline__ static Scale scale(const std::byte* block, int, int) { return {half_at(block), 0}; }
-  __device__ __forceinline__ static void weights(const std::byte* block, int, int t, Quad (&out)[kGroups]) {
-    const float d = half_at(block);
-    out[0] = scaled(word(block + 2 + 4 * t), d), out[1] = scaled(word(block + 18 + 4 * t), d);
-  }
+  __device__ __forceinline__ static Quad code(Packed packed) { return scaled(packed, 1); }
+  __device__ __forceinline__ static float factor(const std::byte* block, int, int) { return half_at(block); }
+  __device__ __forceinline__ static float minimum(const std::byte*) { return 0; }
+  __device__ __forceinline__ static Quad weight(Packed packed, const std::byte* block, int, int) { return scaled(packed, half_at(block)); }
   __device__ __forceinline__ static float value(const std::byte* block, int i) {
     return __fmul_rn(half_at(block), static_cast<float>(reinterpret_cast<const std::int8_t*>(block)[2 + i]));
   }
 };
 
-template <>
-struct Blocks<DType::kBF16> {
+template <DType kType>
+struct PlainBlocks {
   static constexpr int kValues = 32, kBytes = 64, kUnits = 1, kGroups = 2;
+  static constexpr float kOffset = 0;
+  static constexpr bool kHasMinimum = false;
+  using Packed = uint2;
 
   __host__ __device__ static constexpr int first(int, int group) { return group * 16; }
 
-  __device__ __forceinline__ static void weights(const std::byte* block, int, int t, Quad (&out)[kGroups]) {
-    const uint2 a = *reinterpret_cast<const uint2*>(block + 8 * t), b = *reinterpret_cast<const uint2*>(block + 32 + 8 * t);
-    out[0] = {a.x, a.y}, out[1] = {b.x, b.y};
+  __device__ __forceinline__ static void read(const std::byte* block, int, int t, Packed (&out)[kGroups]) {
+    out[0] = *reinterpret_cast<const uint2*>(block + 8 * t), out[1] = *reinterpret_cast<const uint2*>(block + 32 + 8 * t);
   }
-  __device__ __forceinline__ static void codes(const std::byte* block, int unit, int t, Quad (&out)[kGroups]) { weights(block, unit, t, out); }
-  __device__ __forceinline__ static Scale scale(const std::byte*, int, int) { return {1, 0}; }
-  __device__ __forceinline__ static float value(const std::byte* block, int i) { return to_float(reinterpret_cast<const Bf16*>(block)[i]); }
-};
-
-// Rounded to bf16: the range of activations rules out products of halves.
-template <>
-struct Blocks<DType::kF16> {
-  static constexpr int kValues = 32, kBytes = 64, kUnits = 1, kGroups = 2;
-
-  __host__ __device__ static constexpr int first(int, int group) { return group * 16; }
-
+  // Halves are rounded to bf16: the range of activations rules out products of halves.
   __device__ __forceinline__ static unsigned rounded(unsigned pair) {
     return pack_bf16(to_float(Half{static_cast<std::uint16_t>(pair)}), to_float(Half{static_cast<std::uint16_t>(pair >> 16)}));
   }
-  __device__ __forceinline__ static void weights(const std::byte* block, int unit, int t, Quad (&out)[kGroups]) {
-    Blocks<DType::kBF16>::weights(block, unit, t, out);
-    out[0] = {rounded(out[0].low), rounded(out[0].high)}, out[1] = {rounded(out[1].low), rounded(out[1].high)};
+  __device__ __forceinline__ static Quad code(Packed packed) {
+    if constexpr (kType == DType::kF16) return {rounded(packed.x), rounded(packed.y)};
+    else return {packed.x, packed.y};
   }
-  __device__ __forceinline__ static void codes(const std::byte* block, int unit, int t, Quad (&out)[kGroups]) { weights(block, unit, t, out); }
-  __device__ __forceinline__ static Scale scale(const std::byte*, int, int) { return {1, 0}; }
-  __device__ __forceinline__ static float value(const std::byte* block, int i) { return to_float(reinterpret_cast<const Half*>(block)[i]); }
+  __device__ __forceinline__ static float factor(const std::byte*, int, int) { return 1; }
+  __device__ __forceinline__ static float minimum(const std::byte*) { return 0; }
+  __device__ __forceinline__ static Quad weight(Packed packed, const std::byte*, int, int) { return code(packed); }
+  __device__ __forceinline__ static float value(const std::byte* block, int i) {
+    const std::uint16_t bits = reinterpret_cast<const std::uint16_t*>(block)[i];
+    if constexpr (kType == DType::kF16) return to_float(Half{bits});
+    else return to_float(Bf16{bits});
+  }
 };
+template <> struct Blocks<DType::kF16> : PlainBlocks<DType::kF16> {};
+template <> struct Blocks<DType::kBF16> : PlainBlocks<DType::kBF16> {};
 
 // f32 weights are multiplied in f32 (f32_matmul.cu); only single values are read.
 template <>

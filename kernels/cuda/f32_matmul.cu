@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kThreads) f32_matmul_kernel(View<const float> 
 
 void f32_matmul(Context& ctx, ConstRows x, const Tensor& weight, Rows out) {
   const Shape shape{dim3(blocks_for(out.dim, kThreads / kWarp), blocks_for(x.rows, kTokens)), dim3(kThreads)};
-  dispatch(weight.dtype, [&]<DType kType>() {
+  dispatch(x.dim == 0 ? DType::kF32 : weight.dtype, [&]<DType kType>() {  // no values: zeros, whatever the type
     if constexpr (kType == DType::kF32 || kType == DType::kF16 || kType == DType::kBF16)
       launch(ctx, "f32_matmul", f32_matmul_kernel<kType>, shape, view(x), weight.data, weight.row_stride(), view(out));
   });

@@ -56,7 +56,8 @@ void gemm(Context& ctx, const Bf16* x, const Projection& p) {
   const bool paired = p.up.data != nullptr;
   const GemmArguments a{x, bf16_stride(p.weight.cols()), p.weight.cols(), weight_rows(p.weight), weight_rows(paired ? p.up : p.weight), view(p.out)};
   dispatch(p.weight.dtype, [&]<DType kType>() {
-    if constexpr (kType != DType::kF32) paired ? choose_tokens<kType, true>(ctx, a) : choose_tokens<kType, false>(ctx, a);
+    if constexpr (tuned(kType)) paired ? choose_tokens<kType, true>(ctx, a) : choose_tokens<kType, false>(ctx, a);
+    else if constexpr (kType != DType::kF32) launch_gemm<kType, 8, false>(ctx, a);
   });
 }
 

@@ -13,32 +13,11 @@
 #pragma once
 
 #include "kernels/cuda/blocks.h"
+#include "kernels/cuda/weight_rows.h"
 
 namespace crossover::cuda {
 
 inline constexpr int kStepValues = 64;
-
-// Rows of one weight matrix (or of one expert's) as the tile reads them. Only bytes in [data, end) are touched.
-struct WeightRows {
-  const std::byte* data;
-  const std::byte* end;
-  std::int64_t stride;  // bytes
-  std::int64_t rows;
-
-  __device__ const std::byte* row(std::int64_t r) const { return r < rows ? data + r * stride : nullptr; }
-};
-inline WeightRows weight_rows(const Tensor& weight) {
-  return {weight.data, weight.data + weight.rows() * weight.row_stride(), weight.row_stride(), weight.rows()};
-}
-
-// 16 bytes to shared memory, asynchronously where all of them belong to the matrix; its first and last chunk may be shared with other memory.
-__device__ __forceinline__ void copy_chunk(std::byte* to, const std::byte* from, const std::byte* begin, const std::byte* end) {
-  if (from >= begin && from + 16 <= end) return copy_async_16(to, from);
-  for (int i = 0; i < 16; i += 2)
-    if (from + i >= begin && from + i < end) *reinterpret_cast<std::uint16_t*>(to + i) = *reinterpret_cast<const std::uint16_t*>(from + i);
-}
-
-__device__ __forceinline__ int misalignment(const std::byte* at) { return static_cast<int>(reinterpret_cast<std::uintptr_t>(at) & 15); }
 
 // kPaired: the second 16 rows of every warp are the same rows of another matrix (gate and up), so that a lane holds both sums of an output.
 template <DType kType, int kTokenTiles, int kWarps, bool kPaired>
@@ -48,10 +27,9 @@ struct GemmTile {
   static constexpr int kWeightRows = 32 * kWarps;                      // raw rows in shared memory
   static constexpr int kRows = kPaired ? kWeightRows / 2 : kWeightRows;  // of the output
   static constexpr int kUnitValues = B::kGroups * kGroupValues, kUnitsPerStep = kStepValues / kUnitValues;
-  static constexpr int kPlain = B::kBytes == 2 * B::kValues;
-  static constexpr int kSlice = B::kValues == 256 ? 256 : kPlain ? 64 : 128, kStepsPerSlice = kSlice / kStepValues;
+  static constexpr int kSlice = B::kValues == 256 ? 256 : kPlainType<kType> ? 64 : 128, kStepsPerSlice = kSlice / kStepValues;
   static constexpr int kSliceBytes = kSlice / B::kValues * B::kBytes;
-  static constexpr int kChunks = (kSliceBytes + 14 + 15) / 16, kRowBytes = (kChunks | 1) * 16;
+  static constexpr int kRowBytes = slot_bytes(kSliceBytes);
   static constexpr int kXBytes = kTokens * kStepValues * 2, kRawBytes = kWeightRows * kRowBytes;
   static constexpr int kSharedBytes = 2 * (kXBytes + kRawBytes);
   static_assert(kTokenTiles % 2 == 0 && kStepValues % kUnitValues == 0);
@@ -79,33 +57,31 @@ struct GemmTile {
     }
   }
 
+  // Of row i of a warp. By value: a reference chosen at run time would put both in local memory.
+  __device__ __forceinline__ static WeightRows of(const WeightRows& first, const WeightRows& second, int i) {
+    const bool other = kPaired && i >= 16;
+    return {other ? second.data : first.data, other ? second.end : first.end, other ? second.stride : first.stride, other ? second.rows : first.rows};
+  }
+
   // Eight lanes take a row, so that an instruction touches four rows of up to 128 bytes. A warp brings only its own rows.
   __device__ __forceinline__ static void load_weights(std::byte* raw, int slice, std::int64_t slice_bytes, const WeightRows& first, const WeightRows& second, std::int64_t row_0) {
     const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
 #pragma unroll 2
     for (int i = lane / 8; i < 32; i += 4) {
-      const WeightRows& matrix = kPaired && i >= 16 ? second : first;
+      const WeightRows matrix = of(first, second, i);
       const std::byte* const row = matrix.row(row_0 + (kPaired ? warp * 16 + i % 16 : warp * 32 + i));
-      if (!row) continue;
-      const std::byte* const from = row + static_cast<std::int64_t>(slice) * kSliceBytes;
-      const int skew = misalignment(from), bytes = skew + static_cast<int>(slice_bytes);
-      std::byte* const to = raw + (warp * 32 + i) * kRowBytes;
-#pragma unroll
-      for (int chunk = 0; chunk < kChunks; chunk += 8) {
-        const int at = (chunk + lane % 8) * 16;
-        if (at < bytes) copy_chunk(to + at, from - skew + at, matrix.data, matrix.end);
-      }
+      if (row) copy_row<kSliceBytes>(raw + (warp * 32 + i) * kRowBytes, row + static_cast<std::int64_t>(slice) * kSliceBytes, static_cast<int>(slice_bytes), lane % 8, matrix);
     }
   }
 
   struct Lane {
     int lane, group, t;  // group: row of a fragment
-    int skew[4];         // of rows group, group + 8, group + 16, group + 24 of the warp, at the first slice
+    unsigned skews;      // four bits each: of rows group, group + 8, group + 16, group + 24 of the warp, at the first slice
   };
 
   __device__ __forceinline__ static int skew_of(const WeightRows& first, const WeightRows& second, std::int64_t row_0, int i) {
     const int warp = static_cast<int>(threadIdx.x) / kWarp;
-    const WeightRows& matrix = kPaired && i >= 16 ? second : first;
+    const WeightRows matrix = of(first, second, i);
     return misalignment(matrix.data + (row_0 + (kPaired ? warp * 16 + i % 16 : warp * 32 + i)) * matrix.stride);
   }
 
@@ -117,22 +93,29 @@ struct GemmTile {
     for (int u = 0; u < kUnitsPerStep; ++u) {
       if (u >= units) break;
       const int unit_of_slice = step % kStepsPerSlice * kUnitsPerStep + u;
-      Quad weights[4][B::kGroups];
+      const int unit = unit_of_slice % B::kUnits;
+      // A register per row and group, four with their codes: the two of bf16 are made where they are used.
+      typename B::Packed packed[4][B::kGroups];
+      const std::byte* block[4];
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        const std::byte* const row = raw + (warp * 32 + me.group + 8 * r) * kRowBytes + ((me.skew[r] + slice_skew) & 15);
-        B::weights(row + unit_of_slice / B::kUnits * B::kBytes, unit_of_slice % B::kUnits, me.t, weights[r]);
+        block[r] = raw + (warp * 32 + me.group + 8 * r) * kRowBytes + (((me.skews >> 4 * r) + static_cast<unsigned>(slice_skew)) & 15) + unit_of_slice / B::kUnits * B::kBytes;
+        B::read(block[r], unit, me.t, packed[r]);
       }
 #pragma unroll
       for (int g = 0; g < B::kGroups; ++g) {
-        const unsigned a[2][4] = {{weights[0][g].low, weights[1][g].low, weights[0][g].high, weights[1][g].high},
-                                  {weights[2][g].low, weights[3][g].low, weights[2][g].high, weights[3][g].high}};
+        unsigned a[2][4];
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+          const Quad weight = B::weight(packed[r][g], block[r], unit, g);
+          a[r / 2][r % 2] = weight.low, a[r / 2][2 + r % 2] = weight.high;
+        }
         const int chunk = (u * B::kGroups + g) * 2 + me.lane / 8 % 2;
+        const std::byte* const x_rows = x + (me.lane / 16 * 8 + me.lane % 8) * (kStepValues * 2) + (chunk ^ (me.lane % 8)) * 16;
 #pragma unroll
         for (int tile = 0; tile < kTokenTiles; tile += 2) {
-          const int token = tile * 8 + me.lane / 16 * 8 + me.lane % 8;
           unsigned b[4];
-          load_matrices(b, x + token * (kStepValues * 2) + ((chunk ^ token) & 7) * 16);
+          load_matrices(b, x_rows + tile * 8 * (kStepValues * 2));
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             mma_bf16(sums[half][tile], a[half], {b[0], b[1]});
@@ -149,8 +132,9 @@ struct GemmTile {
     std::byte *const x = shared, *const raw = shared + 2 * kXBytes;
     Lane me;
     me.lane = static_cast<int>(threadIdx.x) % kWarp, me.group = me.lane / 4, me.t = me.lane % 4;
+    me.skews = 0;
 #pragma unroll
-    for (int r = 0; r < 4; ++r) me.skew[r] = skew_of(first, second, row_0, me.group + 8 * r);
+    for (int r = 0; r < 4; ++r) me.skews |= static_cast<unsigned>(skew_of(first, second, row_0, me.group + 8 * r)) << 4 * r;
     const int steps = static_cast<int>((values + kStepValues - 1) / kStepValues);
     const auto load = [&](int step) {
       load_x(x + step % 2 * kXBytes, step, x_row);

@@ -1,4 +1,6 @@
-// Which kernel a projection takes, and the activations that several share.
+// Which kernels the projections of one x take: few tokens, one launch per type; more, one per projection on activations rounded to bf16 once;
+// f32 weights (and rows of the plain types that are not whole units) a kernel in f32 of their own.
+#include <array>
 #include <string>
 
 #include "kernels/cuda/bf16_rows.h"
@@ -9,17 +11,55 @@
 namespace crossover::cuda {
 namespace {
 
-// A gate and an up of one type are multiplied by the same blocks.
-bool together(const Projection& p) { return !p.up.data || (p.up.dtype == p.weight.dtype && in_units(p.weight) && in_units(p.up)); }
+// At most two products per projection, those of one type in one call of their kernel.
+struct Products {
+  std::array<Projection, 2 * kMaxProjections> all;
+  std::size_t count = 0;
 
-void multiply(Context& ctx, ConstRows x, const Bf16* bf16, const Projection& p) {
-  const std::string part = std::string("matmul.") + name(p.weight.dtype);
-  if (in_units(p.weight)) {
-    ctx.counters.path(part, "mma-bf16");
-    gemm(ctx, bf16, p);
-  } else {
-    ctx.counters.path(part, "fma-f32");
-    f32_matmul(ctx, x, p.weight, p.out);
+  void add(const Projection& p) {
+    if (p.out.dim > 0) all[count++] = p;
+  }
+};
+
+// A gate and an up are multiplied by the same blocks where that kernel knows pairs.
+bool together(const Projection& p, std::int64_t tokens) {
+  if (!p.up.data) return true;
+  const bool alike = p.up.dtype == p.weight.dtype && in_units(p.weight) && in_units(p.up);
+  return alike && (tokens <= kMatvecTokens || tuned(p.weight.dtype));
+}
+
+void note(Context& ctx, DType type, const char* taken) { ctx.counters.path(std::string("matmul.") + name(type), taken); }
+
+void few_tokens(Context& ctx, ConstRows x, const Products& products) {
+  for (int type = 0; type < kDTypeCount; ++type) {
+    std::array<Projection, kMaxProjections> of_type;
+    std::size_t count = 0;
+    const auto flush = [&] {
+      if (count > 0) matvec(ctx, x, {of_type.data(), count});
+      count = 0;
+    };
+    for (std::size_t i = 0; i < products.count; ++i) {
+      const Projection& p = products.all[i];
+      if (p.weight.dtype != static_cast<DType>(type) || !in_units(p.weight)) continue;
+      note(ctx, p.weight.dtype, "matvec-mma-bf16");
+      of_type[count++] = p;
+      if (count == of_type.size()) flush();
+    }
+    flush();
+  }
+}
+
+void many_tokens(Context& ctx, ConstRows x, const Products& products) {
+  Bf16* rows = nullptr;
+  for (std::size_t i = 0; i < products.count; ++i) {
+    const Projection& p = products.all[i];
+    if (!in_units(p.weight)) continue;
+    if (!rows) {
+      rows = reinterpret_cast<Bf16*>(ctx.workspace.bytes("matmuls.x", bf16_bytes(x.rows, x.dim)));
+      to_bf16_rows(ctx, x, rows);
+    }
+    note(ctx, p.weight.dtype, "gemm-mma-bf16");
+    gemm(ctx, rows, p);
   }
 }
 
@@ -32,27 +72,31 @@ void matmul(Context& ctx, ConstRows x, const Tensor& weight, Rows out) {
 
 void matmuls(Context& ctx, ConstRows x, std::span<const Projection> projections) {
   if (x.rows == 0) return;
-  bool units = false;
   std::int64_t width = 0;  // of the ups that need memory of their own
-  for (const Projection& p : projections) {
-    units = units || in_units(p.weight) || (p.up.data && in_units(p.up));
-    width += together(p) ? 0 : p.up.rows();
-  }
-  Bf16* const bf16 = units ? reinterpret_cast<Bf16*>(ctx.workspace.bytes("matmuls.x", bf16_bytes(x.rows, x.dim))) : nullptr;
-  float* up_rows = width ? ctx.workspace.floats("matmuls.up", static_cast<std::size_t>(x.rows * width)) : nullptr;
-  if (units) to_bf16_rows(ctx, x, bf16);
-  for (const Projection& p : projections) {
-    if (p.out.dim == 0) continue;
-    if (together(p)) {
-      multiply(ctx, x, bf16, p);
+  for (const Projection& p : projections) width += together(p, x.rows) ? 0 : p.up.rows();
+  float* memory = width ? ctx.workspace.floats("matmuls.up", static_cast<std::size_t>(x.rows * width)) : nullptr;
+  Products products;
+  std::array<Rows, kMaxProjections> ups;
+  for (std::size_t i = 0; i < projections.size(); ++i) {
+    const Projection& p = projections[i];
+    if (together(p, x.rows)) {
+      products.add(p);
       continue;
     }
-    const Rows up(up_rows, x.rows, p.up.rows());
-    up_rows += x.rows * p.up.rows();
-    multiply(ctx, x, bf16, {p.weight, p.out});
-    multiply(ctx, x, bf16, {p.up, up});
-    swiglu(ctx, p.out, up, p.out);
+    ups[i] = Rows(memory, x.rows, p.up.rows());
+    memory += x.rows * p.up.rows();
+    products.add({p.weight, p.out});
+    products.add({p.up, ups[i]});
   }
+  if (x.dim > 0) x.rows <= kMatvecTokens ? few_tokens(ctx, x, products) : many_tokens(ctx, x, products);
+  for (std::size_t i = 0; i < products.count; ++i) {
+    const Projection& p = products.all[i];
+    if (x.dim > 0 && in_units(p.weight)) continue;
+    note(ctx, p.weight.dtype, "fma-f32");
+    f32_matmul(ctx, x, p.weight, p.out);
+  }
+  for (std::size_t i = 0; i < projections.size(); ++i)
+    if (ups[i].data && projections[i].out.dim > 0) swiglu(ctx, projections[i].out, ups[i], projections[i].out);
 }
 
 }  // namespace crossover::cuda

@@ -23,6 +23,7 @@
 #define __noinline__
 #define __restrict__
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __shared__ static thread_local
 #define __align__(n) alignas(n)
 
