@@ -23,7 +23,7 @@ const Ops& cuda_ops() {
       .download = download,
       .clear = clear,
       .synchronize = synchronize,
-      .embed = nullptr,
+      .embed = embed,
       .rms_norm = rms_norm,
       .add_rms_norm = add_rms_norm,
       .l2_norm = l2_norm,

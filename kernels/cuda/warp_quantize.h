@@ -139,6 +139,8 @@ __device__ __forceinline__ void quantize_small(const float (&x)[kLaneValues], co
 __device__ __forceinline__ int nearest_code(float value) {
   return static_cast<int>(__float_as_uint(__fadd_rn(value, 12582912.0f)) & 0x7fffffu) - 0x400000;
 }
+// The sum of a NaN has other bits on a GPU than on the host, where code 0 comes of them. Overflows make some after the search, none within it.
+__device__ __forceinline__ float not_nan(float value) { return value == value ? value : 0.0f; }
 __device__ __forceinline__ int signed_code(float value) { return max(-32, min(31, nearest_code(value))); }
 
 struct Fit { float sum_xq, sum_qq; };
@@ -208,16 +210,16 @@ __device__ __forceinline__ void quantize_q6_k(const float (&x)[kLaneValues], con
     group[j] = lane & 1 ? other : x[j], group[j + kLaneValues] = lane & 1 ? x[j] : other;
   }
   const GroupScale found = search_group(group);
-  const Extreme extreme = first_extreme({fabsf(found.scale), found.scale}, 2, 16);
+  const Extreme extreme = first_extreme({not_nan(fabsf(found.scale)), not_nan(found.scale)}, 2, 16);
   const bool zero = extreme.magnitude < kQ6KZero;
   const float inverse = __fdiv_rn(-128.0f, extreme.value), d = __fdiv_rn(1.0f, inverse);
-  const int scale = zero ? 0 : min(nearest_code(__fmul_rn(inverse, found.scale)), 127);
+  const int scale = zero ? 0 : min(nearest_code(not_nan(__fmul_rn(inverse, found.scale))), 127);
   const float step = __fmul_rn(to_float(to_half(d)), static_cast<float>(static_cast<std::int8_t>(scale)));
   int codes[kLaneValues];
 #pragma unroll
   for (int j = 0; j < kLaneValues; ++j) {
     const int searched = found.inverse != 0.0f ? signed_code(__fmul_rn(found.inverse, x[j])) + 32 : 0;
-    codes[j] = zero ? 0 : step == 0.0f ? searched : signed_code(__fdiv_rn(x[j], step)) + 32;
+    codes[j] = zero ? 0 : step == 0.0f ? searched : signed_code(not_nan(__fdiv_rn(x[j], step))) + 32;
   }
   store_q6_k(codes, block);
   if (lane % 2 == 0) block.at[kScales + lane / 2] = static_cast<std::uint8_t>(scale);
