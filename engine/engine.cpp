@@ -10,6 +10,7 @@
 #include <optional>
 #include <stdexcept>
 
+#include "engine/comm_choice.h"
 #include "engine/forward.h"
 #include "engine/load/load_knobs.h"
 #include "engine/load/loader.h"
@@ -58,8 +59,13 @@ std::vector<ThreadPool::Options> pool_options(const EngineOptions& options) {
   return pools;
 }
 
+CommWishes comm_wishes(const EngineOptions& options) {
+  return {options.backend, options.knobs.get("CROSSOVER_COMM"), options.ranks, options.backend == "cuda" ? cuda::device_count() : 0};
+}
+
 void check(const EngineOptions& options) {
   check_weight_layout(options.knobs, options.backend);
+  (void)wants_nccl(comm_wishes(options));
   if (options.ranks < 1) throw std::invalid_argument(fmt::format("ranks must be at least 1, asked for {}", options.ranks));
   if (options.threads < 1) throw std::invalid_argument(fmt::format("threads must be at least 1, asked for {}", options.threads));
   if (options.chunk_tokens < 1) throw std::invalid_argument(fmt::format("chunk must be at least 1 token, asked for {}", options.chunk_tokens));
@@ -108,9 +114,11 @@ struct Engine::Impl {
   std::optional<WeightSource> weights;  // while loading
   RankGroup group;
   std::vector<std::unique_ptr<Rank>> ranks;
+  CommChoice comm;                      // after ranks: goes before their devices
   LoadReport report;
   GdnForm prefill_gdn = GdnForm::kAuto, decode_gdn = GdnForm::kAuto;
   bool separate_rotation = false;
+  nccl::ReduceType reduce_type = nccl::ReduceType::kF32;
   MoeMode moe_mode = MoeMode::kGrouped;
   bool all_logits = false;              // of every row of a prompt, wanted or not
   std::vector<float> logits;
@@ -118,6 +126,7 @@ struct Engine::Impl {
 
   void load();
   void load_once(const std::string& before);
+  void connect();
   void finish_report(const std::vector<RankLoad>& loads);
   void check_room(std::span<const std::int32_t> tokens) const;
   void pass(std::span<const std::int32_t> tokens, Rows out, std::int64_t rehearsed_experts = 0);
@@ -144,11 +153,14 @@ void Engine::Impl::load() {
       {"auto", GdnForm::kAuto}, {"recurrent", GdnForm::kRecurrent}, {"chunked", GdnForm::kChunked}, {"chunked-f32", GdnForm::kChunkedF32}};
   prefill_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_PREFILL")), decode_gdn = forms.at(options.knobs.get("CROSSOVER_GDN_DECODE"));
   separate_rotation = options.knobs.get("CROSSOVER_ROTATION_KERNEL") == "separate";
+  reduce_type = options.knobs.get("CROSSOVER_REDUCE_TYPE") == "bf16" ? nccl::ReduceType::kBf16 : nccl::ReduceType::kF32;
+  group.on_failure([this] { if (comm.nccl) comm.nccl->abort("a rank failed"); });
   report.begin_s = monotonic_s();
   const cpu::Micro* micro = options.backend == "reference" ? nullptr : load_micro(options.knobs);
   const std::vector<ThreadPool::Options> pools = pool_options(options);
   for (int r = 0; r < options.ranks; ++r)
     ranks.push_back(std::make_unique<Rank>(ops, rank_threads(options, r), pools[static_cast<std::size_t>(r)], micro, device_of(options, r), options.knobs));
+  connect();
   try {
     load_once("");
   } catch (const DamagedPiece& damage) {
@@ -159,10 +171,30 @@ void Engine::Impl::load() {
     load_once(damage.what());
   }
   for (auto& rank : ranks) rank->traces[0].reserve(kSpansWithoutAllocation);
-  for (auto& rank : ranks) rank->counters.path("threads", pools[0].cpus.empty() ? "free" : "pinned");
+  for (auto& rank : ranks) {
+    rank->counters.path("threads", pools[0].cpus.empty() ? "free" : "pinned");
+    if (options.ranks > 1) rank->counters.path("comm", comm.path);
+    if (comm.nccl) rank->counters.path("comm.type", nccl::name(reduce_type));
+  }
   report.cache = weights->outcome();
   report.read = weights->read();
   weights.reset();
+}
+
+// How the ranks sum from now on.
+void Engine::Impl::connect() {
+  if (options.ranks == 1) return;
+  {
+    const Range range(&ranks[0]->traces[0], "comm_init");
+    comm = choose_comm(comm_wishes(options), options.nccl_library, static_cast<double>(options.knobs.integer("CROSSOVER_COMM_LIMIT_S")));
+  }
+  if (!comm.nccl) return;
+  group.run([&](int r) {
+    Rank& rank = *ranks[static_cast<std::size_t>(r)];
+    rank.enter();
+    const Range range(rank.ctx.trace, "comm_init");
+    comm.nccl->connect(rank.ctx, r, reduce_type);
+  });
 }
 
 void Engine::Impl::load_once(const std::string& before) {
@@ -287,7 +319,7 @@ void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out, std::int
     rank.enter();
     const ThreadPool::CallerPin pin(rank.pool);
     const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, moe_mode, rank.probe ? &rank.probe : nullptr, separate_rotation,
-                                         rehearsed_experts};
+                                         rehearsed_experts, comm.nccl.get(), reduce_type};
     forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out);
   };
   group.run(std::ref(body));  // by reference: a copy of what it captures would be allocated

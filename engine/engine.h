@@ -19,6 +19,7 @@
 #include "engine/load/shard_plan.h"
 #include "engine/load/weight_source.h"
 #include "engine/model.h"
+#include "engine/nccl/nccl_api.h"
 #include "engine/state.h"
 #include "kernels/counters.h"
 #include "kernels/trace.h"
@@ -37,6 +38,7 @@ struct EngineOptions {
   Knobs knobs;
   std::filesystem::path cache_folder;  // of quantized files, for CROSSOVER_QUANT_CACHE=folder; it exists
   LoadProgress* progress = nullptr;   // of the load; may be null
+  std::string nccl_library = nccl::kLibraryFile;
 };
 
 // Phases of one rank: of the load (shares of wall time, kernels/trace.h) or of passes (time of the rank's own thread).

@@ -6,10 +6,11 @@
 namespace crossover {
 namespace {
 
-// part = the sum of every rank's part. Ranks of one process meet in host memory.
-void all_reduce(Context& ctx, LocalComm& comm, int rank, Rows part) {
+// part = the sum of every rank's part. Ranks of one process meet in host memory where NCCL does not join their GPUs.
+void all_reduce(Context& ctx, LocalComm& comm, int rank, const ForwardOptions& options, nccl::ReduceType type, Rows part) {
   const auto count = static_cast<std::size_t>(part.rows * part.dim);
   if (comm.ranks() == 1) return;
+  if (options.nccl) return options.nccl->all_reduce(ctx, rank, part.data, part.rows * part.dim, type);
   if (ctx.ops.host_memory) return comm.all_reduce(rank, {part.data, count});
   auto* const on_device = reinterpret_cast<std::byte*>(part.data);
   std::vector<float>& staged = comm.staging(rank);
@@ -20,10 +21,10 @@ void all_reduce(Context& ctx, LocalComm& comm, int rank, Rows part) {
   ctx.ops.upload(ctx, on_device, on_host, count * sizeof(float));
 }
 
-void reduce(Context& ctx, LocalComm& comm, int rank, Rows part) {
+void reduce(Context& ctx, LocalComm& comm, int rank, const ForwardOptions& options, Rows part) {
   if (comm.ranks() == 1) return;
   const Range range(ctx.trace, "reduce");
-  all_reduce(ctx, comm, rank, part);
+  all_reduce(ctx, comm, rank, options, options.reduce_type, part);
 }
 
 // Logits of the rank's part of the vocabulary, to `out` on the host.
@@ -50,7 +51,7 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
   {
     const Range range(ctx.trace, "embed");
     op::embed(ctx, model.weights.embedding, model.weights.first_vocab_row, tokens, x);
-    all_reduce(ctx, comm, rank, x);  // one rank has the row, the others zeros: exact
+    all_reduce(ctx, comm, rank, options, nccl::ReduceType::kF32, x);  // one rank has the row, the others zeros: exact
   }
   Pass pass{ctx, config, model.shape, state.tokens(), 0, options.gdn_form, options.moe_mode, options.probe};
   pass.separate_rotation = options.separate_rotation, pass.rehearsed_experts = options.rehearsed_experts;
@@ -63,7 +64,7 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
   pass.show("embed", x);
   // x += part, and what the next block reads: part of the same pass over x.
   auto add_and_norm = [&](const Tensor& weight) {
-    reduce(ctx, comm, rank, part);
+    reduce(ctx, comm, rank, options, part);
     const Range range(ctx.trace, "norm");
     op::add_rms_norm(ctx, x, part, weight.f32(), config.rms_eps, normed);
   };
@@ -87,7 +88,7 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
     if (i + 1 < config.layers) {
       add_and_norm(model.weights.layers[static_cast<std::size_t>(i) + 1].input_norm);
     } else {
-      reduce(ctx, comm, rank, part);
+      reduce(ctx, comm, rank, options, part);
       const Range range(ctx.trace, "norm");
       op::add(ctx, x, part);
     }
@@ -102,6 +103,7 @@ void forward(Context& ctx, LocalComm& comm, int rank, const RankModel& model, St
   pass.show("final", last);
   if (logits.rows == 0 || model.shape.head_rows == 0) return;
   head(ctx, model, normed.slice(count - logits.rows, logits.rows), logits);
+  if (options.nccl) options.nccl->check();  // the logits have come, so every sum is over, or was aborted
 }
 
 }  // namespace crossover

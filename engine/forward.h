@@ -7,6 +7,7 @@
 #include "engine/comm.h"
 #include "engine/layers/layers.h"
 #include "engine/model.h"
+#include "engine/nccl/communicator.h"
 #include "engine/state.h"
 
 namespace crossover {
@@ -23,6 +24,8 @@ struct ForwardOptions {
   const Probe* probe = nullptr;
   bool separate_rotation = false;  // CROSSOVER_ROTATION_KERNEL
   std::int64_t rehearsed_experts = 0;  // in a rehearsal, where no router runs: the tokens' experts are the first so many, in turn; 0: no rehearsal
+  nccl::Communicator* nccl = nullptr;  // sums between GPUs; null: the LocalComm does
+  nccl::ReduceType reduce_type = nccl::ReduceType::kF32;  // of nccl
 };
 
 // Feeds tokens [T] and advances the state. `logits` [n, V] receives the last n rows' (0 <= n <= T); every rank writes the columns of

@@ -26,6 +26,7 @@ void RankGroup::call(int rank, const std::function<void(int)>& body) {
       if (!failure_) failure_ = std::current_exception();
     }
     comm_.abort();
+    if (on_failure_) on_failure_();
   }
 }
 

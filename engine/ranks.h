@@ -7,6 +7,7 @@
 #include <functional>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "engine/comm.h"
@@ -20,6 +21,9 @@ class RankGroup {
   RankGroup(const RankGroup&) = delete;
   RankGroup& operator=(const RankGroup&) = delete;
 
+  // Called by a rank that has failed, on its thread, when the others cannot meet it any more in comm().
+  void on_failure(std::function<void()> call) { on_failure_ = std::move(call); }
+
   int ranks() const { return comm_.ranks(); }
   LocalComm& comm() { return comm_; }
 
@@ -32,6 +36,7 @@ class RankGroup {
   void call(int rank, const std::function<void(int)>& body);
 
   LocalComm comm_;
+  std::function<void()> on_failure_;
   std::mutex mutex_;
   std::condition_variable asked_, done_;
   const std::function<void(int)>* body_ = nullptr;

@@ -41,7 +41,7 @@ home() {
   offence "only $2 may include $1" "^ *# *include *<$1" "${elsewhere[@]}"
 }
 home 'cuda[a-z0-9_]*\.h' 'kernels/cuda/'
-home 'nccl\.h' 'engine/comm_nccl\.cpp'
+home 'nccl\.h' 'engine/nccl/declarations_check\.cpp'
 home 'cupti' 'bench/counters_cupti\.cpp'
 home 'openssl/' '(engine|bench)/[a-z_/]*(sha256|hash)\.cpp'
 home 'pcre2\.h' 'engine/|bench/regex\.cpp'

@@ -14,6 +14,7 @@
 #include "bench/machine/usable_cores.h"
 #include "bench/targets/http_stream.h"
 #include "engine/knobs.h"
+#include "engine/nccl/library.h"
 #include "kernels/cuda/runtime.h"
 
 namespace crossover::commands {
@@ -26,6 +27,16 @@ struct Examined {
   Json json;
   std::vector<Finding> findings;
 };
+
+// Where NCCL is and its version, or why it cannot be used. Ranks on several GPUs want it; nothing else does.
+Json nccl_facts() {
+  try {
+    const nccl::Library library;
+    return {{"version", library.version()}, {"library", library.path()}};
+  } catch (const std::runtime_error& error) {
+    return {{"trouble", error.what()}};
+  }
+}
 
 Examined examine() {
   Knobs knobs;
@@ -53,6 +64,7 @@ Examined examine() {
   std::string no_gpu;
   if (cuda::device_count(&no_gpu) > 0) found["backends"].push_back("cuda");
   else found["cuda"] = no_gpu;
+  found["nccl"] = nccl_facts();
   found["http_library"] = http_library();
   return {std::move(found), grade_machine(facts)};
 }
@@ -95,6 +107,9 @@ void print_text(const Json& found) {
     line("bf16 dot products", fmt::format("{:.0f} GFLOP/s on one thread, {:.0f} on all", giga("dot_bf16_1_flop_per_s"), giga("dot_bf16_all_flop_per_s")));
   const std::string gpu = environment.contains("gpus") ? environment["gpus"][0]["model"].get<std::string>() : "none";
   line("gpu", found.contains("cuda") ? fmt::format("{} (backend cuda: {})", gpu, found["cuda"].get<std::string>()) : gpu);
+  const Json& nccl = found["nccl"];
+  line("nccl", nccl.contains("version") ? fmt::format("{} ({})", nccl["version"].get<std::string>(), nccl["library"].get<std::string>())
+                                        : "none that can be used; ranks on several GPUs sum by way of the host (--json says why)");
   line("for endpoints", found["http_library"]);
 }
 

@@ -1,6 +1,7 @@
 // A build without the CUDA toolkit (CMake: CROSSOVER_CUDA).
 #include <stdexcept>
 
+#include "kernels/cuda/bf16_copy.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops.h"
 
@@ -30,6 +31,12 @@ void Device::upload(std::byte*, const std::byte*, std::size_t) { refuse(); }
 void Device::download(std::byte*, const std::byte*, std::size_t) { refuse(); }
 void Device::clear(std::byte*, std::size_t) { refuse(); }
 void Device::synchronize() { refuse(); }
+Mark::Mark() { refuse(); }
+Mark::~Mark() = default;
+void Mark::set(const Device&) { refuse(); }
+bool Mark::reached() const { refuse(); }
+void to_bf16(Context&, const float*, std::uint16_t*, std::int64_t) { refuse(); }
+void from_bf16(Context&, const std::uint16_t*, float*, std::int64_t) { refuse(); }
 std::byte* allocate(std::size_t) { refuse(); }
 void release(std::byte*, std::size_t) {}
 

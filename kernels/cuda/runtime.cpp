@@ -107,6 +107,23 @@ void Device::clear(std::byte* memory, std::size_t bytes) {
 
 void Device::synchronize() { check(cudaStreamSynchronize(stream_of(stream_)), "cudaStreamSynchronize"); }
 
+Mark::Mark() {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  event_ = event;
+}
+Mark::~Mark() { (void)cudaEventDestroy(static_cast<cudaEvent_t>(event_)); }
+void Mark::set(const Device& device) { check(cudaEventRecord(static_cast<cudaEvent_t>(event_), stream_of(device.stream())), "cudaEventRecord"); }
+bool Mark::reached() const {
+  const cudaError_t status = cudaEventQuery(static_cast<cudaEvent_t>(event_));
+  if (status == cudaErrorNotReady) {
+    (void)cudaGetLastError();  // an answer, not a failure to keep
+    return false;
+  }
+  check(status, "cudaEventQuery");
+  return true;
+}
+
 std::byte* allocate(std::size_t bytes) {
   void* memory = nullptr;
   if (const cudaError_t status = cudaMalloc(&memory, bytes); status != cudaSuccess) {

@@ -61,6 +61,21 @@ class Device {
   std::int64_t launches_ = 0;
 };
 
+// A place in the order of a device's stream. May be asked from any thread, but not while it is set.
+class Mark {
+ public:
+  Mark();  // on the current device
+  ~Mark();
+  Mark(const Mark&) = delete;
+  Mark& operator=(const Mark&) = delete;
+
+  void set(const Device& device);  // at the end of what its stream was given; the device is current
+  bool reached() const;            // all before it is done; std::runtime_error when the device has failed
+
+ private:
+  void* event_ = nullptr;
+};
+
 std::byte* allocate(std::size_t bytes);  // on the current device, 256-byte aligned
 void release(std::byte* memory, std::size_t bytes);
 

@@ -4,26 +4,32 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "kernels/cuda/emulator/machine.h"
 #include "kernels/cuda/emulator/memory.h"
 
 namespace crossover::cuda {
 namespace {
 
 std::atomic<std::int64_t> held{0};
+std::atomic<int> devices{1};
+std::atomic<bool> marks_are_held{false};
 
 }  // namespace
 
-int device_count(std::string*) { return 1; }
+void emulated::set_device_count(int count) { devices = count; }
+void emulated::hold_marks(bool hold) { marks_are_held = hold; }
+
+int device_count(std::string*) { return devices; }
 std::int64_t held_bytes() { return held; }
 
 Device::Device(int ordinal) : facts_{"emulated", 80, 3, 163 * 1024, std::size_t{1} << 32}, ordinal_(ordinal) {
-  if (ordinal == 0) arrivals_ = ::operator new(kArrivals * sizeof(unsigned));
-  else throw std::runtime_error("backend cuda: asked for GPU " + std::to_string(ordinal) + ", found 1");
+  if (ordinal < 0 || ordinal >= devices)
+    throw std::runtime_error("backend cuda: asked for GPU " + std::to_string(ordinal) + ", found " + std::to_string(devices));
+  arrivals_ = ::operator new(kArrivals * sizeof(unsigned));
   std::memset(arrivals_, 0, kArrivals * sizeof(unsigned));
 }
 Device::~Device() { ::operator delete(arrivals_); }
 void Device::make_current() {}
-
 
 void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) {
   const emulated::OpenMemory open;
@@ -40,6 +46,11 @@ void Device::clear(std::byte* memory, std::size_t bytes) {
 }
 
 void Device::synchronize() {}
+
+Mark::Mark() = default;
+Mark::~Mark() = default;
+void Mark::set(const Device&) {}
+bool Mark::reached() const { return !marks_are_held; }
 
 std::byte* allocate(std::size_t bytes) {
   held += static_cast<std::int64_t>(bytes);

@@ -1,0 +1,44 @@
+// The fake NCCL as tests see it.
+#pragma once
+
+#include <dlfcn.h>
+#include <gtest/gtest.h>
+
+#include <string>
+
+#include "engine/tests/nccl/fake/nccl_fake.h"
+#include "kernels/cuda/emulator/memory.h"
+
+namespace crossover::nccl::test {
+
+class FakeNccl : public testing::Test {
+ protected:
+  FakeNccl() : library_(::dlopen(CROSSOVER_NCCL_FAKE, RTLD_NOW | RTLD_LOCAL)) {
+    if (!library_) throw std::runtime_error(::dlerror());
+    reset();
+    fake().with_memory = [](void (*body)(void*), void* context) {
+      const cuda::emulated::OpenMemory open;
+      body(context);
+    };
+  }
+  ~FakeNccl() override { reset(); }
+
+  NcclFake& fake() const { return *reinterpret_cast<decltype(&crossover_nccl_fake)>(::dlsym(library_, "crossover_nccl_fake"))(); }
+  void reset() const { reinterpret_cast<decltype(&crossover_nccl_fake_reset)>(::dlsym(library_, "crossover_nccl_fake_reset"))(); }
+
+ private:
+  void* library_;
+};
+
+// What `call` throws; empty: nothing.
+template <class Call>
+std::string message_of(const Call& call) {
+  try {
+    call();
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+  return "";
+}
+
+}  // namespace crossover::nccl::test

@@ -1,0 +1,9 @@
+// What a test may say about the emulated machine.
+#pragma once
+
+namespace crossover::cuda::emulated {
+
+void set_device_count(int count);  // 1 unless said; all share one memory
+void hold_marks(bool hold);        // as if the stream stood still: no mark is reached (kernels have run all the same)
+
+}  // namespace crossover::cuda::emulated
