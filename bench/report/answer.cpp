@@ -95,11 +95,11 @@ std::string plain_answer(const ResultView& result) {
   add("FASTER", memory ? "smaller" : "faster"), add("EQUIVALENT", "equal"), add("SLOWER", memory ? "larger" : "slower");
   add("INCONCLUSIVE", "undecided"), add("INVALID", "a check failed");
   for (const Axis& axis : result.axes) axes += (axes.empty() ? "" : " and ") + axis.name;
-  return fmt::format("{}{} against {} in {} cells{}: {}.{} Measured: {}.",
+  return fmt::format("{}{} against {} in {} cells{}: {}.{} Measured: {}{}.",
                      result.exploratory ? "A look around, no verdicts. " : "", arm_name(result, true),
                      arm_name(result, false), result.cells.size(), axes.empty() ? "" : " (settings of " + axes + ")",
                      text.empty() ? "no effect" : text, result.shows_each_cell() ? "" : extremes(result),
-                     named(result.primary));
+                     named(result.primary), result.primary.ends_with("_per_s") ? "; percentages are of the time" : "");
 }
 
 std::string short_answer(const CellView& cell) {

@@ -111,6 +111,8 @@ TEST_F(ShippedReport, ShowsCountersThatAreToDiffer) {
   const std::string html = read(folder_ / "out" / "report.html");
   EXPECT_NE(html.find("counters.tokens.used differs between the arms</td><td>A 1; B 2</td>"), std::string::npos);
   EXPECT_EQ(html.find("could not be judged"), std::string::npos);
+  EXPECT_NE(html.find("Measured: tokens generated per second: decode.tokens_per_s; percentages are of the time."),
+            std::string::npos);
 }
 
 struct Row {
