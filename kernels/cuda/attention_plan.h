@@ -34,7 +34,8 @@ inline constexpr std::int64_t kFewRows = 32;            // beyond, a row of the 
 inline constexpr std::int64_t kBlocksWanted = 264;      // two for each multiprocessor of an H100
 inline constexpr int kAnyRows = 16, kAnyKeys = 32, kFewKeys = 64, kTileKeys = 64;
 inline constexpr std::int64_t kTileSplitKeys = 512;     // fewer are not worth the partial results: 1 KiB for each of 64 rows
-inline constexpr std::size_t kLargeTileShared = 128 * 1024, kSmallTileShared = 96 * 1024;  // queries, a tile of keys and one of values
+// Bytes of shared memory of a block of kTiles: queries, a tile of keys, one of values, three floats a row.
+constexpr std::size_t tile_shared(int rows) { return static_cast<std::size_t>((rows + 2 * kTileKeys) * 512 + rows * 12); }
 
 // Formats whose rows copy_async moves and whose codes become halves: a head of 256 is whole groups of 16 bytes.
 inline bool in_halves(DType type) { return type != DType::kF32 && type != DType::kQ6_K; }
@@ -48,14 +49,14 @@ inline std::int64_t split_keys(std::int64_t keys, std::int64_t blocks, std::int6
 inline AttentionPlan plan_attention(const AttentionShape& s, std::size_t shared_bytes) {
   AttentionPlan plan;
   const auto up = [](std::int64_t n, std::int64_t each) { return (n + each - 1) / each; };
-  const bool halves = s.dim == kAttentionHeadDim && in_halves(s.keys) && in_halves(s.values) && shared_bytes >= kSmallTileShared;
+  const bool halves = s.dim == kAttentionHeadDim && in_halves(s.keys) && in_halves(s.values) && shared_bytes >= tile_shared(64);
   std::int64_t unit = kAnyKeys;
   if (!halves || (s.rows() <= kFewRows && !s.aligned)) {
     plan.tile_rows = kAnyRows;
   } else if (s.rows() <= kFewRows) {
     plan.kernel = AttentionKernel::kFew, plan.tile_rows = s.rows() <= 8 ? 8 : 16, unit = kFewKeys;
   } else {
-    const bool large = shared_bytes >= kLargeTileShared && up(s.rows(), 128) * s.kv_heads >= kBlocksWanted / 2;
+    const bool large = shared_bytes >= tile_shared(128) && up(s.rows(), 128) * s.kv_heads >= kBlocksWanted / 2;
     plan.kernel = AttentionKernel::kTiles, plan.tile_rows = large ? 128 : 64, unit = kTileSplitKeys;
   }
   plan.tiles = up(s.rows(), plan.tile_rows);

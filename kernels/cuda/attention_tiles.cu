@@ -1,15 +1,17 @@
 // Attention of many tokens: 128 (or 64) query rows a block, tokens and heads of a group packed, so that a tile of keys serves all of them.
 //
 // 4 * 256 flops per query row and key against the tensor cores; 2 * 512 bytes per key and tile of rows come from L2: 128 rows need 3 TB/s of an H100's
-// L2 at 400 TFLOP/s, 64 rows twice that. Sums of 16 rows x 256 are 128 registers a thread, scores of 16 x 64 another 32, so a warp owns 16 rows and a
-// multiprocessor holds 8 warps. Queries (64 KiB), a tile of 64 keys and one of values (32 KiB each): 128 KiB, one block on sm_80 and sm_90; 64 rows
-// fit the 99 KiB of sm_86 and sm_89, and two such blocks sm_90. Values arrive during scores, the next keys during the product with the values.
+// L2 at 400 TFLOP/s, 64 rows twice that. Queries (64 KiB), a tile of 64 keys and one of values (32 KiB each): 130 KiB, one block of 8 warps on sm_80 and
+// sm_90; 64 rows fit the 99 KiB of sm_86 and sm_89, and two such blocks sm_90. Values arrive during scores, the next keys during the product with
+// the values.
 //
-// What bounds it is shared memory: 16 rows a warp read every fragment of keys and values for themselves, 256 bytes a product m16n8k16 and the
-// queries' 64 besides: 128 bytes a cycle allow 0.4 products a cycle and multiprocessor, 390 TFLOP/s of an H100 at 1.75 GHz, whose mma.sync peaks near
-// 620. Expected 280-320 (FlashAttention-2, of the same structure, 298; FlashAttention-3 628). wgmma reads keys and values from shared memory once for
-// 64 rows, and its 128 x 80 tile with two consumer groups hides the exponentials: it would double this. On sm_80 the same products a cycle are the
-// tensor cores' peak; expected 55-65 % of 312.
+// What bounds it is shared memory: m16n8k16 reads 256 bytes of keys or values for 4096 flops, and at 128 bytes a cycle that is the tensor cores' rate on
+// sm_80 and four fifths of mma.sync's on sm_90, before queries are read. So each fragment must serve 32 rows, whose sums do not fit a warp's registers:
+// two warps share 32 rows. Each scores one half of the tile's keys; weights meet in shared memory, where the keys were; each multiplies all weights
+// with its half of the values' columns. 128 registers of sums a thread, 32 of scores. Per warp and tile 104 ldmatrix and 256 products (with 16 rows a
+// warp, as FlashAttention-2 has it: 144), for the block 4000 cycles of shared memory: 490 TFLOP/s of an H100 at 1.75 GHz, whose mma.sync peaks near
+// 620. The price is three barriers more a tile. Expected 330-370 (FlashAttention-2: 298; FlashAttention-3: 628): wgmma, which reads keys and values once
+// for 64 rows and leaves the exponentials of one group to the products of the other, would add three quarters. On sm_80 60-65 % of 312.
 //
 // A tile needs masks only where it crosses the diagonal; blocks with most keys start first. Other types than halves are turned into halves once
 // for all tiles of rows, in scratch memory (1 KiB a token and KV head): 0.4 % of the time at 8192 tokens.
@@ -20,9 +22,9 @@
 namespace crossover::cuda {
 namespace {
 
-constexpr int kWarpRows = 16, kSteps = 16, kKeyPairs = kTileKeys / 16;  // kSteps: of 16 values along a head; kKeyPairs: of two columns of products
-constexpr int kConvertThreads = 256;
-constexpr int kTileBytes = kTileKeys * kTileRowBytes;
+constexpr int kPairRows = 32, kPairs = kTileKeys / 2 / 16, kSteps = 16;  // rows of two warps; kPairs: of scores' columns, 16 keys each; of 16 values along a head
+constexpr int kConvertThreads = 256, kTileBytes = kTileKeys * kTileRowBytes, kWeightRowBytes = kTileKeys * 2;
+static_assert(kPairRows * kWeightRowBytes * 4 <= kTileBytes);
 
 // A thread for every eight values: [kv_heads, keys, 256].
 template <class E>
@@ -40,166 +42,224 @@ __device__ __forceinline__ void copy_tile(const CacheView& cache, int kv_head, s
   for (int key = warp; key < kTileKeys; key += kWarps) copy_async_16(tile + tile_at(key, lane), cache.row(min(first + key, end - 1), kv_head) + lane * 16);
 }
 
-// Rows g and g + 8 of the warp's.
+// Of rows 16m + g + 8r of the pair's 32, [m][r]; this warp's half of the columns.
 struct TileState {
-  float sums[2 * kSteps][4];  // 8 values of the head each
-  float top[2], sum[2];       // sum: over this lane's keys only
+  float sums[2][kSteps][4];  // 8 values of the head each
+  float top[2][2], sum[2][2];  // sum: over this lane's keys only
+};
+using Scores = float[2][2 * kPairs][4];  // [32 rows, half of the tile's keys]
+
+// This thread's place: pair of warps, half of keys and columns.
+struct Place {
+  int pair, side, lane, g, t;
+  __device__ __forceinline__ Place()
+      : pair(static_cast<int>(threadIdx.x) / (2 * kWarp)), side(static_cast<int>(threadIdx.x) / kWarp % 2), lane(lane_of_thread()), g(lane / 4), t(lane % 4) {}
+  __device__ __forceinline__ int row(int m, int r) const { return pair * kPairRows + 16 * m + 8 * r + g; }  // of the block
 };
 
-// Scores [16 rows, 64 keys].
+// Of the block's rows: the largest score (later the sum of weights) of either half of the keys; at last the largest of all.
+template <int kRows>
+struct TileStats { float half[2][kRows], top[kRows]; };
+
 template <class E>
-__device__ __forceinline__ void score_tile(const std::uint8_t* queries, const std::uint8_t* keys, float (&scores)[2 * kKeyPairs][4]) {
-  const int lane = lane_of_thread();
-  const TileLane query(queries, lane % 16, lane / 16), key(keys, lane / 16 * 8 + lane % 8, lane / 8 % 2);
+__device__ __forceinline__ void score_tile(const Place& at, const std::uint8_t* queries, const std::uint8_t* keys, Scores& scores) {
+  const TileLane query(queries + at.pair * kPairRows * kTileRowBytes, at.lane % 16, at.lane / 16);
+  const TileLane key(keys + at.side * kTileBytes / 2, at.lane / 16 * 8 + at.lane % 8, at.lane / 8 % 2);
 #pragma unroll
-  for (int i = 0; i < 2 * kKeyPairs; ++i)
+  for (int m = 0; m < 2; ++m)
 #pragma unroll
-    for (int j = 0; j < 4; ++j) scores[i][j] = 0.0f;
+    for (int i = 0; i < 2 * kPairs * 4; ++i) scores[m][i / 4][i % 4] = 0.0f;
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
-    unsigned a[4];
-    load_matrices(a, query.step(step));
+    unsigned a[2][4], b[4];
 #pragma unroll
-    for (int pair = 0; pair < kKeyPairs; ++pair) {
-      unsigned b[4];
+    for (int m = 0; m < 2; ++m) load_matrices(a[m], query.step(step) + m * 16 * kTileRowBytes);
+#pragma unroll
+    for (int pair = 0; pair < kPairs; ++pair) {
       load_matrices(b, key.step(step) + pair * 16 * kTileRowBytes);
-      multiply<E>(scores[2 * pair], a, {b[0], b[1]});
-      multiply<E>(scores[2 * pair + 1], a, {b[2], b[3]});
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        multiply<E>(scores[m][2 * pair], a[m], {b[0], b[1]});
+        multiply<E>(scores[m][2 * pair + 1], a[m], {b[2], b[3]});
+      }
     }
   }
 }
 
-// limits: keys from `first` on that rows g and g + 8 see.
-__device__ __forceinline__ void mask_tile(const int (&limits)[2], float (&scores)[2 * kKeyPairs][4]) {
-  const int key = lane_of_thread() % 4 * 2;
+// first_row: of the block; first: key of the tile.
+__device__ __forceinline__ void mask_tile(const AttentionArgs& a, const Place& at, int first_row, std::int64_t first, std::int64_t end, Scores& scores) {
+  const std::int64_t key = first + at.side * (kTileKeys / 2) + 2 * at.t;
 #pragma unroll
-  for (int i = 0; i < 2 * kKeyPairs; ++i)
+  for (int m = 0; m < 2; ++m)
 #pragma unroll
-    for (int j = 0; j < 4; ++j)
-      if (i * 8 + key + j % 2 >= limits[j / 2]) scores[i][j] = -INFINITY;
+    for (int r = 0; r < 2; ++r) {
+      const std::int64_t seen = min(a.visible(first_row + at.row(m, r)), end);
+#pragma unroll
+      for (int i = 0; i < 2 * kPairs; ++i)
+#pragma unroll
+        for (int c = 0; c < 2; ++c)
+          if (key + 8 * i + c >= seen) scores[m][i][2 * r + c] = -INFINITY;
+    }
 }
 
-// Scores become weights; sums are rescaled only when a maximum of the warp's rows has grown.
-__device__ __forceinline__ void weigh_tile(float (&scores)[2 * kKeyPairs][4], TileState& state) {
-  float top[2];
+template <int kRows>
+__device__ __forceinline__ void leave_maxima(const Place& at, const Scores& scores, TileStats<kRows>& stats) {
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+#pragma unroll
+    for (int r = 0; r < 2; ++r) {
+      float x = -INFINITY;
+#pragma unroll
+      for (int i = 0; i < 2 * kPairs; ++i) x = fmaxf(x, fmaxf(scores[m][i][2 * r], scores[m][i][2 * r + 1]));
+      x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, 1));
+      x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, 2));
+      if (at.t == 0) stats.half[at.side][at.row(m, r)] = x;
+    }
+}
+
+// Rows of 128 bytes, their eight pieces permuted by the row's number.
+__device__ __forceinline__ std::uint8_t* weight_at(std::uint8_t* weights, int row, int piece) { return weights + row * kWeightRowBytes + (piece ^ (row & 7)) * 16; }
+
+// Scores become weights and go to `weights`, [rows of the block, 64]. Sums are rescaled only when a maximum of the warp's rows has grown.
+template <class E, int kRows>
+__device__ __forceinline__ void weigh_tile(const Place& at, const TileStats<kRows>& stats, Scores& scores, std::uint8_t* weights, TileState& state) {
+  float top[2][2];
   bool grown = false;
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    float x = -INFINITY;
+  for (int m = 0; m < 2; ++m)
 #pragma unroll
-    for (int i = 0; i < 2 * kKeyPairs; ++i) x = fmaxf(x, fmaxf(scores[i][2 * r], scores[i][2 * r + 1]));
-    x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, 1));
-    x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, 2));
-    top[r] = fmaxf(state.top[r], x);
-    grown |= x > state.top[r];
-  }
+    for (int r = 0; r < 2; ++r) {
+      const int row = at.row(m, r);
+      top[m][r] = fmaxf(state.top[m][r], fmaxf(stats.half[0][row], stats.half[1][row]));
+      grown |= top[m][r] > state.top[m][r];
+    }
   if (__any_sync(kAllLanes, grown)) {
-    const float factor[2] = {fast_exp2(state.top[0] - score_base(top[0])), fast_exp2(state.top[1] - score_base(top[1]))};
 #pragma unroll
-    for (int r = 0; r < 2; ++r) state.top[r] = top[r], state.sum[r] *= factor[r];
+    for (int m = 0; m < 2; ++m) {
+      const float factor[2] = {fast_exp2(state.top[m][0] - score_base(top[m][0])), fast_exp2(state.top[m][1] - score_base(top[m][1]))};
 #pragma unroll
-    for (int i = 0; i < 2 * kSteps; ++i)
+      for (int r = 0; r < 2; ++r) state.top[m][r] = top[m][r], state.sum[m][r] *= factor[r];
 #pragma unroll
-      for (int j = 0; j < 4; ++j) state.sums[i][j] *= factor[j / 2];
+      for (int i = 0; i < kSteps; ++i)
+#pragma unroll
+        for (int j = 0; j < 4; ++j) state.sums[m][i][j] *= factor[j / 2];
+    }
   }
-  const float base[2] = {score_base(state.top[0]), score_base(state.top[1])};
 #pragma unroll
-  for (int i = 0; i < 2 * kKeyPairs; ++i)
+  for (int m = 0; m < 2; ++m)
 #pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      scores[i][j] = fast_exp2(scores[i][j] - base[j / 2]);
-      state.sum[j / 2] += scores[i][j];
+    for (int r = 0; r < 2; ++r) {
+      const float base = score_base(state.top[m][r]);
+#pragma unroll
+      for (int i = 0; i < 2 * kPairs; ++i) {
+        const float low = fast_exp2(scores[m][i][2 * r] - base), high = fast_exp2(scores[m][i][2 * r + 1] - base);
+        state.sum[m][r] += low + high;
+        *reinterpret_cast<unsigned*>(weight_at(weights, at.row(m, r), at.side * 2 * kPairs + i) + at.t * 4) = pack<E>(low, high);
+      }
     }
 }
 
-// The scores' registers are a fragment of the weights as they are.
+using Weights = unsigned[2][kTileKeys / 16][4];
+
+__device__ __forceinline__ void load_weights(const Place& at, std::uint8_t* weights, Weights& a) {
+#pragma unroll
+  for (int m = 0; m < 2; ++m)
+#pragma unroll
+    for (int i = 0; i < kTileKeys / 16; ++i)
+      load_matrices(a[m][i], weight_at(weights, at.pair * kPairRows + 16 * m + at.lane % 16, 2 * i + at.lane / 16));
+}
+
 template <class E>
-__device__ __forceinline__ void add_tile(const std::uint8_t* values, const float (&weights)[2 * kKeyPairs][4], TileState& state) {
-  const int lane = lane_of_thread();
-  const TileLane value(values, lane / 8 % 2 * 8 + lane % 8, lane / 16);
+__device__ __forceinline__ void add_tile(const Place& at, const std::uint8_t* values, const Weights& a, TileState& state) {
+  const TileLane value(values + at.side * kTileRowBytes / 2, at.lane / 8 % 2 * 8 + at.lane % 8, at.lane / 16);
 #pragma unroll
-  for (int pair = 0; pair < kKeyPairs; ++pair) {
-    const auto& low = weights[2 * pair];
-    const auto& high = weights[2 * pair + 1];
-    const unsigned a[4] = {pack<E>(low[0], low[1]), pack<E>(low[2], low[3]), pack<E>(high[0], high[1]), pack<E>(high[2], high[3])};
+  for (int i = 0; i < kTileKeys / 16; ++i)
 #pragma unroll
-    for (int step = 0; step < kSteps; ++step) {
+    for (int step = 0; step < kSteps / 2; ++step) {
       unsigned b[4];
-      load_matrices_transposed(b, value.step(step) + pair * 16 * kTileRowBytes);
-      multiply<E>(state.sums[2 * step], a, {b[0], b[1]});
-      multiply<E>(state.sums[2 * step + 1], a, {b[2], b[3]});
+      load_matrices_transposed(b, value.step(step) + i * 16 * kTileRowBytes);
+#pragma unroll
+      for (int m = 0; m < 2; ++m) {
+        multiply<E>(state.sums[m][2 * step], a[m][i], {b[0], b[1]});
+        multiply<E>(state.sums[m][2 * step + 1], a[m][i], {b[2], b[3]});
+      }
     }
-  }
 }
 
-// Through the warp's own 16 KiB of shared memory, so that rows leave whole: [16, 256] floats, groups of four permuted by the row as tile_at does.
-__device__ void leave_rows(const AttentionArgs& a, TileState& state, float* rows, int kv_head, int split, int first_row) {
-  const int lane = lane_of_thread(), g = lane / 4, t = lane % 4;
-  const auto at = [&](int row, int four) { return rows + row * kWarpValues + (four ^ (row & 7)) * 4; };
+// Through shared memory, so that rows leave whole: [rows of the block, 256] floats, groups of four permuted by the row as tile_at does.
+template <int kRows>
+__device__ void leave_rows(const AttentionArgs& a, const Place& at, TileState& state, float* rows, TileStats<kRows>& stats, int kv_head, int split, int first_row) {
+  const auto four_at = [&](int row, int four) { return rows + row * kWarpValues + (four ^ (row & 7)) * 4; };
 #pragma unroll
-  for (int i = 0; i < 2 * kSteps; ++i)
+  for (int m = 0; m < 2; ++m)
 #pragma unroll
-    for (int r = 0; r < 2; ++r)
-      *reinterpret_cast<float2*>(at(g + 8 * r, 2 * i + t / 2) + t % 2 * 2) = make_float2(state.sums[i][2 * r], state.sums[i][2 * r + 1]);
+    for (int r = 0; r < 2; ++r) {
+      const int row = at.row(m, r);
 #pragma unroll
-  for (int r = 0; r < 2; ++r) {
-    state.sum[r] += __shfl_xor_sync(kAllLanes, state.sum[r], 1);
-    state.sum[r] += __shfl_xor_sync(kAllLanes, state.sum[r], 2);
-  }
-  __syncwarp();
+      for (int i = 0; i < kSteps; ++i)
+        *reinterpret_cast<float2*>(four_at(row, 32 * at.side + 2 * i + at.t / 2) + at.t % 2 * 2) = make_float2(state.sums[m][i][2 * r], state.sums[m][i][2 * r + 1]);
+      float sum = state.sum[m][r];
+      sum += __shfl_xor_sync(kAllLanes, sum, 1);
+      sum += __shfl_xor_sync(kAllLanes, sum, 2);
+      if (at.t == 0) stats.half[at.side][row] = sum, stats.top[row] = state.top[m][r];
+    }
+  __syncthreads();
 #pragma unroll 1
-  for (int row = 0; row < kWarpRows; ++row) {
-    const float top = __shfl_sync(kAllLanes, row < 8 ? state.top[0] : state.top[1], row % 8 * 4);
-    const float sum = __shfl_sync(kAllLanes, row < 8 ? state.sum[0] : state.sum[1], row % 8 * 4);
-    const float4 low = *reinterpret_cast<const float4*>(at(row, 2 * lane)), high = *reinterpret_cast<const float4*>(at(row, 2 * lane + 1));
+  for (int i = 0; i < kPairRows / 2; ++i) {
+    const int row = at.pair * kPairRows + at.side * (kPairRows / 2) + i;
+    const float4 low = *reinterpret_cast<const float4*>(four_at(row, 2 * at.lane)), high = *reinterpret_cast<const float4*>(four_at(row, 2 * at.lane + 1));
     float x[kLaneValues] = {low.x, low.y, low.z, low.w, high.x, high.y, high.z, high.w};
-    leave_row(a, kv_head, split, first_row + row, x, top, sum);
+    leave_row(a, kv_head, split, first_row + row, x, stats.top[row], stats.half[0][row] + stats.half[1][row]);
   }
 }
 
 // Grid: (KV head, tile of query rows, the last first), splits. Caches are of type E, every head's row at 16 bytes.
 template <class E, int kWarps>
 __global__ void __launch_bounds__(kWarps * kWarp) attend_tile(AttentionArgs a) {
-  const int warp = static_cast<int>(threadIdx.x) / kWarp, kv_heads = a.heads / a.group, kv_head = static_cast<int>(blockIdx.x) % kv_heads;
-  const int split = static_cast<int>(blockIdx.y), tile = static_cast<int>(gridDim.x) / kv_heads - 1 - static_cast<int>(blockIdx.x) / kv_heads;
-  const int block_row = tile * kWarps * kWarpRows, first_row = block_row + warp * kWarpRows;
-  std::uint8_t* const queries = dynamic_shared<std::uint8_t>() + warp * kWarpRows * kTileRowBytes;
-  std::uint8_t* const keys = dynamic_shared<std::uint8_t>() + kWarps * kWarpRows * kTileRowBytes;
+  constexpr int kRows = kWarps * kPairRows / 2;
+  const Place at;
+  const int kv_heads = a.heads / a.group, kv_head = static_cast<int>(blockIdx.x) % kv_heads, split = static_cast<int>(blockIdx.y);
+  const int first_row = (static_cast<int>(gridDim.x) / kv_heads - 1 - static_cast<int>(blockIdx.x) / kv_heads) * kRows;
+  std::uint8_t* const queries = dynamic_shared<std::uint8_t>();
+  std::uint8_t* const keys = queries + kRows * kTileRowBytes;  // and the weights of a tile, once its keys are used
   std::uint8_t* const values = keys + kTileBytes;
-  const std::int64_t begin = split * a.split_keys, end = min(begin + a.split_keys, a.visible(min(block_row + kWarps * kWarpRows, a.rows) - 1));
+  auto& stats = *reinterpret_cast<TileStats<kRows>*>(values + kTileBytes);
+  const std::int64_t begin = split * a.split_keys, end = min(begin + a.split_keys, a.visible(min(first_row + kRows, a.rows) - 1));
   if (begin < end) copy_tile<kWarps>(a.keys, kv_head, begin, end, keys);
   copy_async_commit();
 #pragma unroll 1
-  for (int row = 0; row < kWarpRows; ++row) {
+  for (int row = static_cast<int>(threadIdx.x) / kWarp; row < kRows; row += kWarps) {
     float x[kLaneValues];
     read_query(a, kv_head, first_row + row, x);
     store_query<E>(queries, row, x);
   }
   TileState state{};
-  state.top[0] = state.top[1] = -INFINITY;
-  const std::int64_t seen[2] = {min(a.visible(first_row + lane_of_thread() / 4), end), min(a.visible(first_row + lane_of_thread() / 4 + 8), end)};
-  const std::int64_t all_see = min(a.visible(first_row), end);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) state.top[i / 2][i % 2] = -INFINITY;
+  const std::int64_t all_see = min(a.visible(first_row + at.pair * kPairRows), end);
   for (std::int64_t first = begin; first < end; first += kTileKeys) {
     copy_async_wait<0>();
     __syncthreads();  // keys have come; the values before have been used
     copy_tile<kWarps>(a.values, kv_head, first, end, values);
     copy_async_commit();
-    float scores[2 * kKeyPairs][4];
-    score_tile<E>(queries, keys, scores);
-    if (first + kTileKeys > all_see) {
-      const auto left = [&](std::int64_t limit) { return static_cast<int>(max(min(limit - first, static_cast<std::int64_t>(kTileKeys)), std::int64_t{0})); };
-      mask_tile({left(seen[0]), left(seen[1])}, scores);
-    }
-    weigh_tile(scores, state);
+    Scores scores;
+    score_tile<E>(at, queries, keys, scores);
+    if (first + kTileKeys > all_see) mask_tile(a, at, first_row, first, end, scores);
+    leave_maxima(at, scores, stats);
+    __syncthreads();  // keys have been used; maxima are there
+    weigh_tile<E>(at, stats, scores, keys, state);
     copy_async_wait<0>();
-    __syncthreads();  // values have come; keys have been used
+    __syncthreads();  // values have come; weights are there
+    Weights weights;
+    load_weights(at, keys, weights);
+    __syncthreads();  // weights are in registers
     if (first + kTileKeys < end) copy_tile<kWarps>(a.keys, kv_head, first + kTileKeys, end, keys);
     copy_async_commit();
-    add_tile<E>(values, scores, state);
+    add_tile<E>(at, values, weights, state);
   }
   copy_async_wait<0>();
   __syncthreads();
-  leave_rows(a, state, reinterpret_cast<float*>(dynamic_shared<std::uint8_t>()) + warp * kWarpRows * kWarpValues, kv_head, split, first_row);
+  leave_rows(a, at, state, reinterpret_cast<float*>(queries), stats, kv_head, split, first_row);
 }
 
 // The cache itself where it has the tiles' type and alignment, else a copy in scratch memory.
@@ -218,8 +278,8 @@ void attend_tiles_of(Context& ctx, AttentionArgs a, const AttentionPlan& plan) {
   a.keys = tiles_of<E>(ctx, a.keys, "attention.keys", keys, kv_heads);
   a.values = tiles_of<E>(ctx, a.values, "attention.values", keys, kv_heads);
   const dim3 grid(static_cast<unsigned>(plan.tiles * kv_heads), static_cast<unsigned>(a.splits));
-  if (plan.tile_rows == 128) launch(ctx, "attention", attend_tile<E, 8>, {grid, dim3(8 * kWarp), kLargeTileShared}, a);
-  else launch(ctx, "attention", attend_tile<E, 4>, {grid, dim3(4 * kWarp), kSmallTileShared}, a);
+  if (plan.tile_rows == 128) launch(ctx, "attention", attend_tile<E, 8>, {grid, dim3(8 * kWarp), tile_shared(128)}, a);
+  else launch(ctx, "attention", attend_tile<E, 4>, {grid, dim3(4 * kWarp), tile_shared(64)}, a);
 }
 
 }  // namespace
