@@ -1,16 +1,18 @@
 // Attention of few tokens: the keys are split among blocks, and within a block among warps that never wait for each other.
 //
-// Bound by the cache, which is read once: 2 * 256 * bytes a key and KV head (q8_0: 544, f16: 1024). 16 keys are a warp's step. A warp copies raw rows
-// of keys and values into its own part of shared memory (copy_async: no registers, no barrier but its own) while it works on those that have come:
-// 16 KiB of f16 or 8.5 KiB of q8_0 under way per warp; 12 warps on an H100 are 100 to 190 KiB a multiprocessor, five times what covers 600 ns.
+// Bound by the cache, which is read once: 2 * 256 values a key and KV head (q8_0: 544 bytes, f16: 1024). 16 keys are a warp's step. A warp copies raw
+// rows of keys and values into its own part of shared memory (copy_async: no registers, no barrier but its own) while it works on those that have
+// come: 16 KiB of f16 or 8.5 KiB of q8_0 under way per warp. Two blocks of four warps on each multiprocessor of an H100 are 70 to 130 KiB, four times
+// what covers 700 ns at its 25 GB/s each; where registers and shared memory allow three (eight rows), so does the launch bound.
 //
-// Keys are the 16 rows of m16n8k16 and the group's query heads its 8 columns, so that eight heads waste nothing: S^T = K Q^T, then O^T = V^T P^T with
-// V read transposed by ldmatrix. P^T leaves S^T's registers by one 8 x 8 transposition (movmatrix), without shared memory. A step is 32 products and
-// 32 ldmatrix for 8 KiB of keys and as many of values as halves: 260 of the 1100 cycles that an H100's DRAM takes for f16. Quantized rows are
-// turned into halves by the warp itself, two values an instruction, 600 issue slots of the 2300 that DRAM leaves for q8_0; of shared memory's cycles
-// two thirds (q8_0) and all (q4_0): expected on an H100 85-90 % of bandwidth for f16 and q8_0, 65-75 % for q4_0, from 16k keys on.
-// Registers: 64 of sums and 32 of queries for eight rows; 128 of sums for sixteen, whose queries are read again each step.
-#include "kernels/cuda/attention_halves.h"
+// Keys are the 16 rows of m16n8k16 and the group's query heads its 8 columns, so that eight heads waste nothing: S^T = K Q^T, then O^T = V^T P^T. P^T
+// leaves S^T's registers by one 8 x 8 transposition (movmatrix), without shared memory. A step is 32 products, for f16 and bf16 with 32 ldmatrix: 260
+// of the 1100 cycles that an H100's DRAM takes for a step's 16 KiB. Quantized rows become fragments of halves where a lane reads them
+// (attention_codes.h): for q8_0 some 650 issue slots of the 2400 that DRAM leaves and 200 of 600 cycles of shared memory, for q4_0 600 of 1270 and 130
+// of 320. Expected on an H100 from 16k keys on: 85-90 % of bandwidth for f16 and q8_0, 75-80 % for q4_0.
+// Next to a bf16 cache other types go through a tile of bf16, at half that speed.
+// Registers: 64 of sums for eight rows, 128 for sixteen; queries are read from shared memory again each step.
+#include "kernels/cuda/attention_codes.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/launch.h"
 
@@ -21,9 +23,10 @@ constexpr int kThreads = 128, kWarps = kThreads / kWarp, kStepKeys = 16, kSteps 
 constexpr int kSumPitch = static_cast<int>(kAttentionHeadDim) + 4;                   // floats: eight lanes' rows in different banks
 static_assert(kWarps * kStepKeys == kFewKeys);
 
-// A warp's shared memory. Rows that are halves already are copied into their tile; others as they are, and turned into halves in `tile`.
+// A warp's shared memory. Rows of the products' type are copied into their tile, others as they are; next to bf16 they need another tile.
 struct FewLayout {
-  int key_bytes, value_bytes, tile_bytes, warp_bytes, query_bytes;
+  int key_bytes, value_bytes, warp_bytes, query_bytes;
+  CodeFormat keys, values;
 };
 
 template <class E>
@@ -34,20 +37,23 @@ FewLayout few_layout(const AttentionArgs& a, int query_rows) {
   FewLayout l;
   l.key_bytes = kStepKeys * static_cast<int>(a.keys.head_bytes);
   l.value_bytes = kStepKeys * static_cast<int>(a.values.head_bytes);
-  l.tile_bytes = copied<E>(a.keys) && copied<E>(a.values) ? 0 : kStepKeys * kTileRowBytes;
-  const int sums = query_rows * kSumPitch * static_cast<int>(sizeof(float));
-  l.warp_bytes = l.key_bytes + l.value_bytes + l.tile_bytes;
-  l.warp_bytes = (l.warp_bytes > sums ? l.warp_bytes : sums);
+  const bool tile = std::is_same_v<E, Bf16> && !(copied<E>(a.keys) && copied<E>(a.values));
+  l.warp_bytes = std::max(l.key_bytes + l.value_bytes + (tile ? kStepKeys * kTileRowBytes : 0), query_rows * kSumPitch * static_cast<int>(sizeof(float)));
   l.query_bytes = query_rows * kTileRowBytes;
+  l.keys = code_format(a.keys.type), l.values = code_format(a.values.type);
   return l;
 }
 
-// Starts the copy of 16 rows; those past the end are the last one again: what is masked must still be finite.
+// Starts the copy of 16 rows; those past the end are the last one again: what is masked must still be finite. One division for all of a lane's pieces.
 __device__ __forceinline__ void copy_rows(const CacheView& cache, int kv_head, std::int64_t first, std::int64_t end, bool tile, std::uint8_t* to) {
-  const int pieces = static_cast<int>(cache.head_bytes) / 16;
+  const std::uint8_t* const from = cache.row(first, kv_head);
+  const int pieces = static_cast<int>(cache.head_bytes) / 16, keys_more = kWarp / pieces, pieces_more = kWarp % pieces;
+  const int last = static_cast<int>(min(end - first, static_cast<std::int64_t>(kStepKeys))) - 1;
+  int key = lane_of_thread() / pieces, piece = lane_of_thread() % pieces;
   for (int i = lane_of_thread(); i < kStepKeys * pieces; i += kWarp) {
-    const int key = i / pieces, piece = i % pieces;
-    copy_async_16(to + (tile ? tile_at(key, piece) : i * 16), cache.row(min(first + key, end - 1), kv_head) + piece * 16);
+    copy_async_16(to + (tile ? tile_at(key, piece) : i * 16), from + min(key, last) * cache.stride + piece * 16);
+    key += keys_more, piece += pieces_more;
+    if (piece >= pieces) piece -= pieces, ++key;
   }
 }
 
@@ -60,7 +66,7 @@ __device__ __forceinline__ void convert_rows(const CacheView& cache, const std::
 
 // Fragments of two steps along the head of eight query rows: columns of the product.
 __device__ __forceinline__ void load_queries(const std::uint8_t* queries, int rows_from, int step, unsigned (&b)[4]) {
-  const int lane = lane_of_thread();
+  const int lane = computed_here(lane_of_thread());
   load_matrices(b, queries + tile_at(rows_from + lane % 8, step * 2 + lane / 8));
 }
 
@@ -72,11 +78,27 @@ struct FewState {
 };
 
 // Chains of dependent products are as short as registers allow: one product follows another after some 18 cycles.
+template <int N>
+struct Chains {
+  static constexpr int kCount = 4 / N;
+  float sums[kCount][N][4] = {};
+  __device__ __forceinline__ void join(float (&scores)[N][4]) const {
+#pragma unroll
+    for (int n = 0; n < N; ++n)
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        scores[n][i] = sums[0][n][i];
+#pragma unroll
+        for (int c = 1; c < kCount; ++c) scores[n][i] += sums[c][n][i];
+      }
+  }
+};
+
 template <class E, int N>
-__device__ __forceinline__ void score_keys(const std::uint8_t* keys, const std::uint8_t* queries, const unsigned (&held)[kSteps / 2][4], float (&scores)[N][4]) {
-  constexpr int kChains = 4 / N;
-  const TileLane lane(keys, lane_of_thread() % 16, lane_of_thread() / 16);
-  float chains[kChains][N][4] = {};
+__device__ __forceinline__ void score_tile(const std::uint8_t* keys, const std::uint8_t* queries, float (&scores)[N][4]) {
+  const int l = computed_here(lane_of_thread());
+  const TileLane lane(keys, l % 16, l / 16);
+  Chains<N> chains;
 #pragma unroll
   for (int step = 0; step < kSteps; step += 2) {
     unsigned a[2][4];
@@ -85,24 +107,33 @@ __device__ __forceinline__ void score_keys(const std::uint8_t* keys, const std::
 #pragma unroll
     for (int n = 0; n < N; ++n) {
       unsigned b[4];
-      if constexpr (N == 1) {
-#pragma unroll
-        for (int i = 0; i < 4; ++i) b[i] = held[step / 2][i];
-      } else {
-        load_queries(queries, 8 * n, step, b);
-      }
-      multiply<E>(chains[step % kChains][n], a[0], {b[0], b[1]});
-      multiply<E>(chains[(step + 1) % kChains][n], a[1], {b[2], b[3]});
+      load_queries(queries, 8 * n, step, b);
+      multiply<E>(chains.sums[step % chains.kCount][n], a[0], {b[0], b[1]});
+      multiply<E>(chains.sums[(step + 1) % chains.kCount][n], a[1], {b[2], b[3]});
     }
   }
+  chains.join(scores);
+}
+
+// Not unrolled, and queries from shared memory: loads of later blocks, moved ahead, would not fit the registers.
+template <int N>
+__device__ __forceinline__ void score_codes(const CodeFormat& format, const std::uint8_t* keys, int row_bytes, const std::uint8_t* queries, float (&scores)[N][4]) {
+  Chains<N> chains;
+  with_codes(format, [&](auto codes) {
+#pragma unroll 1
+    for (int step = 0; step < kSteps; step += 2) {
+      unsigned a[2][4];
+      key_fragments<decltype(codes)::value>(format, keys, row_bytes, step / 2, a);
 #pragma unroll
-  for (int n = 0; n < N; ++n)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      scores[n][i] = chains[0][n][i];
-#pragma unroll
-      for (int c = 1; c < kChains; ++c) scores[n][i] += chains[c][n][i];
+      for (int n = 0; n < N; ++n) {
+        unsigned b[4];
+        load_queries(queries, 8 * n, step, b);
+        multiply<Half>(chains.sums[0][n], a[0], {b[0], b[1]});
+        multiply<Half>(chains.sums[1][n], a[1], {b[2], b[3]});
+      }
     }
+  });
+  chains.join(scores);
 }
 
 // Scores [16 keys, 8 rows] become weights; sums are rescaled only when a maximum has grown, which is rare after the first steps.
@@ -145,14 +176,19 @@ __device__ __forceinline__ void weigh_keys(std::int64_t first, float (&scores)[N
 }
 
 template <class E, int N>
-__device__ __forceinline__ void add_values(const std::uint8_t* values, const float (&weights)[N][4], FewState<E, N>& state) {
-  const int l = lane_of_thread();
-  const TileLane lane(values, l / 16 * 8 + l % 8, l / 8 % 2);
-  unsigned b[N][2];
+__device__ __forceinline__ void weight_fragments(const float (&weights)[N][4], unsigned (&b)[N][2]) {
 #pragma unroll
   for (int n = 0; n < N; ++n)
 #pragma unroll
     for (int i = 0; i < 2; ++i) b[n][i] = transpose_matrix(pack<E>(weights[n][2 * i], weights[n][2 * i + 1]));
+}
+
+template <class E, int N>
+__device__ __forceinline__ void add_tile(const std::uint8_t* values, const float (&weights)[N][4], FewState<E, N>& state) {
+  const int l = computed_here(lane_of_thread());
+  const TileLane lane(values, l / 16 * 8 + l % 8, l / 8 % 2);
+  unsigned b[N][2];
+  weight_fragments<E, N>(weights, b);
 #pragma unroll
   for (int step = 0; step < kSteps; ++step) {
     unsigned a[4];
@@ -162,9 +198,22 @@ __device__ __forceinline__ void add_values(const std::uint8_t* values, const flo
   }
 }
 
-// The warps' sums meet in shared memory, [rows, kSumPitch] in each warp's part, and are joined in the order of the warps.
+template <int N>
+__device__ __forceinline__ void add_codes(const CodeFormat& format, const std::uint8_t* values, int row_bytes, const float (&weights)[N][4], FewState<Half, N>& state) {
+  unsigned b[N][2];
+  weight_fragments<Half, N>(weights, b);
+  with_codes(format, [&](auto codes) {
+    for_value_fragments<decltype(codes)::value>(format, values, row_bytes, [&](int step, const unsigned (&a)[4]) {
+#pragma unroll
+      for (int n = 0; n < N; ++n) multiply<Half>(state.sums[step][n], a, b[n]);
+    });
+  });
+}
+
+// The warps' sums meet in shared memory, [rows, kSumPitch] in each warp's part, and are joined in the order of the warps. blocks: of values, whose
+// fragments hold a head's values in another order.
 template <class E, int N>
-__device__ void join_warps(const AttentionArgs& a, std::uint8_t* memory, int warp_bytes, float (*stats)[8 * N][2], FewState<E, N>& state, int kv_head, int split, int first_row) {
+__device__ void join_warps(const AttentionArgs& a, std::uint8_t* memory, int warp_bytes, float (*stats)[8 * N][2], FewState<E, N>& state, bool blocks, int kv_head, int split, int first_row) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = lane_of_thread(), g = lane / 4, t = lane % 4;
   const auto sums_of = [&](int w) { return reinterpret_cast<float*>(memory + w * warp_bytes); };
 #pragma unroll
@@ -178,8 +227,9 @@ __device__ void join_warps(const AttentionArgs& a, std::uint8_t* memory, int war
       if (g == 0) stats[warp][row][0] = state.top[n][c], stats[warp][row][1] = sum;
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
-        sums_of(warp)[row * kSumPitch + step * 16 + g] = state.sums[step][n][c];
-        sums_of(warp)[row * kSumPitch + step * 16 + g + 8] = state.sums[step][n][c + 2];
+        float* const sums = sums_of(warp) + row * kSumPitch;
+        sums[blocks ? 32 * g + 2 * step : 16 * step + g] = state.sums[step][n][c];
+        sums[blocks ? 32 * g + 2 * step + 1 : 16 * step + g + 8] = state.sums[step][n][c + 2];
       }
     }
   __syncthreads();
@@ -219,7 +269,8 @@ __global__ void __launch_bounds__(kThreads, N == 1 ? 3 : 2) attend_few_rows(Atte
   for (int row = warp; row < 8 * N; row += kWarps) {
     float x[kLaneValues];
     read_query(a, kv_head, first_row + row, x);
-    store_query<E>(queries, row, x);
+    if (std::is_same_v<E, Bf16> || key_tile) store_query<E>(queries, row, x);
+    else store_query_by_quads(queries, row, x);
   }
   __syncthreads();
   FewState<E, N> state{};
@@ -230,38 +281,40 @@ __global__ void __launch_bounds__(kThreads, N == 1 ? 3 : 2) attend_few_rows(Atte
       state.top[n][c] = -INFINITY;
       state.visible[n][c] = min(a.visible(first_row + 8 * n + lane % 4 * 2 + c), end);
     }
-  unsigned held[kSteps / 2][4] = {};
-  if constexpr (N == 1)
-#pragma unroll
-    for (int i = 0; i < kSteps / 2; ++i) load_queries(queries, 0, 2 * i, held[i]);
 
   for (; first < end; first += kFewKeys) {
+    float scores[N][4];
     copy_async_wait<1>();
     __syncwarp();
-    if (!key_tile) {
+    if (key_tile) {
+      score_tile<E, N>(raw_keys, queries, scores);
+    } else if constexpr (std::is_same_v<E, Half>) {
+      score_codes<N>(l.keys, raw_keys, static_cast<int>(a.keys.head_bytes), queries, scores);
+    } else {
       convert_rows<E>(a.keys, raw_keys, tile);
       __syncwarp();
-      copy_keys(first + kFewKeys);
+      score_tile<E, N>(tile, queries, scores);
     }
-    float scores[N][4];
-    score_keys<E, N>(key_tile ? raw_keys : tile, queries, held, scores);
     __syncwarp();
-    if (key_tile) copy_keys(first + kFewKeys);
+    copy_keys(first + kFewKeys);
     weigh_keys<E, N>(first, scores, state);
     copy_async_wait<1>();
     __syncwarp();
-    if (!value_tile) {
+    if (value_tile) {
+      add_tile<E, N>(raw_values, scores, state);
+    } else if constexpr (std::is_same_v<E, Half>) {
+      add_codes<N>(l.values, raw_values, static_cast<int>(a.values.head_bytes), scores, state);
+    } else {
       convert_rows<E>(a.values, raw_values, tile);
       __syncwarp();
-      copy_values(first + kFewKeys);
+      add_tile<E, N>(tile, scores, state);
     }
-    add_values<E, N>(value_tile ? raw_values : tile, scores, state);
     __syncwarp();
-    if (value_tile) copy_values(first + kFewKeys);
+    copy_values(first + kFewKeys);
   }
   copy_async_wait<0>();
   __syncthreads();
-  join_warps<E, N>(a, memory, l.warp_bytes, stats, state, kv_head, split, first_row);
+  join_warps<E, N>(a, memory, l.warp_bytes, stats, state, std::is_same_v<E, Half> && !value_tile, kv_head, split, first_row);
 }
 
 template <class E, int N>

@@ -46,13 +46,16 @@ __device__ __forceinline__ uint4 pack_eight(const float (&x)[kLaneValues]) {
   return make_uint4(pack<E>(x[0], x[1]), pack<E>(x[2], x[3]), pack<E>(x[4], x[5]), pack<E>(x[6], x[7]));
 }
 
+__device__ __forceinline__ void limit_to_half(float (&x)[kLaneValues]) {
+  constexpr float kLargest = 65504.0f;
+#pragma unroll
+  for (int j = 0; j < kLaneValues; ++j) x[j] = fminf(fmaxf(x[j], -kLargest), kLargest);
+}
+
 // A warp's: a query row into its tile.
 template <class E>
 __device__ __forceinline__ void store_query(std::uint8_t* tile, int row, float (&x)[kLaneValues]) {
-  constexpr float kLargestHalf = 65504.0f;
-  if constexpr (std::is_same_v<E, Half>)
-#pragma unroll
-    for (int j = 0; j < kLaneValues; ++j) x[j] = fminf(fmaxf(x[j], -kLargestHalf), kLargestHalf);
+  if constexpr (std::is_same_v<E, Half>) limit_to_half(x);
   *reinterpret_cast<uint4*>(tile + tile_at(row, lane_of_thread())) = pack_eight<E>(x);
 }
 

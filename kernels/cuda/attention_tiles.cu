@@ -10,11 +10,11 @@
 // two warps share 32 rows. Each scores one half of the tile's keys; weights meet in shared memory, where the keys were; each multiplies all weights
 // with its half of the values' columns. 128 registers of sums a thread, 32 of scores. Per warp and tile 104 ldmatrix and 256 products (with 16 rows a
 // warp, as FlashAttention-2 has it: 144), for the block 4000 cycles of shared memory: 490 TFLOP/s of an H100 at 1.75 GHz, whose mma.sync peaks near
-// 620. The price is three barriers more a tile. Expected 330-370 (FlashAttention-2: 298; FlashAttention-3: 628): wgmma, which reads keys and values once
+// 620. The price is two barriers more a tile. Expected 330-370 (FlashAttention-2: 298; FlashAttention-3: 628): wgmma, which reads keys and values once
 // for 64 rows and leaves the exponentials of one group to the products of the other, would add three quarters. On sm_80 60-65 % of 312.
 //
 // A tile needs masks only where it crosses the diagonal; blocks with most keys start first. Other types than halves are turned into halves once
-// for all tiles of rows, in scratch memory (1 KiB a token and KV head): 0.4 % of the time at 8192 tokens.
+// for all tiles of rows, in scratch memory (1 KiB a token and KV head): 0.6 % of the time at 8192 tokens.
 #include "kernels/cuda/attention_halves.h"
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/launch.h"

@@ -17,11 +17,13 @@ __device__ __forceinline__ void nibbles_of(const std::uint8_t* q, int part, unsi
   for (int i = 0; i < 2; ++i) codes[i] = load_4(q + part % 2 * 8 + 4 * i) >> part / 2 * 4 & 0x0f0f0f0fu;
 }
 
-// The fifth bits are spread to bit 4 of each byte: a multiplication puts bit i of four at bit 8i.
+// Bit i of four at bit 8i.
+__device__ __forceinline__ unsigned spread_bits(unsigned four) { return (four * 0x00204081u) & 0x01010101u; }
+
 __device__ __forceinline__ void add_fifth_bits(const std::uint8_t* qh, int part, unsigned (&codes)[2]) {
   const unsigned bits = load_2(qh + part / 2 * 2) >> part % 2 * 8;
 #pragma unroll
-  for (int i = 0; i < 2; ++i) codes[i] |= (((bits >> 4 * i & 0xfu) * 0x00204081u) & 0x01010101u) << 4;
+  for (int i = 0; i < 2; ++i) codes[i] |= spread_bits(bits >> 4 * i & 0xfu) << 4;
 }
 
 // Codes (unsigned bytes), what is subtracted from them, scale and minimum: value = d * (code - zero) + m.

@@ -55,6 +55,12 @@ __device__ __forceinline__ float fast_exp2(float x) {
   return y;
 }
 
+// x, of which the compiler knows nothing: what follows from it is computed here instead of being kept in registers around a loop.
+__device__ __forceinline__ int computed_here(int x) {
+  asm volatile("" : "+r"(x));
+  return x;
+}
+
 // Memory of the block whose size the launch says; 128-byte aligned. One per kernel.
 template <class T>
 __device__ __forceinline__ T* dynamic_shared() {

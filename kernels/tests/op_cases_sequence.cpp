@@ -9,6 +9,14 @@ constexpr double kScan = 3e-5, kAttention = 2e-5;
 // Each rounding to bf16 is off by up to 2^-9; scores of a few units move weights by as much again.
 constexpr double kAttentionBf16 = 1e-2;
 
+// A GPU's products are of halves where no cache is bf16: off by 2^-12, an eighth of that. It too keeps f32 for f32 caches, and for Q6_K.
+constexpr double kAttentionHalves = kAttentionBf16 / 8;
+double attention_on_device(DType keys, DType values, double in_f32) {
+  const auto either = [&](DType type) { return keys == type || values == type; };
+  if (either(DType::kF32) || either(DType::kQ6_K)) return in_f32;
+  return either(DType::kBF16) ? kAttentionBf16 : kAttentionHalves;
+}
+
 constexpr std::int64_t kHeadDim = 128;
 
 enum class Decay { kUsual, kNone, kStrong, kMixed };
@@ -230,6 +238,18 @@ void add_attention_cases(std::vector<OpCase>& cases) {
     for (const Rotation values : {Rotation::kNone, Rotation::kHadamard, Rotation::kSigned})
       for (const std::int64_t tokens : {1, 40})
         for (const DType dtype : {DType::kF32, DType::kQ8_0}) all.push_back({dtype, dtype, tokens, 20, 4, 2, 256, 1, kAttention, keys, values, true});
+  // The groups of the models, few tokens and many; many blocks of few tokens each; few blocks over many keys.
+  for (const std::int64_t tokens : {1, 2, 3, 40}) {
+    all.push_back({DType::kF16, DType::kF16, tokens, 200, 16, 2});
+    all.push_back({DType::kQ8_0, DType::kQ4_0, tokens, 200, 24, 4});
+  }
+  all.push_back({DType::kF16, DType::kF16, 17, 0, 528, 66});
+  for (const Rotation rotation : {Rotation::kNone, Rotation::kHadamard})
+    all.push_back({DType::kQ8_0, DType::kF16, 9, 1100, 8, 1, 256, 1, kAttention, rotation, rotation, true});
+  const std::size_t types = std::size(kCacheTypes);
+  for (std::size_t i = 0; i < types; ++i)
+    for (const std::size_t other : {1, 2, 4})
+      for (const std::int64_t tokens : {1, 9}) all.push_back({kCacheTypes[i], kCacheTypes[(i + other) % types], tokens, 70, 8, 1});
   for (const Attend& a : all)
     cases.push_back({"attention", a.what(), Metric::kOfLargest, a.tolerance, [a](Context& context) {
                        Random random(111);
@@ -244,7 +264,7 @@ void add_attention_cases(std::vector<OpCase>& cases) {
                                       scale, a.gated ? static_cast<ConstRows>(gate) : ConstRows()},
                                      out);
                        return Result{{out}, {}, {}};
-                     }, a.keys == DType::kF32 || a.values == DType::kF32 ? 0 : kAttentionBf16});
+                     }, a.keys == DType::kF32 || a.values == DType::kF32 ? 0 : kAttentionBf16, attention_on_device(a.keys, a.values, a.tolerance)});
 }
 
 }  // namespace

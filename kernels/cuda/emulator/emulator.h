@@ -179,6 +179,7 @@ unsigned pack_bf16(float low, float high);
 unsigned fma_bf16_pairs(unsigned a, unsigned b, unsigned c);
 unsigned pack_half(float low, float high);
 unsigned fma_halves(unsigned a, unsigned b, unsigned c);
+inline int computed_here(int x) { return x; }
 inline float fast_exp2(float x) { return std::exp2(x); }
 template <class T>
 T* dynamic_shared() { return reinterpret_cast<T*>(emulated::shared_memory()); }
