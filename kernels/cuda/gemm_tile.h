@@ -86,7 +86,7 @@ struct GemmTile {
   }
 
   // One step from shared memory; units: how many of it the rows have.
-  __device__ __forceinline__ void multiply(const std::byte* x, const std::byte* raw, int step, int units, const Lane& me) {
+  __device__ __forceinline__ void multiply(const std::byte* x, const std::byte* raw, int step, int units, const Lane& me, int tokens) {
     const int warp = static_cast<int>(threadIdx.x) / kWarp;
     const int slice_skew = step / kStepsPerSlice * kSliceBytes;
 #pragma unroll
@@ -114,6 +114,7 @@ struct GemmTile {
         const std::byte* const x_rows = x + (me.lane / 16 * 8 + me.lane % 8) * (kStepValues * 2) + (chunk ^ (me.lane % 8)) * 16;
 #pragma unroll
         for (int tile = 0; tile < kTokenTiles; tile += 2) {
+          if (tile > 0 && tile % 4 == 0 && tile * 8 >= tokens) break;
           unsigned b[4];
           load_matrices(b, x_rows + tile * 8 * (kStepValues * 2));
 #pragma unroll
@@ -127,8 +128,10 @@ struct GemmTile {
   }
 
   // values: K, whole units. row_0: the first row of the matrices that this block owns. All threads of the block call; shared: kSharedBytes.
+  // tokens: those from there on are left out, 32 at a time: a branch between fewer products would leave each waiting for its ldmatrix.
   template <class XRow>
-  __device__ __forceinline__ void run(std::byte* shared, std::int64_t values, const WeightRows& first, const WeightRows& second, std::int64_t row_0, const XRow& x_row) {
+  __device__ __forceinline__ void run(std::byte* shared, std::int64_t values, const WeightRows& first, const WeightRows& second, std::int64_t row_0, const XRow& x_row,
+                                      int tokens = kTokens) {
     std::byte *const x = shared, *const raw = shared + 2 * kXBytes;
     Lane me;
     me.lane = static_cast<int>(threadIdx.x) % kWarp, me.group = me.lane / 4, me.t = me.lane % 4;
@@ -155,7 +158,7 @@ struct GemmTile {
       }
       __syncthreads();
       const int units = static_cast<int>((values - static_cast<std::int64_t>(step) * kStepValues) / kUnitValues);
-      multiply(x + step % 2 * kXBytes, raw + step / kStepsPerSlice % 2 * kRawBytes, step, units, me);
+      multiply(x + step % 2 * kXBytes, raw + step / kStepsPerSlice % 2 * kRawBytes, step, units, me, tokens);
       __syncthreads();
     }
   }

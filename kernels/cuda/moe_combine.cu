@@ -50,7 +50,7 @@ void sum(Context& ctx, const Choices& choices, const T* expert_out, Rows out) {
   const Range range(ctx.trace, "moe.combine");
   const int n = in_fours(out) ? 4 : 1;
   const unsigned blocks = blocks_for(out.dim, kThreads * n);
-  const Shape shape{dim3(blocks * static_cast<unsigned>(out.rows)), dim3(kThreads), static_cast<std::size_t>(choices.k) * sizeof(std::int32_t)};
+  const Shape shape{dim3(blocks * static_cast<unsigned>(out.rows)), dim3(kThreads), 2 * static_cast<std::size_t>(choices.k) * sizeof(std::int32_t)};
   launch(ctx, "moe.combine", n == 4 ? sum_choices<T, 4> : sum_choices<T, 1>, shape, choices, expert_out, view(out), static_cast<int>(blocks));
 }
 

@@ -14,19 +14,22 @@ struct Choices {
   std::int32_t k, experts;
 };
 
-// order [k] receives the choices of a token as they are to be added; those whose id is no expert are left out. Returns how many there are,
-// to every thread. `order` is shared memory, ready when this returns; all threads of the block call.
+// The first k of order [2 k] receive the choices of a token as they are to be added; those whose id is no expert are left out. Returns how many
+// there are, to every thread. `order` is shared memory, ready when this returns; all threads of the block call.
 __device__ inline int order_choices(const Choices& choices, std::int64_t token, std::int32_t* order) {
-  const std::int32_t* const ids = choices.ids + token * choices.k;
+  const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
+  std::int32_t* const ids = order + choices.k;
+  for (int n = thread; n < choices.k; n += threads) ids[n] = choices.ids[token * choices.k + n];
+  __syncthreads();
   const auto is_expert = [&](int id) { return id >= 0 && id < choices.experts; };
-  int valid = 0;
-  for (int n = 0; n < choices.k; ++n) valid += is_expert(ids[n]);
-  for (int n = static_cast<int>(threadIdx.x); n < choices.k; n += static_cast<int>(blockDim.x)) {
+  for (int n = thread; n < choices.k; n += threads) {
     if (!is_expert(ids[n])) continue;
     int place = 0;
     for (int m = 0; m < choices.k; ++m) place += is_expert(ids[m]) && (ids[m] < ids[n] || (ids[m] == ids[n] && m < n));
     order[place] = n;
   }
+  int valid = 0;
+  for (int n = 0; n < choices.k; ++n) valid += is_expert(ids[n]);
   __syncthreads();
   return valid;
 }

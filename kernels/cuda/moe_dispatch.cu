@@ -26,7 +26,7 @@ constexpr std::size_t kSharedBytes = 96 * 1024;
 
 struct Sort {
   const std::int32_t* ids;
-  std::int32_t pairs, experts, blocks;
+  std::int32_t pairs, experts, blocks, tallest;
   std::int32_t* counts;   // [blocks, E]: pairs of each block, then how many the blocks before it have; not used by one block alone
   std::int32_t* first;    // [E + 1]
   std::int32_t* pair_at;  // [pairs]
@@ -106,14 +106,14 @@ __device__ void plan(const Sort& sort, int* total, int* partial) {
   int rows = 0, short_tiles = 0, tall_tiles = 0, all_rows = 0, all_short = 0, all_tall = 0;
   for (int e = begin; e < end; ++e) {
     rows += total[e];
-    for (int i = 0; i < tiles_of(total[e]); ++i) ++(rows_of_tile(total[e], i) <= kShort ? short_tiles : tall_tiles);
+    for (int i = 0; i < tiles_of(total[e], sort.tallest); ++i) ++(rows_of_tile(total[e], sort.tallest, i) <= kShort ? short_tiles : tall_tiles);
   }
   int at = block_exclusive_sum(rows, partial, all_rows);
   int next_short = block_exclusive_sum(short_tiles, partial, all_short), next_tall = block_exclusive_sum(tall_tiles, partial, all_tall);
   for (int e = begin; e < end; ++e) {
     const int count = total[e];
-    for (int i = 0; i < tiles_of(count); ++i) {
-      const Tile tile{e, at + i * height_of(count), rows_of_tile(count, i)};
+    for (int i = 0; i < tiles_of(count, sort.tallest); ++i) {
+      const Tile tile{e, at + i * height_of(count, sort.tallest), rows_of_tile(count, sort.tallest, i)};
       if (tile.rows <= kShort) sort.tiles[0][next_short++] = tile;
       else sort.tiles[1][next_tall++] = tile;
     }
@@ -189,13 +189,13 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 1) scatter_pairs(Sort sort) 
 
 }  // namespace
 
-Dispatch sort_by_expert(Context& ctx, std::span<const std::int32_t> ids, std::int64_t experts) {
+Dispatch sort_by_expert(Context& ctx, std::span<const std::int32_t> ids, std::int64_t experts, int tallest) {
   const Range range(ctx.trace, "moe.bucket");
   const auto pairs = static_cast<std::int64_t>(ids.size());
   if (pairs > std::numeric_limits<std::int32_t>::max())
     throw std::invalid_argument("moe_experts: asked for " + std::to_string(pairs) + " (token, expert) pairs, a pass may have 2147483647; use a shorter pass");
   const std::int64_t blocks = (pairs + kBlockPairs - 1) / kBlockPairs;
-  const std::int64_t most = most_tiles(pairs, experts), most_tall = most_tall_tiles(pairs);
+  const std::int64_t most = most_tiles(pairs, experts, tallest), most_tall = most_tall_tiles(pairs, tallest);
   const auto warps = static_cast<int>(std::min<std::int64_t>(kMaxWarps, (pairs + kWarpPairs - 1) / kWarpPairs));
   const auto shared_of = [&](int of_warps) { return static_cast<std::size_t>(4 * kMaxWarps + experts * (4 + 2 * of_warps)); };
   if (shared_of(warps) > kSharedBytes)
@@ -204,7 +204,7 @@ Dispatch sort_by_expert(Context& ctx, std::span<const std::int32_t> ids, std::in
   auto list = [&]<class T>(T*& to, const char* name, std::int64_t count) {
     to = reinterpret_cast<T*>(ctx.workspace.bytes(name, static_cast<std::size_t>(count) * sizeof(T)));
   };
-  Sort sort{ids.data(), static_cast<std::int32_t>(pairs), static_cast<std::int32_t>(experts), static_cast<std::int32_t>(blocks), {}, {}, {}, {}, {}};
+  Sort sort{ids.data(), static_cast<std::int32_t>(pairs), static_cast<std::int32_t>(experts), static_cast<std::int32_t>(blocks), tallest, {}, {}, {}, {}, {}};
   list(sort.first, "cuda.moe.first", experts + 1), list(sort.pair_at, "cuda.moe.pair_at", pairs);
   list(sort.tiles[0], "cuda.moe.short_tiles", most), list(sort.tiles[1], "cuda.moe.tall_tiles", most_tall), list(sort.tile_count, "cuda.moe.tile_count", 2);
   const Shape shape{dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(warps * kWarp)), shared_of(warps)};

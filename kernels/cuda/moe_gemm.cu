@@ -3,6 +3,7 @@
 #include "kernels/cuda/bf16_rows.h"
 #include "kernels/cuda/gemm_tile.h"
 #include "kernels/cuda/launch.h"
+#include "kernels/cuda/linear.h"
 #include "kernels/cuda/view.h"
 
 namespace crossover::cuda::moe {
@@ -27,8 +28,11 @@ __device__ __forceinline__ WeightRows of_expert(const WeightRows& first, std::in
   return {first.data + offset, first.end + offset, first.stride, first.rows};
 }
 
+// Blocks that shall fit on a multiprocessor: short tiles wait for weights, so that more of them hold more bytes under way.
+constexpr int blocks_of(int token_tiles) { return token_tiles * 8 <= kShort ? 3 : 2; }
+
 template <DType kType, int kTokenTiles, bool kPaired>
-__global__ void __launch_bounds__(kWarps* kWarp) grouped_gemm(GroupedGemm a) {
+__global__ void __launch_bounds__(kWarps* kWarp, blocks_of(kTokenTiles)) grouped_gemm(GroupedGemm a) {
   using Product = GemmTile<kType, kTokenTiles, kWarps, kPaired>;
   __shared__ std::int32_t x_rows[Product::kTokens], out_rows[Product::kTokens];
   const std::int64_t index = blockIdx.x / a.row_blocks, row_0 = blockIdx.x % a.row_blocks * Product::kRows;
@@ -43,7 +47,7 @@ __global__ void __launch_bounds__(kWarps* kWarp) grouped_gemm(GroupedGemm a) {
   const std::int64_t offset = tile.expert * a.expert_bytes;
   Product product;
   product.run(dynamic_shared<std::byte>(), a.values, of_expert(a.weight, offset), of_expert(a.up, offset), row_0,
-              [&](int token) { return token < tile.rows ? a.x + x_rows[token] * a.x_stride : nullptr; });
+              [&](int token) { return token < tile.rows ? a.x + x_rows[token] * a.x_stride : nullptr; }, tile.rows);
   const auto inside = [&](int row, int token) { return row_0 + row < a.weight.rows && token < tile.rows; };
   if constexpr (kPaired)
     product.each([&](int row, int token, float gate, float up) {
@@ -71,16 +75,18 @@ void multiply(Context& ctx, const char* name, const Dispatch& pairs, GroupedGemm
     if constexpr (kType != DType::kF32) {
       a.tiles = pairs.tiles[0];
       launch_tiles<kType, kShort / 8, kPaired>(ctx, name, a);
-      a.tiles = pairs.tiles[1];
-      launch_tiles<kType, kTallest / 8, kPaired>(ctx, name, a);
+      if constexpr (tuned(kType)) {
+        a.tiles = pairs.tiles[1];
+        launch_tiles<kType, kTallest / 8, kPaired>(ctx, name, a);
+      }
     }
   });
-  ctx.counters.path(std::string("matmul.") + crossover::name(weight.dtype), "mma-bf16");
+  ctx.counters.path(std::string("matmul.") + crossover::name(weight.dtype), "gemm-mma-bf16");
 }
 
 }  // namespace
 
-bool takes_tiles(const MoeExperts& moe) { return in_units(moe.gate) && in_units(moe.up) && in_units(moe.down) && moe.gate.dtype == moe.up.dtype; }
+int tallest_tile(const MoeExperts& moe) { return tuned(moe.gate.dtype) && tuned(moe.down.dtype) ? kTallest : kShort; }
 
 void grouped_gate_up(Context& ctx, const Dispatch& dispatch, const MoeExperts& moe, const Bf16* x, Bf16* inner) {
   const Range range(ctx.trace, "moe.gate_up");

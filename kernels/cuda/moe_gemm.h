@@ -5,8 +5,8 @@
 
 namespace crossover::cuda::moe {
 
-// Whether its matrices can be multiplied so: units of blocks.h, gate and up of one type.
-bool takes_tiles(const MoeExperts& moe);
+// Rows of the tiles that both its products have kernels for.
+int tallest_tile(const MoeExperts& moe);
 
 // inner [pairs, bf16_stride(Im)] = silu(gate x) * (up x), rows by position, in quad order. x [T, bf16_stride(H)] as to_bf16_rows leaves it.
 void grouped_gate_up(Context& ctx, const Dispatch& dispatch, const MoeExperts& moe, const Bf16* x, Bf16* inner);

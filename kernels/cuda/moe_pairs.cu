@@ -45,7 +45,7 @@ void multiply(Context& ctx, const char* name, const MoeExperts& moe, ConstRows x
   const unsigned blocks = blocks_for(weight.rows(), kWarps);
   const Shape shape{dim3(blocks * static_cast<unsigned>(pairs)), dim3(kWarps * kWarp)};
   dispatch(weight.dtype, [&]<DType kType> { launch(ctx, name, multiply_rows<kType>, shape, product, blocks); });
-  ctx.counters.path(std::string("matmul.") + crossover::name(weight.dtype), "f32");
+  ctx.counters.path(std::string("matmul.") + crossover::name(weight.dtype), "fma-f32");
 }
 
 }  // namespace

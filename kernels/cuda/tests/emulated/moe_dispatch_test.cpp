@@ -15,19 +15,21 @@ namespace {
 using Ids = std::vector<std::int32_t>;
 
 TEST(MoeTiles, HoldEveryRowOnce) {
-  for (int rows = 0; rows <= 9 * kTallest + 1; ++rows) {
-    int sum = 0;
-    for (int i = 0; i < tiles_of(rows); ++i) {
-      const int of_tile = rows_of_tile(rows, i);
-      EXPECT_GE(of_tile, 1) << rows;
-      EXPECT_LE(of_tile, kTallest);
-      EXPECT_EQ(of_tile % kHeightStep == 0 || i == tiles_of(rows) - 1, true) << rows;
-      EXPECT_EQ(i * height_of(rows), sum);  // where the map says it begins
-      sum += of_tile;
+  for (int rows = 0; rows <= 9 * kTallest + 1; ++rows)
+    for (const int tallest : {kShort, kTallest}) {
+      const int tiles = tiles_of(rows, tallest);
+      int sum = 0;
+      for (int i = 0; i < tiles; ++i) {
+        const int of_tile = rows_of_tile(rows, tallest, i);
+        EXPECT_GE(of_tile, 1) << rows;
+        EXPECT_LE(of_tile, tallest);
+        EXPECT_TRUE(of_tile % kHeightStep == 0 || i == tiles - 1) << rows;
+        EXPECT_EQ(i * height_of(rows, tallest), sum);  // where the map says it begins
+        sum += of_tile;
+      }
+      EXPECT_EQ(sum, rows);
+      EXPECT_LT(rows_of_tile(rows, tallest, 0) - rows_of_tile(rows, tallest, tiles - 1), std::max(1, tiles) * kHeightStep) << rows << ": tiles are not even";
     }
-    EXPECT_EQ(sum, rows);
-    EXPECT_LT(rows_of_tile(rows, 0) - rows_of_tile(rows, tiles_of(rows) - 1), std::max(1, tiles_of(rows)) * kHeightStep) << rows << ": tiles are not even";
-  }
 }
 
 TEST(MoeTiles, AreNeverMoreThanTheLaunchAllows) {
@@ -35,23 +37,23 @@ TEST(MoeTiles, AreNeverMoreThanTheLaunchAllows) {
     for (const int pairs : {1, 2, 127, 128, 129, 4096, 5000})
       for (int hit = 1; hit <= std::min(experts, pairs); hit = hit * 2 + 1) {
         // Worst: one pair for each expert that is hit, and those left over for one of them.
-        const std::int64_t tiles = hit - 1 + tiles_of(pairs - hit + 1);
-        EXPECT_LE(tiles, most_tiles(pairs, experts)) << pairs << " pairs, " << hit << " of " << experts;
+        const std::int64_t tiles = hit - 1 + tiles_of(pairs - hit + 1, kTallest);
+        EXPECT_LE(tiles, most_tiles(pairs, experts, kTallest)) << pairs << " pairs, " << hit << " of " << experts;
         // Of tall ones: the pairs spread over as many experts as then have kShort + 1.
         const int each = pairs / hit;
         if (each > kShort) {
-          EXPECT_LE(static_cast<std::int64_t>(hit) * tiles_of(each), most_tall_tiles(pairs)) << pairs << " pairs, " << hit << " of " << experts;
+          EXPECT_LE(static_cast<std::int64_t>(hit) * tiles_of(each, kTallest), most_tall_tiles(pairs, kTallest)) << pairs << " pairs, " << hit << " of " << experts;
         }
       }
 }
 
-void check(const Ids& ids, int experts, std::uint64_t seed) {
+void check(const Ids& ids, int experts, std::uint64_t seed, int tallest = kTallest) {
   testing::TestContext context({cuda_ops, std::nullopt, 1});
   Workspace host_memory;
   Device device(0);
   Context ctx{context.context.ops, context.context.pool, host_memory, context.counters, nullptr, nullptr, &device};
   emulated::set_seed(seed);
-  const Dispatch found = sort_by_expert(ctx, ids, experts);
+  const Dispatch found = sort_by_expert(ctx, ids, experts, tallest);
 
   std::int64_t at = 0, seen[2] = {};
   for (int e = 0; e < experts; ++e) {
@@ -62,13 +64,13 @@ void check(const Ids& ids, int experts, std::uint64_t seed) {
         ASSERT_EQ(found.pair_at[at + rows], static_cast<std::int32_t>(pair)) << "expert " << e;
         ++rows;
       }
-    for (int i = 0; i < tiles_of(rows); ++i) {
-      const int kind = rows_of_tile(rows, i) > kShort;
+    for (int i = 0; i < tiles_of(rows, tallest); ++i) {
+      const int kind = rows_of_tile(rows, tallest, i) > kShort;
       ASSERT_LT(seen[kind], *found.tiles[kind].count);
       const Tile& tile = found.tiles[kind].tiles[seen[kind]++];
       ASSERT_EQ(tile.expert, e);
-      ASSERT_EQ(tile.first, at + i * height_of(rows));
-      ASSERT_EQ(tile.rows, rows_of_tile(rows, i));
+      ASSERT_EQ(tile.first, at + i * height_of(rows, tallest));
+      ASSERT_EQ(tile.rows, rows_of_tile(rows, tallest, i));
     }
     at += rows;
   }
@@ -87,6 +89,7 @@ TEST(MoeDispatch, SortsPairsStably) {
       Ids ids(pairs);
       for (std::int32_t& id : ids) id = static_cast<std::int32_t>(random() % static_cast<std::uint64_t>(experts));
       for (const std::uint64_t seed : {1u, 2u}) check(ids, experts, seed);
+      check(ids, experts, 3, kShort);
     }
 }
 
