@@ -163,7 +163,7 @@ CacheView cache_view(const KvCache& cache, std::int64_t dim) {
 bool aligned(const CacheView& cache) { return aligned_16(cache.data) && cache.stride % 16 == 0 && cache.head_bytes % 16 == 0; }
 
 const char* path_of(const AttentionPlan& plan, const AttentionArgs& a) {
-  const bool bf16 = a.keys.type == DType::kBF16 || a.values.type == DType::kBF16;
+  const bool bf16 = product_type(a.keys.type, a.values.type) == DType::kBF16;
   switch (plan.kernel) {
     case AttentionKernel::kAny: return "fma-f32";
     case AttentionKernel::kFew: return bf16 ? "mma-bf16-split" : "mma-f16-split";

@@ -210,6 +210,9 @@ __device__ __forceinline__ void add_codes(const CodeFormat& format, const std::u
   });
 }
 
+// Eight lanes write the same value of eight blocks of 32: block b is turned by b places, or they would all write to one bank.
+__device__ __forceinline__ int turned(int column) { return (column & ~31) | ((column + column / 32) & 31); }
+
 // The warps' sums meet in shared memory, [rows, kSumPitch] in each warp's part, and are joined in the order of the warps. blocks: of values, whose
 // fragments hold a head's values in another order.
 template <class E, int N>
@@ -228,8 +231,8 @@ __device__ void join_warps(const AttentionArgs& a, std::uint8_t* memory, int war
 #pragma unroll
       for (int step = 0; step < kSteps; ++step) {
         float* const sums = sums_of(warp) + row * kSumPitch;
-        sums[blocks ? 32 * g + 2 * step : 16 * step + g] = state.sums[step][n][c];
-        sums[blocks ? 32 * g + 2 * step + 1 : 16 * step + g + 8] = state.sums[step][n][c + 2];
+        sums[blocks ? turned(32 * g + 2 * step) : 16 * step + g] = state.sums[step][n][c];
+        sums[blocks ? turned(32 * g + 2 * step + 1) : 16 * step + g + 8] = state.sums[step][n][c + 2];
       }
     }
   __syncthreads();
@@ -238,8 +241,14 @@ __device__ void join_warps(const AttentionArgs& a, std::uint8_t* memory, int war
     for (int w = 1; w < kWarps; ++w) top = fmaxf(top, stats[w][row][0]);
     for (int w = 0; w < kWarps; ++w) {
       const float weight = fast_exp2(stats[w][row][0] - score_base(top));
+      const float* const sums = sums_of(w) + row * kSumPitch;
       float more[kLaneValues];
-      read_lane(sums_of(w) + row * kSumPitch, kWarpValues, more);
+      if (blocks) {
+#pragma unroll
+        for (int j = 0; j < kLaneValues; ++j) more[j] = sums[turned(lane * kLaneValues + j)];
+      } else {
+        read_lane(sums, kWarpValues, more);
+      }
       sum += weight * stats[w][row][1];
 #pragma unroll
       for (int j = 0; j < kLaneValues; ++j) x[j] += weight * more[j];
@@ -328,7 +337,7 @@ void attend_few_of(Context& ctx, const AttentionArgs& a, const AttentionPlan& pl
 }  // namespace
 
 void attend_few(Context& ctx, const AttentionArgs& a, const AttentionPlan& plan) {
-  const bool bf16 = a.keys.type == DType::kBF16 || a.values.type == DType::kBF16, narrow = plan.tile_rows == 8;
+  const bool bf16 = product_type(a.keys.type, a.values.type) == DType::kBF16, narrow = plan.tile_rows == 8;
   if (bf16) narrow ? attend_few_of<Bf16, 1>(ctx, a, plan) : attend_few_of<Bf16, 2>(ctx, a, plan);
   else narrow ? attend_few_of<Half, 1>(ctx, a, plan) : attend_few_of<Half, 2>(ctx, a, plan);
 }

@@ -30,15 +30,24 @@ struct AttentionPlan {
 };
 
 inline constexpr std::int64_t kAttentionHeadDim = 256;  // of the kernels on tensor cores: the head of every model of this engine
-inline constexpr std::int64_t kFewRows = 32;            // beyond, a row of the cache is read more than twice by kFew and kTiles pays
+// Rows of queries of a KV head up to which kFew reads the cache again for every sixteen, from L2 but for the first time. kTiles would read it once, but
+// only after a copy of what is not of the products' type has been written.
+inline constexpr std::int64_t kFewRows = 32, kFewRowsCopied = 64;
 inline constexpr std::int64_t kBlocksWanted = 264;      // two for each multiprocessor of an H100
 inline constexpr int kAnyRows = 16, kAnyKeys = 32, kFewKeys = 64, kTileKeys = 64;
 inline constexpr std::int64_t kTileSplitKeys = 512;     // fewer are not worth the partial results: 1 KiB for each of 64 rows
-// Bytes of shared memory of a block of kTiles: queries, a tile of keys, one of values, three floats a row.
-constexpr std::size_t tile_shared(int rows) { return static_cast<std::size_t>((rows + 2 * kTileKeys) * 512 + rows * 12); }
+// Bytes of shared memory of a block of kTiles: queries, a tile of keys, one of values, three floats a row; and where there is room for 128 rows, there is
+// for their weights too, which else take the place of the keys and hold up the next.
+inline constexpr int kOwnWeightRows = 128;
+constexpr std::size_t tile_shared(int rows) {
+  return static_cast<std::size_t>((rows + 2 * kTileKeys) * 512 + rows * 12 + (rows == kOwnWeightRows ? rows * kTileKeys * 2 : 0));
+}
 
 // Formats whose rows copy_async moves and whose codes become halves: a head of 256 is whole groups of 16 bytes.
 inline bool in_halves(DType type) { return type != DType::kF32 && type != DType::kQ6_K; }
+
+// Halves where no cache is bf16.
+inline DType product_type(DType keys, DType values) { return keys == DType::kBF16 || values == DType::kBF16 ? DType::kBF16 : DType::kF16; }
 
 // Keys of a split, whole units, so that `blocks` blocks for each split make about kBlocksWanted.
 inline std::int64_t split_keys(std::int64_t keys, std::int64_t blocks, std::int64_t unit) {
@@ -50,10 +59,12 @@ inline AttentionPlan plan_attention(const AttentionShape& s, std::size_t shared_
   AttentionPlan plan;
   const auto up = [](std::int64_t n, std::int64_t each) { return (n + each - 1) / each; };
   const bool halves = s.dim == kAttentionHeadDim && in_halves(s.keys) && in_halves(s.values) && shared_bytes >= tile_shared(64);
+  const DType product = product_type(s.keys, s.values);
+  const bool few = s.rows() <= (s.keys == product && s.values == product ? kFewRows : kFewRowsCopied);
   std::int64_t unit = kAnyKeys;
-  if (!halves || (s.rows() <= kFewRows && !s.aligned)) {
+  if (!halves || (few && !s.aligned)) {
     plan.tile_rows = kAnyRows;
-  } else if (s.rows() <= kFewRows) {
+  } else if (few) {
     plan.kernel = AttentionKernel::kFew, plan.tile_rows = s.rows() <= 8 ? 8 : 16, unit = kFewKeys;
   } else {
     const bool large = shared_bytes >= tile_shared(128) && up(s.rows(), 128) * s.kv_heads >= kBlocksWanted / 2;

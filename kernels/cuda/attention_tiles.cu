@@ -1,16 +1,16 @@
 // Attention of many tokens: 128 (or 64) query rows a block, tokens and heads of a group packed, so that a tile of keys serves all of them.
 //
 // 4 * 256 flops per query row and key against the tensor cores; 2 * 512 bytes per key and tile of rows come from L2: 128 rows need 3 TB/s of an H100's
-// L2 at 400 TFLOP/s, 64 rows twice that. Queries (64 KiB), a tile of 64 keys and one of values (32 KiB each): 130 KiB, one block of 8 warps on sm_80 and
-// sm_90; 64 rows fit the 99 KiB of sm_86 and sm_89, and two such blocks sm_90. Values arrive during scores, the next keys during the product with
-// the values.
+// L2 at 400 TFLOP/s, 64 rows twice that. Queries (64 KiB), a tile of 64 keys and one of values (32 KiB each), weights (16 KiB): 146 KiB, one block of
+// 8 warps on sm_80 and sm_90; 64 rows, their weights in the keys' place, fit the 99 KiB of sm_86 and sm_89, and two such blocks sm_90. Values arrive
+// during scores, the next keys during the exponentials and the product with the values.
 //
 // What bounds it is shared memory: m16n8k16 reads 256 bytes of keys or values for 4096 flops, and at 128 bytes a cycle that is the tensor cores' rate on
 // sm_80 and four fifths of mma.sync's on sm_90, before queries are read. So each fragment must serve 32 rows, whose sums do not fit a warp's registers:
-// two warps share 32 rows. Each scores one half of the tile's keys; weights meet in shared memory, where the keys were; each multiplies all weights
+// two warps share 32 rows. Each scores one half of the tile's keys; weights meet in shared memory; each multiplies all weights
 // with its half of the values' columns. 128 registers of sums a thread, 32 of scores. Per warp and tile 104 ldmatrix and 256 products (with 16 rows a
 // warp, as FlashAttention-2 has it: 144), for the block 4000 cycles of shared memory: 490 TFLOP/s of an H100 at 1.75 GHz, whose mma.sync peaks near
-// 620. The price is two barriers more a tile. Expected 330-370 (FlashAttention-2: 298; FlashAttention-3: 628): wgmma, which reads keys and values once
+// 620. The price is a barrier more a tile (two for 64 rows). Expected 330-370 (FlashAttention-2: 298; FlashAttention-3: 628): wgmma, which reads keys and values once
 // for 64 rows and leaves the exponentials of one group to the products of the other, would add three quarters. On sm_80 60-65 % of 312.
 //
 // A tile needs masks only where it crosses the diagonal; blocks with most keys start first. Other types than halves are turned into halves once
@@ -217,13 +217,15 @@ __device__ void leave_rows(const AttentionArgs& a, const Place& at, TileState& s
 template <class E, int kWarps>
 __global__ void __launch_bounds__(kWarps * kWarp) attend_tile(AttentionArgs a) {
   constexpr int kRows = kWarps * kPairRows / 2;
+  constexpr bool kOwnWeights = kRows == kOwnWeightRows;
   const Place at;
   const int kv_heads = a.heads / a.group, kv_head = static_cast<int>(blockIdx.x) % kv_heads, split = static_cast<int>(blockIdx.y);
   const int first_row = (static_cast<int>(gridDim.x) / kv_heads - 1 - static_cast<int>(blockIdx.x) / kv_heads) * kRows;
   std::uint8_t* const queries = dynamic_shared<std::uint8_t>();
-  std::uint8_t* const keys = queries + kRows * kTileRowBytes;  // and the weights of a tile, once its keys are used
+  std::uint8_t* const keys = queries + kRows * kTileRowBytes;
   std::uint8_t* const values = keys + kTileBytes;
-  auto& stats = *reinterpret_cast<TileStats<kRows>*>(values + kTileBytes);
+  std::uint8_t* const weights = kOwnWeights ? values + kTileBytes : keys;
+  auto& stats = *reinterpret_cast<TileStats<kRows>*>(values + kTileBytes + (kOwnWeights ? kRows * kWeightRowBytes : 0));
   const std::int64_t begin = split * a.split_keys, end = min(begin + a.split_keys, a.visible(min(first_row + kRows, a.rows) - 1));
   if (begin < end) copy_tile<kWarps>(a.keys, kv_head, begin, end, keys);
   copy_async_commit();
@@ -236,6 +238,10 @@ __global__ void __launch_bounds__(kWarps * kWarp) attend_tile(AttentionArgs a) {
   TileState state{};
 #pragma unroll
   for (int i = 0; i < 4; ++i) state.top[i / 2][i % 2] = -INFINITY;
+  const auto copy_next_keys = [&](std::int64_t first) {
+    if (first + kTileKeys < end) copy_tile<kWarps>(a.keys, kv_head, first + kTileKeys, end, keys);
+    copy_async_commit();
+  };
   const std::int64_t all_see = min(a.visible(first_row + at.pair * kPairRows), end);
   for (std::int64_t first = begin; first < end; first += kTileKeys) {
     copy_async_wait<0>();
@@ -247,15 +253,17 @@ __global__ void __launch_bounds__(kWarps * kWarp) attend_tile(AttentionArgs a) {
     if (first + kTileKeys > all_see) mask_tile(a, at, first_row, first, end, scores);
     leave_maxima(at, scores, stats);
     __syncthreads();  // keys have been used; maxima are there
-    weigh_tile<E>(at, stats, scores, keys, state);
-    copy_async_wait<0>();
+    if constexpr (kOwnWeights) copy_next_keys(first);
+    weigh_tile<E>(at, stats, scores, weights, state);
+    copy_async_wait<kOwnWeights ? 1 : 0>();
     __syncthreads();  // values have come; weights are there
-    Weights weights;
-    load_weights(at, keys, weights);
-    __syncthreads();  // weights are in registers
-    if (first + kTileKeys < end) copy_tile<kWarps>(a.keys, kv_head, first + kTileKeys, end, keys);
-    copy_async_commit();
-    add_tile<E>(at, values, weights, state);
+    Weights held;
+    load_weights(at, weights, held);
+    if constexpr (!kOwnWeights) {
+      __syncthreads();  // weights are in registers
+      copy_next_keys(first);
+    }
+    add_tile<E>(at, values, held, state);
   }
   copy_async_wait<0>();
   __syncthreads();
@@ -285,7 +293,7 @@ void attend_tiles_of(Context& ctx, AttentionArgs a, const AttentionPlan& plan) {
 }  // namespace
 
 void attend_tiles(Context& ctx, const AttentionArgs& a, const AttentionPlan& plan) {
-  if (a.keys.type == DType::kBF16 || a.values.type == DType::kBF16) attend_tiles_of<Bf16>(ctx, a, plan);
+  if (product_type(a.keys.type, a.values.type) == DType::kBF16) attend_tiles_of<Bf16>(ctx, a, plan);
   else attend_tiles_of<Half>(ctx, a, plan);
 }
 

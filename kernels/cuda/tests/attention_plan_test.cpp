@@ -33,6 +33,11 @@ TEST(AttentionPlan, AKernelForEveryShape) {
   EXPECT_EQ(kernel(shape(4, 4096)), AttentionKernel::kFew);
   EXPECT_EQ(kernel(shape(5, 4096)), AttentionKernel::kTiles);
   EXPECT_EQ(kernel(shape(5, 4096, 24, 4)), AttentionKernel::kFew);
+  AttentionShape quantized = shape(8, 4096);
+  quantized.keys = DType::kQ8_0;
+  EXPECT_EQ(kernel(quantized), AttentionKernel::kFew);
+  quantized.tokens = 9;
+  EXPECT_EQ(kernel(quantized), AttentionKernel::kTiles);
   EXPECT_EQ(kernel(shape(512, 0), kAda), AttentionKernel::kTiles);
   EXPECT_EQ(kernel(shape(512, 0), 48 * 1024), AttentionKernel::kAny);
   for (const std::int64_t tokens : {1, 512}) {
