@@ -1,5 +1,5 @@
-// Which kernel attends and how keys are split among blocks. Host code, from the shape alone: the same shape gives the same order of sums on
-// every device and in every run.
+// Which kernel attends and how keys are split among blocks. Host code, from the shape and the shared memory of a block: the same shape gives the same
+// order of sums in every run and on every device of a kind.
 #pragma once
 
 #include <algorithm>
