@@ -123,9 +123,15 @@ __device__ __forceinline__ void finish_row(const GdnFinish& finish, const View<f
   const int c = static_cast<int>(threadIdx.x) % kWarp * kGdnLaneValues;
   float* const o = out.row(t) + value_head * kGdnDim + c;
   Values<4> x;
+  if (finish.fours) {
+    const float4 all = __ldcg(reinterpret_cast<const float4*>(o));
+    x = {{all.x, all.y, all.z, all.w}};
+  } else {
+    x = {{__ldcg(o), __ldcg(o + 1), __ldcg(o + 2), __ldcg(o + 3)}};
+  }
   float squares = 0;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) x.v[i] = __ldcg(o + i), squares += x.v[i] * x.v[i];
+  for (int i = 0; i < 4; ++i) squares += x.v[i] * x.v[i];
   const float factor = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(kGdnDim) + finish.eps);
   const Values<4> weight = load_four(finish.norm + c, finish.fours), z = load_four(finish.z.row(t) + value_head * kGdnDim + c, finish.fours);
 #pragma unroll
@@ -153,7 +159,7 @@ void keep_inputs(Context& ctx, ConstRows x, float* state);
 
 // The rule over all tokens; out [T, nv*D]. Token by token, of a mixer with `finish` (few tokens) all the rest of it in the same launch.
 void recur(Context& ctx, const GdnInputs& in, bool mixes, float* state, Rows out, const GdnFinish* finish, float* conv_state);
-inline constexpr std::int64_t kGdnFinishTokens = 16;  // most that recur finishes
+inline constexpr std::int64_t kGdnFinishTokens = 8;  // most that recur finishes: its last block's warps take their rows one after the other
 
 // By chunks, the tokens of one segment; `out` of the whole call.
 void scan_segment(Context& ctx, const GdnInputs& in, bool mixes, bool f32_products, const GdnSegment& segment, float* state, Rows out);

@@ -11,7 +11,7 @@
 // Work per chunk of the 35B shape (2 value heads): 4.2 MFLOP for K K^T and Q K^T, 2.6 per value head for W and U (triangles skipped), 0.2 for the
 // merges: 9.8 MFLOP; 17 GFLOP for 16 key heads x 8192 tokens, 35 us at 500 TFLOPS. Bytes: 268 MB of f32 projections once, 80 us on an H100, and
 // 32 KB per chunk and key head + 40 KB per chunk and value head written to L2. The chain of a block (two rounds of loads, 9 barriers per value
-// head) is about 7 us; 2048 blocks, two resident on each of 132 multiprocessors: about 60 us, under the loads' 80.
+// head) is about 7 us, two blocks resident on a multiprocessor: about 60 us in 8 waves, under the loads' 80.
 // Shared memory: 54 KB (88 in f32). Registers: at most 128, two blocks a multiprocessor.
 #include "kernels/cuda/gdn_prepared.h"
 #include "kernels/cuda/launch.h"
@@ -75,7 +75,7 @@ __device__ void invert_blocks(PrepareMemory<P>& memory) {
       const Values<4> a = load<4>(&memory.system[first + i][first + m]);
 #pragma unroll
       for (int n = 0; n < 4; ++n)
-        if (m + n < i) sum = fmaf(-a.v[n], x[m + n], sum);
+        if (m + n < i) sum -= a.v[n] * x[m + n];
     }
     x[i] = sum;
   }

@@ -143,8 +143,8 @@ struct F32Products {
     for (int k = 0; k < 16; ++k)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        low[i] = fmaf(a.rows[i / 2][k], b.columns[k][i % 2], low[i]);
-        high[i] = fmaf(a.rows[i / 2][k], b.columns[k][2 + i % 2], high[i]);
+        low[i] += a.rows[i / 2][k] * b.columns[k][i % 2];
+        high[i] += a.rows[i / 2][k] * b.columns[k][2 + i % 2];
       }
   }
 
