@@ -181,7 +181,7 @@ __device__ void decay_products(PrepareMemory<P>& memory, const KeyProducts& prod
     for (int i = 0; i < 8; ++i) {
       const int row = 16 * tile + tile_row() + i % 4 / 2 * 8, column = 16 * (first + n) + 8 * (i / 4) + tile_column() + i % 2;
       const float difference = (memory.high[row] - memory.high[column]) + (memory.low[row] - memory.low[column]);
-      const float decay = column <= row ? expf(fminf(difference, 0.0f)) : 0.0f;
+      const float decay = column <= row ? fast_exp2(1.4426950408889634f * fminf(difference, 0.0f)) : 0.0f;
       system[i / 4][i % 4] = column < row ? memory.beta[row] * decay * products.kk[n][i / 4][i % 4] : 0.0f;
       attend[i / 4][i % 4] = decay * products.qk[n][i / 4][i % 4];
     }
