@@ -15,6 +15,7 @@
 #include "engine/load/load_knobs.h"
 #include "engine/load/loader.h"
 #include "engine/ranks.h"
+#include "kernels/cuda/device_clock.h"
 #include "kernels/cuda/runtime.h"
 
 namespace crossover {
@@ -86,7 +87,7 @@ std::unique_ptr<cuda::Device> device_of(const EngineOptions& options, int rank) 
 struct Rank {
   Rank(const Ops& ops, int threads, ThreadPool::Options pool_options, const cpu::Micro* micro, std::unique_ptr<cuda::Device> gpu, const Knobs& knobs)
       : device(std::move(gpu)), pool(threads, std::move(pool_options)), workspace(memory_of(ops)), traces(static_cast<std::size_t>(threads)), weights(ops, pin_of(knobs)),
-        ctx{ops, pool, workspace, counters, &traces[0], micro, device.get()} {
+        clock(device ? cuda::make_clock(*device) : nullptr), ctx{ops, pool, workspace, counters, &traces[0], micro, device.get()} {
     for (Trace& trace : traces) trace.delay_once(delay_of(knobs));
   }
   void enter() const { if (device) device->make_current(); }  // of the thread that now works for this rank
@@ -100,6 +101,7 @@ struct Rank {
   std::unique_ptr<RankModel> model;
   std::unique_ptr<State> state;
   Probe probe;
+  std::unique_ptr<DeviceClock> clock;  // of the device
   Context ctx;
 };
 
@@ -120,6 +122,7 @@ struct Engine::Impl {
   bool separate_rotation = false;
   nccl::ReduceType reduce_type = nccl::ReduceType::kF32;
   MoeMode moe_mode = MoeMode::kGrouped;
+  std::string gpu_phases;
   bool all_logits = false;              // of every row of a prompt, wanted or not
   std::vector<float> logits;
   bool broken = false;
@@ -131,6 +134,7 @@ struct Engine::Impl {
   void check_room(std::span<const std::int32_t> tokens) const;
   void pass(std::span<const std::int32_t> tokens, Rows out, std::int64_t rehearsed_experts = 0);
   void rehearse();
+  bool tell_times(Rank& rank, std::size_t tokens);
   Rows room_for_logits(std::int64_t rows);
 };
 
@@ -155,6 +159,7 @@ void Engine::Impl::load() {
   separate_rotation = options.knobs.get("CROSSOVER_ROTATION_KERNEL") == "separate";
   reduce_type = options.knobs.get("CROSSOVER_REDUCE_TYPE") == "bf16" ? nccl::ReduceType::kBf16 : nccl::ReduceType::kF32;
   group.on_failure([this] { if (comm.nccl) comm.nccl->abort("a rank failed"); });
+  gpu_phases = options.knobs.get("CROSSOVER_GPU_PHASES");
   report.begin_s = monotonic_s();
   const cpu::Micro* micro = options.backend == "reference" ? nullptr : load_micro(options.knobs);
   const std::vector<ThreadPool::Options> pools = pool_options(options);
@@ -320,10 +325,25 @@ void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out, std::int
     const ThreadPool::CallerPin pin(rank.pool);
     const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, moe_mode, rank.probe ? &rank.probe : nullptr, separate_rotation,
                                          rehearsed_experts, comm.nccl.get(), reduce_type};
+    const bool times_ranges = tell_times(rank, tokens.size());
+    const Range whole(times_ranges ? nullptr : &rank.traces[0], "pass");
+    rank.traces[0].record(times_ranges);
     forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out);
+    // Logits have made the device finish; it works on between passes that end without.
+    if (out.rows > 0) rank.traces[0].resolve();
   };
   group.run(std::ref(body));  // by reference: a copy of what it captures would be allocated
   broken = false;
+}
+
+// Of the ranges of the pass to come: the host's, the device's, or none (false), because the host's would be those of launches.
+bool Engine::Impl::tell_times(Rank& rank, std::size_t tokens) {
+  rank.traces[0].record(true);
+  if (!rank.clock) return true;
+  const bool events = gpu_phases == "events" || (gpu_phases == "auto" && tokens > 1);
+  rank.traces[0].set_clock(events ? rank.clock.get() : nullptr);
+  rank.counters.path("gpu_phases", events ? "events" : "off");
+  return events;
 }
 
 Engine::Engine(const EngineOptions& options) : impl_(std::make_unique<Impl>(options)) { impl_->load(); }
@@ -406,13 +426,40 @@ Counters Engine::counters() const {
 
 std::vector<RankPhases> Engine::phases(double begin_s, double end_s) const {
   std::vector<RankPhases> phases;
-  for (std::size_t r = 0; r < impl_->ranks.size(); ++r)
-    phases.push_back({static_cast<int>(r), wall_shares({&impl_->ranks[r]->traces[0]}, begin_s, end_s)});
+  for (std::size_t r = 0; r < impl_->ranks.size(); ++r) {
+    Rank& rank = *impl_->ranks[r];
+    rank.enter();
+    rank.traces[0].resolve();
+    phases.push_back({static_cast<int>(r), wall_shares({&rank.traces[0]}, begin_s, end_s)});
+  }
   return phases;
 }
 
+std::vector<LoadSpan> Engine::pass_timeline(double begin_s) const {
+  std::vector<LoadSpan> spans;
+  for (std::size_t r = 0; r < impl_->ranks.size(); ++r) {
+    Rank& rank = *impl_->ranks[r];
+    rank.enter();
+    rank.traces[0].resolve();
+    for (const TimelineSpan& span : timeline(rank.traces[0], 0))
+      if (span.start_s >= begin_s) spans.push_back({static_cast<int>(r), 0, span.name, span.start_s - begin_s, span.end_s - begin_s});
+  }
+  return spans;
+}
+
+void Engine::set_range_listener(RangeListener* listener) {
+  for (auto& rank : impl_->ranks) rank->traces[0].set_listener(listener);
+}
+
+std::int64_t Engine::kernel_launches() const {
+  std::int64_t launches = 0;
+  for (const auto& rank : impl_->ranks)
+    if (rank->device) launches += rank->device->launches();
+  return launches;
+}
+
 void Engine::clear_phases() {
-  for (auto& rank : impl_->ranks) rank->traces[0].clear();
+  for (auto& rank : impl_->ranks) rank->enter(), rank->traces[0].clear();
 }
 
 }  // namespace crossover

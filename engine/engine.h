@@ -91,10 +91,16 @@ class Engine {
   std::vector<State::Snapshot> snapshot() const;  // per rank
   void restore(const std::vector<State::Snapshot>& snapshots);
 
+  // Of passes from now on, told on every rank's own thread; it outlives them. Null ends it.
+  void set_range_listener(RangeListener* listener);
+  std::int64_t kernel_launches() const;   // on GPUs, by all ranks so far
+
   void set_probe(int rank, Probe probe);  // sees that rank's intermediate activations; an empty one ends it
   Counters counters() const;              // merged over ranks
   // Of passes between two instants of the monotonic clock: shares sum to that time with what lies outside ranges as "other".
+  // On a GPU they are times of the device, or the one phase `pass` where CROSSOVER_GPU_PHASES says so.
   std::vector<RankPhases> phases(double begin_s, double end_s) const;
+  std::vector<LoadSpan> pass_timeline(double begin_s) const;  // what rank and device were in, from begin_s on
   void clear_phases();
 
  private:

@@ -28,6 +28,12 @@ std::span<const KnobInfo> all_knobs() {
        {"auto", "recurrent", "chunked", "chunked-f32"},
        "Gated DeltaNet for passes of several tokens: token by token, or chunks of tokens with products in bf16 where the CPU has them, or "
        "in f32; auto: chunked from that number of tokens on from which it is faster"},
+      {"CROSSOVER_GPU_PHASES",
+       "choice",
+       "auto",
+       {"auto", "events", "off"},
+       "phases of passes on a GPU as its own clock tells them, by an event for every range; off: a pass is one phase; auto: events in passes "
+       "of several tokens, not in passes of one, where they cost as much as launches do"},
       {"CROSSOVER_ISA", "choice", "auto", {"auto", "portable", "avx2", "avx512", "avx512bf16"}, "highest instruction set the cpu backend may use"},
       {"CROSSOVER_K_ROTATION",
        "choice",

@@ -9,6 +9,8 @@
 #include <thread>
 #include <utility>
 
+#include "kernels/nvtx.h"
+
 namespace crossover {
 
 double monotonic_s() {
@@ -18,16 +20,53 @@ double monotonic_s() {
 }
 
 std::size_t Trace::open(const char* name) {
+  nvtx::push(name);
+  if (listener_) listener_->opened(name);
+  if (!records_) return kNotRecorded;
   const double now = monotonic_s();
   spans_.push_back({name, now, now, top_});
+  if (clock_) marks_.push_back({clock_->mark(), 0});
   top_ = static_cast<std::int32_t>(spans_.size()) - 1;
   if (delay_.seconds > 0 && delay_.phase == name) std::this_thread::sleep_for(std::chrono::duration<double>(std::exchange(delay_.seconds, 0)));
   return spans_.size() - 1;
 }
 
 void Trace::close(std::size_t index) {
-  spans_[index].end_s = monotonic_s();
-  top_ = spans_[index].parent;
+  if (index != kNotRecorded) {
+    spans_[index].end_s = monotonic_s();
+    if (clock_) marks_[index - (spans_.size() - marks_.size())].close = clock_->mark();
+    top_ = spans_[index].parent;
+  }
+  if (listener_) listener_->closed();
+  nvtx::pop();
+}
+
+void Trace::clear() {
+  resolve();
+  spans_.clear(), top_ = -1;
+}
+
+void Trace::reserve(std::size_t spans) {
+  spans_.reserve(spans);
+  if (clock_) marks_.reserve(spans);
+}
+
+void Trace::set_clock(DeviceClock* clock) {
+  resolve();
+  clock_ = clock;
+}
+
+void Trace::resolve() {
+  if (marks_.empty()) return;
+  const std::span<const double> times_s = clock_->resolve();
+  Span* const first = &spans_[spans_.size() - marks_.size()];
+  // Whatever two clocks disagree by: nothing ran before it was asked for, or after the device was waited for.
+  const double asked_s = first->start_s, done_s = monotonic_s();
+  for (std::size_t i = 0; i < marks_.size(); ++i) {
+    first[i].start_s = std::clamp(times_s[marks_[i].open], asked_s, done_s);
+    first[i].end_s = std::clamp(times_s[marks_[i].close], asked_s, done_s);
+  }
+  marks_.clear();
 }
 
 namespace {

@@ -1,7 +1,9 @@
 // Named time ranges, always recorded in process (one Trace per thread that records). Names are string literals: "gdn.scan".
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -21,20 +23,55 @@ struct PhaseDelay {
   double seconds = 0;
 };
 
-// Not shared between threads: every thread that records has its own.
+// A device works behind the host: a mark in its work is reached once all that was asked before it is done, and when that was is known later.
+class DeviceClock {
+ public:
+  virtual ~DeviceClock() = default;
+  virtual std::size_t mark() = 0;  // its index; that of the last one again where nothing was asked of the device since
+  // Waits for the device. When every mark since the last call was reached, in seconds of the monotonic clock, never falling. Marks then
+  // count from 0 again; valid until the next call.
+  virtual std::span<const double> resolve() = 0;
+};
+
+// Told of every range on the thread that opens and closes it.
+class RangeListener {
+ public:
+  virtual ~RangeListener() = default;
+  virtual void opened(const char* name) = 0;
+  virtual void closed() = 0;
+};
+
+// Not shared between threads: every thread that records has its own. Profilers from outside see the same ranges (kernels/nvtx.h).
 class Trace {
  public:
   void delay_once(const PhaseDelay& delay) { delay_ = delay; }
   std::size_t open(const char* name);
   void close(std::size_t index);
-  void clear() { spans_.clear(), top_ = -1; }
-  void reserve(std::size_t spans) { spans_.reserve(spans); }
+  void clear();
+  void reserve(std::size_t spans);
   const std::vector<Span>& spans() const { return spans_; }
 
+  // Between two ranges. With a device's clock, ranges last from when the device came to them until it had done what was asked inside; what
+  // it waited for between two ranges belongs to the second. Null: the host's clock again. The clock outlives its use.
+  void set_clock(DeviceClock* clock);
+  // Between two ranges: waits for the device and gives the ranges since the last call their times; does nothing under the host's clock.
+  void resolve();
+  void set_listener(RangeListener* listener) { listener_ = listener; }
+  void record(bool records) { records_ = records; }  // false: ranges are shown to listener and profilers only
+
  private:
+  struct Marks {
+    std::size_t open, close;
+  };
+  static constexpr std::size_t kNotRecorded = static_cast<std::size_t>(-1);
+
   std::vector<Span> spans_;
   std::int32_t top_ = -1;
+  bool records_ = true;
   PhaseDelay delay_;
+  DeviceClock* clock_ = nullptr;
+  RangeListener* listener_ = nullptr;
+  std::vector<Marks> marks_;  // of the last marks_.size() spans
 };
 
 // `Range range(trace, "gdn.scan");` A null trace records nothing.

@@ -41,8 +41,9 @@ home() {
   offence "only $2 may include $1" "^ *# *include *<$1" "${elsewhere[@]}"
 }
 home 'cuda[a-z0-9_]*\.h' 'kernels/cuda/'
+home 'nvtx3/' 'kernels/nvtx_ranges\.cpp|kernels/tests/nvtx/'
 home 'nccl\.h' 'engine/nccl/declarations_check\.cpp'
-home 'cupti' 'bench/counters_cupti\.cpp'
+home 'cupti' 'bench/profile/cupti_check\.cpp'
 home 'openssl/' '(engine|bench)/[a-z_/]*(sha256|hash)\.cpp'
 home 'pcre2\.h' 'engine/|bench/regex\.cpp'
 home 'utf8proc\.h' 'engine/'

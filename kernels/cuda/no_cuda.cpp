@@ -2,6 +2,7 @@
 #include <stdexcept>
 
 #include "kernels/cuda/bf16_copy.h"
+#include "kernels/cuda/device_clock.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops.h"
 
@@ -39,6 +40,7 @@ void to_bf16(Context&, const float*, std::uint16_t*, std::int64_t) { refuse(); }
 void from_bf16(Context&, const std::uint16_t*, float*, std::int64_t) { refuse(); }
 std::byte* allocate(std::size_t) { refuse(); }
 void release(std::byte*, std::size_t) {}
+std::unique_ptr<DeviceClock> make_clock(Device&) { refuse(); }
 
 }  // namespace cuda
 }  // namespace crossover

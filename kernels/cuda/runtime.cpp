@@ -1,4 +1,4 @@
-// The only file beside launch.h that calls the CUDA runtime.
+// With launch.h and device_clock.cpp the only file that calls the CUDA runtime.
 #include "kernels/cuda/runtime.h"
 
 #include <cuda_runtime_api.h>
@@ -85,6 +85,7 @@ void* Device::staging(std::size_t bytes) {
 void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) {
   constexpr std::size_t kPiece = std::size_t{16} << 20;
   make_current();
+  ++copies_;
   for (std::size_t at = 0; at < bytes; at += kPiece) {
     const std::size_t n = bytes - at < kPiece ? bytes - at : kPiece;
     void* const pinned = staging(n);
@@ -97,12 +98,15 @@ void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes
 void Device::download(std::byte* to_host, const std::byte* from, std::size_t bytes) {
   if (bytes == 0) return;
   make_current();
+  ++copies_;
   check(cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, stream_of(stream_)), "cudaMemcpyAsync to the host");
   synchronize();
 }
 
 void Device::clear(std::byte* memory, std::size_t bytes) {
-  if (bytes > 0) check(cudaMemsetAsync(memory, 0, bytes, stream_of(stream_)), "cudaMemsetAsync");
+  if (bytes == 0) return;
+  ++copies_;
+  check(cudaMemsetAsync(memory, 0, bytes, stream_of(stream_)), "cudaMemsetAsync");
 }
 
 void Device::synchronize() { check(cudaStreamSynchronize(stream_of(stream_)), "cudaStreamSynchronize"); }

@@ -37,6 +37,8 @@ class Device {
   void* stream() const { return stream_; }  // cudaStream_t
   std::int64_t launches() const { return launches_; }
   void count_launch() { ++launches_; }
+  std::int64_t copies() const { return copies_; }      // uploads, downloads and clears asked for
+  std::int64_t work() const { return launches_ + copies_; }
 
   // Device memory, zeros between launches: blocks of a launch that count in it who comes last leave zeros.
   static constexpr int kArrivals = 1024;
@@ -58,7 +60,7 @@ class Device {
   void* staging_ = nullptr;
   void* arrivals_ = nullptr;
   std::size_t staging_bytes_ = 0;
-  std::int64_t launches_ = 0;
+  std::int64_t launches_ = 0, copies_ = 0;
 };
 
 // A place in the order of a device's stream. May be asked from any thread, but not while it is set.

@@ -55,6 +55,28 @@ TEST(Trace, ClearStartsAfresh) {
   EXPECT_EQ(trace.spans()[0].parent, -1);
 }
 
+TEST(Trace, RangesThatAreNotRecordedAreStillTold) {
+  struct Listener : RangeListener {
+    std::vector<std::string> told;
+    void opened(const char* name) override { told.emplace_back(name); }
+    void closed() override { told.emplace_back("/"); }
+  } listener;
+  Trace trace;
+  trace.set_listener(&listener);
+  {
+    Range outer(&trace, "pass");
+    trace.record(false);
+    { Range inner(&trace, "norm"); }
+    trace.record(true);
+  }
+  { Range next(&trace, "next"); }
+  ASSERT_EQ(trace.spans().size(), 2u);
+  EXPECT_STREQ(trace.spans()[0].name, "pass");
+  EXPECT_GE(trace.spans()[1].start_s, trace.spans()[0].end_s);
+  EXPECT_EQ(trace.spans()[1].parent, -1);
+  EXPECT_EQ(listener.told, (std::vector<std::string>{"pass", "norm", "/", "/", "next", "/"}));
+}
+
 TEST(Trace, TimelineJoinsNeighboursAndShowsTheInnermost) {
   Trace trace;
   {

@@ -33,15 +33,18 @@ void Device::make_current() {}
 
 void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) {
   const emulated::OpenMemory open;
+  ++copies_;
   if (bytes > 0) std::memcpy(to, from_host, bytes);
 }
 void Device::download(std::byte* to_host, const std::byte* from, std::size_t bytes) {
   const emulated::OpenMemory open;
+  ++copies_;
   if (bytes > 0) std::memcpy(to_host, from, bytes);
 }
 
 void Device::clear(std::byte* memory, std::size_t bytes) {
   const emulated::OpenMemory open;
+  ++copies_;
   if (bytes > 0) std::memset(memory, 0, bytes);
 }
 

@@ -1,0 +1,16 @@
+# CROSSOVER_NVTX=AUTO|ON|OFF: ranges for Nsight Systems where the header of NVTX 3 is found, which comes with the CUDA toolkit. Sets
+# CROSSOVER_NVTX_INCLUDE, empty without it.
+set(CROSSOVER_NVTX AUTO CACHE STRING "NVTX ranges: AUTO (where its header is found), ON or OFF")
+set_property(CACHE CROSSOVER_NVTX PROPERTY STRINGS AUTO ON OFF)
+set(CROSSOVER_NVTX_INCLUDE "")
+if(NOT CROSSOVER_NVTX MATCHES "^(AUTO|ON|OFF)$")
+  message(FATAL_ERROR "CROSSOVER_NVTX takes AUTO, ON or OFF, not '${CROSSOVER_NVTX}'")
+elseif(NOT CROSSOVER_NVTX STREQUAL "OFF")
+  find_path(nvtx_include nvtx3/nvToolsExt.h HINTS ${CUDAToolkit_INCLUDE_DIRS} /usr/local/cuda/include)
+  mark_as_advanced(nvtx_include)
+  if(nvtx_include)
+    set(CROSSOVER_NVTX_INCLUDE ${nvtx_include})
+  elseif(CROSSOVER_NVTX STREQUAL "ON")
+    message(FATAL_ERROR "CROSSOVER_NVTX=ON, and nvtx3/nvToolsExt.h was not found; install the CUDA toolkit or NVTX, name its folder by -Dnvtx_include=DIR, or set AUTO")
+  endif()
+endif()
