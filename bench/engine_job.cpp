@@ -9,6 +9,7 @@
 #include <random>
 
 #include "bench/cache_folder.h"
+#include "bench/profile/gpu_trace.h"
 #include "bench/sha256.h"
 #include "bench/timed_generation.h"
 #include "bench/timeline.h"
@@ -144,7 +145,11 @@ void run_passes(const json& job, Engine& engine, Sample& sample) {
   GenerateOptions options{make_tokens(random, prompt_tokens, vocab), job.at("generate_tokens").get<std::int64_t>(), {}, /*ignore_end_of_text=*/true};
   options.max_tokens = std::max<std::int64_t>(1, options.max_tokens);  // the first id is what time to first token ends with
   engine.clear_phases();
-  add_generation(sample, engine, timed_generate(engine, options), prompt_tokens);
+  std::optional<GpuTrace> trace;
+  if (job.value("trace", false)) trace.emplace().begin(engine);
+  const TimedGeneration run = timed_generate(engine, options);
+  if (trace) trace->end(engine, sample);
+  add_generation(sample, engine, run, prompt_tokens);
   sample.counters["tokens.capacity"] = job.at("kv_capacity_tokens").get<double>();
   sample.counters["tokens.used"] = static_cast<double>(engine.tokens());
   sample.counters["bytes.state"] = static_cast<double>(engine.state_bytes());
@@ -160,7 +165,7 @@ void run_engine(const json& job, Sample& sample, const std::function<void(const 
   run_passes(job, engine, sample);
   const Counters counters = engine.counters();
   for (const auto& [name, n] : counters.counts) sample.counters[name] = static_cast<double>(n);
-  sample.path = {counters.paths.begin(), counters.paths.end()};
+  sample.path.insert(counters.paths.begin(), counters.paths.end());
   sample.path["backend"] = options.backend;
   sample.path["cache"] = engine.load_report().cache.state;
   sample.path["isa"] = engine.isa();

@@ -14,6 +14,7 @@ namespace crossover {
 //   weights, ranks, threads, backend, kv_k, kv_v, chunk, prompt_tokens, generate_tokens, depth_tokens, kv_capacity_tokens
 //   token_seed    the prompt is a function of it and the vocabulary alone
 //   knobs         {name: value}, over those of the environment
+//   trace         true: what the GPU does in the passes is recorded too, which slows them
 // `phase` is told what begins, so that a crash can be placed.
 Sample run_engine_job(const std::string& job, const std::function<void(const std::string&)>& phase);
 

@@ -2,7 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <sstream>
 
 #include "bench/build_info.h"
 #include "bench/load_floors.h"
@@ -137,6 +141,39 @@ json knobs_json(const Scenario& scenario, const std::vector<Sample>& samples, ch
   return out;
 }
 
+std::set<std::string> kernels_of(const Sample& trace) {
+  std::set<std::string> names;
+  const auto path = trace.path.find("kernels");
+  if (path == trace.path.end()) return names;
+  std::istringstream list(path->second);
+  for (std::string name; std::getline(list, name, '+');) names.insert(name);
+  return names;
+}
+
+// The traced sample, by how much it was slower than those that were not, and the kernels that the other arm did without: they tell that a
+// knob took effect.
+json trace_json(const Sample& trace, const RunOutcome& outcome) {
+  json out = sample_to_json(trace);
+  for (const char* metric : {"prefill.total_s", "decode.total_s"}) {
+    double sum_s = 0, count = 0;
+    for (const Sample& sample : outcome.samples) {
+      const auto value = sample.metrics.find(metric);
+      if (!sample.ok() || sample.control || sample.arm != trace.arm || sample.cell != trace.cell || value == sample.metrics.end()) continue;
+      sum_s += value->second, ++count;
+    }
+    if (const auto traced = trace.metrics.find(metric); traced != trace.metrics.end() && sum_s > 0)
+      out["against_samples_percent"][metric] = 100 * (traced->second / (sum_s / count) - 1);
+  }
+  for (const Sample& other : outcome.traces) {
+    if (other.arm == trace.arm || other.cell != trace.cell || !other.path.contains("kernels") || !trace.path.contains("kernels")) continue;
+    const std::set<std::string> here = kernels_of(trace), there = kernels_of(other);
+    std::vector<std::string> only;
+    std::set_difference(here.begin(), here.end(), there.begin(), there.end(), std::back_inserter(only));
+    out["kernels_only_here"] = only;
+  }
+  return out;
+}
+
 json build_json(const Scenario& scenario) {
   json out = json::parse(build_info_json());
   for (const char arm : {'A', 'B'})
@@ -161,6 +198,7 @@ json result_to_json(const Scenario& scenario, const RunOutcome& outcome, const s
   if (outcome.ceilings) out["environment"]["ceilings"] = ceilings_to_json(*outcome.ceilings);
   for (const char arm : {'A', 'B'}) out["knobs"][std::string(1, arm)] = knobs_json(scenario, outcome.samples, arm);
   for (const Sample& sample : outcome.samples) out["samples"].push_back(sample_to_json(sample));
+  for (const Sample& trace : outcome.traces) out["traces"].push_back(trace_json(trace, outcome));
   for (std::size_t i = 0; i < outcome.verdict.cells.size(); ++i) {
     out["analysis"].push_back(cell_json(outcome.verdict.cells[i], i));
     if (json floors = floors_json(scenario, outcome, i); !floors.is_null()) out["analysis"].back()["floors"] = std::move(floors);

@@ -44,7 +44,7 @@ class Run {
     prepare();
     announce(journal);
     take_samples(journal);
-    RunOutcome outcome{plan_, in_planned_order(journal), {}, rates_, options_.out / "result.json", ceilings_, {}, record_.extends};
+    RunOutcome outcome{plan_, in_planned_order(journal), take_traces(), {}, rates_, options_.out / "result.json", ceilings_, {}, record_.extends};
     outcome.verdict = judge(scenario_, outcome.samples, record_.noise);
     finish_looks(outcome);
     keeping_samples(journal, [&] { write_result(scenario_, outcome, environment_before_, options_.ambient.dropped); });
@@ -173,8 +173,24 @@ class Run {
     outcome.looks = looks_;
   }
 
-  Sample take(const PlannedSample& planned) {
-    const SampleRequest request = request_for(planned);
+  // After the plan, with the prompts of pair 0, and not kept in the journal: a run that goes on takes them again. One that fails is a trace
+  // that says so; the verdict needs none.
+  std::vector<Sample> take_traces() {
+    constexpr std::size_t kMostCells = 8;
+    std::vector<Sample> traces;
+    for (const PlannedSample& planned : plan_.samples) {
+      const bool wanted = planned.pair == 0 && !planned.control && (planned.cell == 0 || scenario_.cells.size() <= kMostCells);
+      if (!wanted || !target_.can_trace(request_for(planned)) || is_late()) continue;
+      stop_if_asked();
+      progress_.show(fmt::format("{} {} traced", scenario_.name, planned.arm), static_cast<std::int64_t>(traces.size()), 2);
+      traces.push_back(take(planned, /*traced=*/true));
+    }
+    return traces;
+  }
+
+  Sample take(const PlannedSample& planned, bool traced = false) {
+    SampleRequest request = request_for(planned);
+    request.traced = traced;
     const json workload = json::parse(request.workload);
     const double begin_s = monotonic_s();
     cool_down(workload.value("cooldown_s", 0.0));
@@ -193,7 +209,8 @@ class Run {
     if (sample.clocks.empty()) sample.clocks = clocks_json();
     flag_impossible(sample);
     if (planned.pair != 0 || planned.control) sample.timeline.clear();
-    if (planned.position == 0) sample.flags.push_back("first");
+    if (traced) sample.flags.push_back("traced");
+    else if (planned.position == 0) sample.flags.push_back("first");
     last_s_ = monotonic_s() - begin_s;
     return sample;
   }
@@ -275,9 +292,10 @@ class Run {
     if (interrupted()) throw std::runtime_error(fmt::format("interrupted; every finished sample is kept, {}", how_to_resume()));
   }
 
+  bool is_late() const { return options_.max_time_s && monotonic_s() - started_s_ + last_s_ > *options_.max_time_s; }
+
   void stop_if_late() const {
-    const double spent_s = monotonic_s() - started_s_;
-    if (options_.max_time_s && spent_s + last_s_ > *options_.max_time_s)
+    if (is_late())
       throw std::runtime_error(fmt::format("--max-time {} s is up after {} samples; {}", *options_.max_time_s, taken_, how_to_resume()));
   }
 

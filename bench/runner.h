@@ -37,6 +37,7 @@ struct Look {
 struct RunOutcome {
   Plan plan;
   std::vector<Sample> samples;  // in planned order
+  std::vector<Sample> traces;   // one of each arm and cell where the target can, or of the first of more than 8 cells; not analysed
   Verdict verdict;
   std::map<std::pair<int, char>, LoadRates> rates;  // by cell and arm, where the target has them
   std::filesystem::path result_file;

@@ -179,6 +179,7 @@ void read_conditions_and_output(const json& from, Sample& sample) {
     sample.page_cache = state;
   });
   with(from, "clocks", [&](const json& v) { sample.clocks = object(v, "clocks").dump(); });
+  with(from, "trace", [&](const json& v) { sample.trace = object(v, "trace").dump(); });
   with(from, "granted", [&](const json& v) {
     with(object(v, "granted"), "cpus", [&](const json& cpus) {
       for (const json& cpu : array(cpus, "granted.cpus")) sample.cpus.push_back(small(cpu, "granted.cpus"));
@@ -229,6 +230,7 @@ json sample_to_json(const Sample& sample) {
                          {"bytes_resident_before", sample.page_cache->bytes_resident_before},
                          {"bytes_total", sample.page_cache->bytes_total}};
   if (!sample.clocks.empty()) out["clocks"] = json::parse(sample.clocks);
+  if (!sample.trace.empty()) out["trace"] = json::parse(sample.trace);
   if (!sample.cpus.empty()) out["granted"]["cpus"] = sample.cpus;
   if (sample.priority) out["granted"]["priority"] = *sample.priority;
   return out;

@@ -64,6 +64,7 @@ struct Sample {
   std::map<std::string, KnobValue> knobs;  // as the process resolved them
   std::string quantized_file;              // that CROSSOVER_QUANT_CACHE kept or loaded from; empty without one
   std::optional<PageCacheState> page_cache;
+  std::string trace;                       // a JSON object of a traced sample (bench/profile/gpu_trace.h), else empty
   std::string clocks;                      // a JSON object, empty when not read
   std::vector<int> cpus;                   // cores that the kernel allowed the process; empty when not known
   std::optional<int> priority;             // nice value that it had

@@ -12,10 +12,12 @@
 #include "bench/machine/fitness.h"
 #include "bench/machine/machine_facts.h"
 #include "bench/machine/usable_cores.h"
+#include "bench/profile/cupti_library.h"
 #include "bench/targets/http_stream.h"
 #include "engine/knobs.h"
 #include "engine/nccl/library.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/nvtx.h"
 
 namespace crossover::commands {
 
@@ -36,6 +38,26 @@ Json nccl_facts() {
   } catch (const std::runtime_error& error) {
     return {{"trouble", error.what()}};
   }
+}
+
+// Without a GPU there is no driver that could refuse.
+Json examine_cupti(bool gpu) {
+  const cupti::Library library;
+  Json found{{"found", library.found()}};
+  if (!library.found()) return found["why"] = library.why(), found;
+  found["library"] = library.path(), found["version"] = library.version();
+  if (!gpu) return found;
+  const std::string refusal = library.refusal();
+  found["allowed"] = refusal.empty();
+  if (!refusal.empty()) found["why"] = refusal;
+  return found;
+}
+
+std::string cupti_words(const Json& cupti) {
+  if (!cupti["found"]) return cupti["why"];
+  const std::string which = fmt::format("{}, version {}", cupti["library"].get<std::string>(), cupti["version"].dump());
+  if (!cupti.contains("allowed")) return which + "; no GPU to try it on";
+  return cupti["allowed"] ? which + "; the driver allows traces" : fmt::format("{}; {}", which, cupti["why"].get<std::string>());
 }
 
 Examined examine() {
@@ -65,6 +87,8 @@ Examined examine() {
   if (cuda::device_count(&no_gpu) > 0) found["backends"].push_back("cuda");
   else found["cuda"] = no_gpu;
   found["nccl"] = nccl_facts();
+  found["cupti"] = examine_cupti(no_gpu.empty());
+  found["nvtx"] = nvtx::is_built_in();
   found["http_library"] = http_library();
   return {std::move(found), grade_machine(facts)};
 }
@@ -110,6 +134,8 @@ void print_text(const Json& found) {
   const Json& nccl = found["nccl"];
   line("nccl", nccl.contains("version") ? fmt::format("{} ({})", nccl["version"].get<std::string>(), nccl["library"].get<std::string>())
                                         : "none that can be used; ranks on several GPUs sum by way of the host (--json says why)");
+  line("CUPTI", cupti_words(found["cupti"]));
+  line("NVTX", found["nvtx"] ? "ranges are shown to Nsight Systems" : "not in this build (CMake: CROSSOVER_NVTX)");
   line("for endpoints", found["http_library"]);
 }
 

@@ -71,6 +71,25 @@ SampleView sample_of(const Json& json) {
   return sample;
 }
 
+TraceView trace_of(const Json& json) {
+  const Json& seen = member(json, "trace");
+  TraceView trace{text(json, "arm"), whole(json, "cell"), text(seen, "source"), text(seen, "why"), {}};
+  const Json& rows = member(seen, "rows");
+  if (!rows.is_array()) return trace;
+  for (const Json& row : rows) {
+    TraceView::Row& out = trace.rows.emplace_back();
+    out.name = text(row, "name");
+    const Json& spans = member(row, "spans");
+    if (!spans.is_array()) continue;
+    for (const Json& span : spans) {
+      if (!span.is_array() || span.size() != 4) continue;
+      const auto start_s = optional_number(span[1]), end_s = optional_number(span[2]);
+      if (start_s && end_s) out.spans.push_back({text_of(span[0]), text_of(span[3]), *start_s, *end_s});
+    }
+  }
+  return trace;
+}
+
 std::optional<double> median_of(const std::vector<SampleView>& samples, long cell, const char* arm,
                                 const std::string& metric) {
   std::vector<double> values;
@@ -206,6 +225,8 @@ ResultView view_of(const Json& json) {
   auto paths = paths_of(member(json, "samples"), member(member(scenario, "expect"), "differs"));
   result.paths = paths[-1];
   for (const Json& sample : member(json, "samples")) result.samples.push_back(sample_of(sample));
+  if (const Json& traces = member(json, "traces"); traces.is_array())
+    for (const Json& trace : traces) result.traces.push_back(trace_of(trace));
   std::stable_sort(result.samples.begin(), result.samples.end(),
                    [](const auto& x, const auto& y) { return x.position < y.position; });
   const Json& analysis = member(json, "analysis");

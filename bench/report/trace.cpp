@@ -124,13 +124,41 @@ void add_counters(const SampleView& sample, long process, Writer& writer) {
   if (const auto peak = sample.metrics.find("memory.peak_bytes"); peak != sample.metrics.end()) add("memory.peak_bytes", peak->second);
 }
 
+// A process of its own for what a traced sample saw, a row for every stream and every rank.
+void add_trace(const std::string& result, const TraceView& trace, long process, Writer& writer) {
+  const std::string why = trace.why.empty() ? "" : fmt::format(" ({})", trace.why);
+  writer.name("process_name", fmt::format("{} {} traced by {}{}", result, trace.arm, trace.source, why), process, 0);
+  writer.add({{"ph", "M"}, {"name", "process_sort_index"}, {"pid", process}, {"tid", 0}, {"args", {{"sort_index", process}}}});
+  for (std::size_t r = 0; r < trace.rows.size(); ++r) {
+    const long row = static_cast<long>(r) + 1;
+    writer.name("thread_name", trace.rows[r].name, process, row);
+    long long free_ns = 0;
+    for (const TraceView::Span& span : trace.rows[r].spans) {
+      const long long start_ns = std::max(nanoseconds(span.start_s), free_ns), end_ns = std::max(nanoseconds(span.end_s), start_ns);
+      free_ns = end_ns;
+      writer.add_slice(span.name, span.phase.empty() ? "gpu" : span.phase.c_str(), process, row, start_ns, end_ns);
+    }
+  }
+}
+
+std::size_t spans_of(const TraceView& trace) {
+  std::size_t spans = 0;
+  for (const TraceView::Row& row : trace.rows) spans += row.spans.size() + 1;
+  return spans;
+}
+
 }  // namespace
 
 void write_trace(const std::vector<Page>& pages, std::ostream& out) {
   Writer writer(out);
   long process = 0;
   std::size_t left_out = 0;
-  for (const Page& page : pages)
+  for (const Page& page : pages) {
+    for (const TraceView& trace : page.result.traces) {
+      if (trace.rows.empty()) continue;
+      if (writer.count() + spans_of(trace) > kMostEvents) ++left_out;
+      else add_trace(page.result.name, trace, ++process, writer);
+    }
     for (const SampleView& sample : page.result.samples) {
       std::map<long, long> process_of;  // by rank
       for (const SampleView::Phase& phase : sample.phases) process_of.try_emplace(phase.rank, 0);
@@ -153,6 +181,7 @@ void write_trace(const std::vector<Page>& pages, std::ostream& out) {
       add_shares(sample, process_of, writer);
       add_threads(sample, process_of, writer);
     }
+  }
   writer.finish(left_out);
 }
 

@@ -96,6 +96,22 @@ struct SampleView {
   bool counts() const { return failure.empty() && !control; }
 };
 
+// What the GPU did in one traced sample, which is in no average.
+struct TraceView {
+  std::string arm;
+  long cell = 0;
+  std::string source, why;  // "cupti", or "events" and why CUPTI did not watch
+  struct Span {
+    std::string name, phase;
+    double start_s, end_s;
+  };
+  struct Row {
+    std::string name;
+    std::vector<Span> spans;
+  };
+  std::vector<Row> rows;
+};
+
 struct KnobRow {
   std::string name, a, a_origin, b, b_origin;
 };
@@ -131,6 +147,7 @@ struct ResultView {
   std::vector<std::string> crossing_sentences;
   std::vector<CellView> cells;
   std::vector<SampleView> samples;  // in the order they ran
+  std::vector<TraceView> traces;
   std::string scenario;             // the file that ran, indented JSON
   std::string kept_copy;            // of a published report: the result itself, stripped (bench/report/strip.h)
 

@@ -133,6 +133,11 @@ std::optional<LoadRates> EngineTarget::rates(const SampleRequest& request) {
   return rates;
 }
 
+bool EngineTarget::can_trace(const SampleRequest& request) {
+  const json workload = json::parse(request.workload);
+  return workload.at("backend") == "cuda" && workload.at("kind") != "quantize" && request.program.empty();
+}
+
 std::vector<fs::path> EngineTarget::files(const SampleRequest& request) {
   std::vector<fs::path> files = open_checkpoint(model_path(json::parse(request.workload), cache_)).files;
   // A load from the kept file still reads the checkpoint's headers, to see that it is the same.
@@ -148,6 +153,7 @@ Sample EngineTarget::take(const SampleRequest& request) {
   job["token_seed"] = request.prompt_seed;
   job["knobs"] = request.knobs;
   job["knobs"].emplace("CROSSOVER_CACHE_DIR", cache_.string());
+  if (request.traced) job["trace"] = true, job["knobs"].emplace("CROSSOVER_GPU_PHASES", "events");
   Sample sample = take_child_sample(request, job.dump());
   const std::size_t cores = request.cpus.empty() ? static_cast<std::size_t>(usable_cores()) : request.cpus.size();
   if (std::max(job["threads"].get<std::size_t>(), job["ranks"].get<std::size_t>()) > cores) sample.flags.push_back("oversubscribed");

@@ -24,6 +24,7 @@ class EngineTarget : public Target {
   void prepare(const SampleRequest& request) override;
   std::optional<LoadRates> rates(const SampleRequest& request) override;
   std::optional<Ceilings> ceilings() override { return measure_ceilings(usable_cores(), Effort::kQuick); }
+  bool can_trace(const SampleRequest& request) override;  // passes on a GPU
   std::vector<std::filesystem::path> files(const SampleRequest& request) override;
   Sample take(const SampleRequest& request) override;
 

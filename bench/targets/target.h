@@ -27,6 +27,7 @@ struct SampleRequest {
   double timeout_s = 0;
   std::vector<int> cpus;                     // allowed cores, empty = all
   int priority = 0;                          // nice value
+  bool traced = false;                       // one that is recorded and not analysed
 };
 
 class Target {
@@ -42,6 +43,9 @@ class Target {
   // What this machine reaches at most, for programs whose work is counted; measured before the plan, and again where a sample seems
   // faster than that. Absent for others.
   virtual std::optional<Ceilings> ceilings() { return std::nullopt; }
+
+  // Whether a sample of the request can also be taken traced: once, after the plan, with what was seen in Sample::trace.
+  virtual bool can_trace(const SampleRequest&) { return false; }
 
   // Files whose page-cache state the runner sets before the sample.
   virtual std::vector<std::filesystem::path> files(const SampleRequest& request) = 0;

@@ -1,0 +1,82 @@
+#include "bench/profile/cupti_library.h"
+
+#include <dlfcn.h>
+#include <fmt/format.h>
+
+namespace crossover::cupti {
+namespace {
+
+constexpr std::uint32_t kOldest = 18;  // CUDA 12.0
+
+template <class Function>
+bool get(void* library, const char* name, Function& function, std::string& missing) {
+  function = reinterpret_cast<Function>(dlsym(library, name));
+  if (!function && missing.empty()) missing = name;
+  return function != nullptr;
+}
+
+// The first function that is not there; empty when all are.
+std::string get_all(void* library, Api& api) {
+  std::string missing;
+  get(library, "cuptiGetVersion", api.get_version, missing);
+  get(library, "cuptiGetResultString", api.get_result_string, missing);
+  get(library, "cuptiGetTimestamp", api.get_timestamp, missing);
+  get(library, "cuptiActivityEnable", api.activity_enable, missing);
+  get(library, "cuptiActivityDisable", api.activity_disable, missing);
+  get(library, "cuptiActivityRegisterCallbacks", api.register_callbacks, missing);
+  get(library, "cuptiActivityGetNextRecord", api.get_next_record, missing);
+  get(library, "cuptiActivityFlushAll", api.flush_all, missing);
+  get(library, "cuptiActivityGetNumDroppedRecords", api.get_dropped, missing);
+  get(library, "cuptiActivityPushExternalCorrelationId", api.push_id, missing);
+  get(library, "cuptiActivityPopExternalCorrelationId", api.pop_id, missing);
+  return missing;
+}
+
+}  // namespace
+
+std::vector<std::string> usual_names() {
+  return {"libcupti.so.13", "libcupti.so.12", "libcupti.so", "/usr/local/cuda/lib64/libcupti.so", "/usr/local/cuda/extras/CUPTI/lib64/libcupti.so"};
+}
+
+std::string describe(const Api& api, const char* call, Result result) {
+  const char* text = nullptr;
+  if (api.get_result_string(result, &text) != kSuccess || !text) text = "an error without a name";
+  std::string line = fmt::format("{}: {} ({})", call, text, result);
+  if (result == kInsufficientPrivileges)
+    line += "; the driver lets only administrators profile: run as root, or load the kernel module with NVreg_RestrictProfilingToAdminUsers=0";
+  return line;
+}
+
+Library::Library(const std::vector<std::string>& names) {
+  std::string first;
+  for (const std::string& name : names) {
+    if (open(name)) return;
+    if (first.empty() || (first.starts_with("no ") && !why_.starts_with("no "))) first = why_;
+  }
+  why_ = first.starts_with("no ") || first.empty() ? "no libcupti was found; it comes with the CUDA toolkit: add its folder to LD_LIBRARY_PATH" : first;
+}
+
+bool Library::open(const std::string& name) {
+  void* const library = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (!library) {
+    why_ = "no " + name;
+    return false;
+  }
+  path_ = name, why_.clear();
+  if (const std::string missing = get_all(library, api_); !missing.empty()) why_ = fmt::format("{} has no function {}; CUPTI of CUDA 12 or newer is needed", name, missing);
+  else if (const Result result = api_.get_version(&version_); result != kSuccess) why_ = fmt::format("{}: {}", name, describe(api_, "cuptiGetVersion", result));
+  else if (version_ < kOldest) why_ = fmt::format("{} is of version {}; {} or newer (CUDA 12) is needed", name, version_, kOldest);
+  if (!why_.empty()) dlclose(library);
+  return why_.empty();
+}
+
+std::string Library::refusal() const {
+  if (!found()) return why_;
+  for (const std::int32_t kind : {kConcurrentKernel, kMemcpy}) {
+    if (const Result result = api_.activity_enable(kind); result != kSuccess) return describe(api_, "cuptiActivityEnable", result);
+    if (const Result result = api_.activity_disable(kind); result != kSuccess) return describe(api_, "cuptiActivityDisable", result);
+  }
+  return "";
+}
+
+}  // namespace crossover::cupti
