@@ -77,6 +77,7 @@ TraceView trace_of(const Json& json) {
   const Json& rows = member(seen, "rows");
   if (!rows.is_array()) return trace;
   for (const Json& row : rows) {
+    if (text(row, "name").empty()) continue;
     TraceView::Row& out = trace.rows.emplace_back();
     out.name = text(row, "name");
     const Json& spans = member(row, "spans");

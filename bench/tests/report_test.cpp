@@ -181,6 +181,25 @@ TEST_F(Report, TraceShowsThreadsWhereTheirTimelineWasKept) {
   EXPECT_EQ(spans, (std::vector<std::string>{"quantize", "wait", "read"}));
 }
 
+TEST_F(Report, TraceShowsWhatAGpuDidInRowsOfItsOwn) {
+  ordered_json result = sample_result();
+  result["samples"] = ordered_json::array();
+  result["traces"] = {{{"arm", "B"}, {"cell", 0}, {"flags", {"traced"}},
+                       {"trace", {{"source", "cupti"}, {"launches", {{"engine", 2}}},
+                                  {"rows", {{{"name", "GPU 0 kernels, stream 7"}, {"spans", {{"gemm", 0.25, 0.5, "mlp"}, {"norm", 0.5, 0.75, "norm"}, 7}}},
+                                            {{"name", "rank 0 phases"}, {"spans", {{"mlp", 0.25, 0.5, "mlp"}}}}, 3}}}}},
+                      {{"arm", "A"}, {"cell", 0}, {"flags", {"traced"}}, {"trace", {{"source", "events"}, {"why", "no libcupti"}, {"rows", 5}}}}, 9};
+  html_of(result);
+  const auto trace = ordered_json::parse(test::read_bytes(folder_ / "out" / "trace.json"));
+  std::vector<std::string> rows, spans;
+  for (const auto& event : trace.at("traceEvents")) {
+    if (event.at("name") == "thread_name") rows.push_back(event.at("args").at("name"));
+    if (event.at("ph") == "X") spans.push_back(event.at("name").get<std::string>() + " in " + event.at("cat").get<std::string>());
+  }
+  EXPECT_EQ(rows, (std::vector<std::string>{"GPU 0 kernels, stream 7", "rank 0 phases"}));
+  EXPECT_EQ(spans, (std::vector<std::string>{"gemm in mlp", "norm in norm", "mlp in mlp"}));
+}
+
 TEST_F(Report, TraceLaysSharesEndToEnd) {
   ordered_json result = sample_result();
   const auto phase = [](const char* name, int rank, double duration_s, int parent) {

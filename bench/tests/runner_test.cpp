@@ -108,6 +108,59 @@ TEST_F(Runner, LeavesNoJournalWhereNoSampleWasTaken) {
   EXPECT_EQ(run().samples.size(), 17U);
 }
 
+// A target that can trace: like one with a GPU, whose traced samples are slower.
+class TracedTarget : public SimulatedTarget {
+ public:
+  explicit TracedTarget(bool fails = false) : SimulatedTarget({}), fails_(fails) {}
+  bool can_trace(const SampleRequest&) override { return true; }
+  Sample take(const SampleRequest& request) override {
+    Sample sample = SimulatedTarget::take(request);
+    sample.metrics["prefill.total_s"] = request.traced ? 3 : 2;
+    if (!request.traced) return sample;
+    ++traced;
+    if (fails_) sample.failure = "CUPTI fell over";
+    sample.trace = R"({"source": "cupti", "launches": {"engine": 1, "cupti": 1}, "rows": []})";
+    sample.path["kernels"] = request.arm == 'A' ? "matvec+norm" : "matvec+norm_fused";
+    return sample;
+  }
+  int traced = 0;
+
+ private:
+  bool fails_;
+};
+
+TEST_F(Runner, TracedSamplesStayOutOfTheStatistics) {
+  const json plain = json::parse(read_text_file(run().result_file.string()));
+  options_.out = folder_ / "traced";
+  TracedTarget target;
+  const RunOutcome outcome = run_scenario(scenario_from(scenario_), target, options_);
+  EXPECT_EQ(target.traced, 2);
+  const json result = json::parse(read_text_file(outcome.result_file.string()));
+  EXPECT_EQ(schema_complaint(result, result_schema_text()), "");
+  EXPECT_EQ(result["samples"].size(), plain["samples"].size());
+  EXPECT_EQ(result["analysis"][0]["metrics"]["wall_s"], plain["analysis"][0]["metrics"]["wall_s"]);
+  EXPECT_EQ(result["verdict"], plain["verdict"]);
+  EXPECT_EQ(journal().find("cupti"), std::string::npos);
+  for (const json& sample : result["samples"]) EXPECT_FALSE(sample.contains("trace"));
+  ASSERT_EQ(result["traces"].size(), 2u);
+  for (const json& trace : result["traces"]) {
+    EXPECT_NEAR(trace["against_samples_percent"]["prefill.total_s"].get<double>(), 50, 1e-9);
+    EXPECT_EQ(trace["kernels_only_here"], json({trace["arm"] == "A" ? "norm" : "norm_fused"}));
+    EXPECT_EQ(trace["flags"], json({"traced"}));
+  }
+  EXPECT_NE(result["traces"][0]["arm"], result["traces"][1]["arm"]);
+}
+
+TEST_F(Runner, ATraceThatFailsSaysSoAndLeavesTheVerdict) {
+  const RunOutcome plain = run();
+  options_.out = folder_ / "traced";
+  TracedTarget target(/*fails=*/true);
+  const RunOutcome outcome = run_scenario(scenario_from(scenario_), target, options_);
+  EXPECT_EQ(outcome.verdict.word, plain.verdict.word);
+  ASSERT_EQ(outcome.traces.size(), 2u);
+  EXPECT_EQ(outcome.traces[0].failure, "CUPTI fell over");
+}
+
 TEST_F(Runner, DropsATornLastLine) {
   EXPECT_EQ(failure(dying_after(6)), "killed");
   std::ofstream(options_.out / "journal.jsonl", std::ios::app) << "{\"schema\": \"crossover.sam";

@@ -93,6 +93,57 @@ TEST_F(CudaEngine, DeviceMemoryIsAccountedFor) {
   EXPECT_EQ(cuda::held_bytes(), 0);
 }
 
+// Shares of the device's time over a pass of several tokens and one of one; names without "other".
+std::vector<std::string> phases_of_a_pass(Engine& engine, std::size_t tokens) {
+  const std::vector<std::int32_t> ids(tokens, 1);
+  engine.clear_phases();
+  const double begin_s = monotonic_s();
+  engine.feed(ids);
+  const double end_s = monotonic_s();
+  std::vector<std::string> names;
+  double sum_s = 0;
+  for (const PhaseShare& phase : engine.phases(begin_s, end_s).front().phases) {
+    sum_s += phase.share_s;
+    if (phase.name != "other") names.push_back(phase.name);
+  }
+  EXPECT_NEAR(sum_s, end_s - begin_s, 1e-7);
+  return names;
+}
+
+TEST_F(CudaEngine, PhasesAreTheDevicesWhereTheKnobSaysSo) {
+  const ReferenceModel& model = reference_models().front();
+  for (const char* knob : {"auto", "events", "off"}) {
+    EngineOptions options = on_gpu(model);
+    options.knobs.set("CROSSOVER_GPU_PHASES", knob, "test");
+    Engine engine(options);
+    const std::vector<std::string> whole{"pass"};
+    EXPECT_EQ(phases_of_a_pass(engine, 3) == whole, std::string_view(knob) == "off") << knob;
+    EXPECT_EQ(phases_of_a_pass(engine, 1) == whole, std::string_view(knob) != "events") << knob;
+    EXPECT_EQ(phases_of_a_pass(engine, 2) == whole, std::string_view(knob) == "off") << knob;
+    EXPECT_EQ(engine.counters().paths.at("gpu_phases"), std::string_view(knob) == "auto" ? "events+off" : knob);
+  }
+}
+
+TEST_F(CudaEngine, AListenerHearsPhasesAndLaunchesAreCounted) {
+  struct Listener : RangeListener {
+    std::map<std::string, int> heard;
+    int open = 0;
+    void opened(const char* name) override { ++heard[name], ++open; }
+    void closed() override { --open; }
+  } listener;
+  Engine engine(on_gpu(reference_models().front()));
+  engine.set_range_listener(&listener);
+  const std::int64_t before = engine.kernel_launches();
+  engine.feed(std::vector<std::int32_t>{1});
+  EXPECT_GT(engine.kernel_launches(), before);
+  EXPECT_GE(listener.heard["norm"], engine.config().layers);
+  EXPECT_EQ(listener.open, 0);
+  const auto heard = listener.heard;
+  engine.set_range_listener(nullptr);
+  engine.feed(std::vector<std::int32_t>{1});
+  EXPECT_EQ(listener.heard, heard);
+}
+
 TEST_F(CudaEngine, ProbesSeeWhatTheDeviceHolds) {
   const ReferenceModel& model = reference_models().front();
   Engine engine(on_gpu(model));
