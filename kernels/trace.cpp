@@ -59,6 +59,7 @@ void Trace::set_clock(DeviceClock* clock) {
 void Trace::resolve() {
   if (marks_.empty()) return;
   const std::span<const double> times_s = clock_->resolve();
+  if (times_s.empty()) return marks_.clear();  // no mark could be set
   Span* const first = &spans_[spans_.size() - marks_.size()];
   // Whatever two clocks disagree by: nothing ran before it was asked for, or after the device was waited for.
   const double asked_s = first->start_s, done_s = monotonic_s();

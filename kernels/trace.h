@@ -27,7 +27,9 @@ struct PhaseDelay {
 class DeviceClock {
  public:
   virtual ~DeviceClock() = default;
-  virtual std::size_t mark() = 0;  // its index; that of the last one again where nothing was asked of the device since
+  // Its index; that of the last one again where nothing was asked of the device since. Ranges end by it when something else has failed: a
+  // failure of its own shows in resolve().
+  virtual std::size_t mark() noexcept = 0;
   // Waits for the device. When every mark since the last call was reached, in seconds of the monotonic clock, never falling. Marks then
   // count from 0 again; valid until the next call.
   virtual std::span<const double> resolve() = 0;

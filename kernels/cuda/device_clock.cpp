@@ -13,7 +13,10 @@ namespace {
 
 class EventClock : public DeviceClock {
  public:
-  explicit EventClock(Device& device) : device_(device) { device_.make_current(), now_ = new_event(); }
+  explicit EventClock(Device& device) : device_(device) {
+    device_.make_current();
+    check(cudaEventCreate(&now_), "cudaEventCreate");
+  }
   ~EventClock() override {
     // A failure here has been reported by the call that met it first.
     for (const cudaEvent_t event : events_) (void)cudaEventDestroy(event);
@@ -22,10 +25,14 @@ class EventClock : public DeviceClock {
   EventClock(const EventClock&) = delete;
   EventClock& operator=(const EventClock&) = delete;
 
-  std::size_t mark() override {
+  std::size_t mark() noexcept override {
     if (marks_ > 0 && device_.work() == work_at_mark_) return marks_ - 1;
-    if (marks_ == events_.size()) events_.push_back(new_event());
-    record(events_[marks_]);
+    if (marks_ == events_.size()) {
+      cudaEvent_t event = nullptr;
+      if (cudaEventCreate(&event) != cudaSuccess) return marks_ > 0 ? marks_ - 1 : 0;
+      events_.push_back(event);
+    }
+    (void)cudaEventRecord(events_[marks_], stream());  // resolve() finds one that was not recorded
     work_at_mark_ = device_.work();
     return marks_++;
   }
@@ -33,7 +40,7 @@ class EventClock : public DeviceClock {
   std::span<const double> resolve() override {
     device_.synchronize();
     const double before_s = monotonic_s();
-    record(now_);
+    check(cudaEventRecord(now_, stream()), "cudaEventRecord");
     check(cudaEventSynchronize(now_), "cudaEventSynchronize");
     const double now_s = (before_s + monotonic_s()) / 2;
     times_s_.clear();
@@ -48,12 +55,7 @@ class EventClock : public DeviceClock {
   }
 
  private:
-  static cudaEvent_t new_event() {
-    cudaEvent_t event = nullptr;
-    check(cudaEventCreate(&event), "cudaEventCreate");
-    return event;
-  }
-  void record(cudaEvent_t event) const { check(cudaEventRecord(event, static_cast<cudaStream_t>(device_.stream())), "cudaEventRecord"); }
+  cudaStream_t stream() const { return static_cast<cudaStream_t>(device_.stream()); }
 
   Device& device_;
   cudaEvent_t now_ = nullptr;

@@ -13,7 +13,7 @@ class CountingClock : public DeviceClock {
  public:
   explicit CountingClock(const Device& device) : device_(device) {}
 
-  std::size_t mark() override {
+  std::size_t mark() noexcept override {
     if (work_at_.empty() || device_.work() != work_at_.back()) work_at_.push_back(device_.work());
     return work_at_.size() - 1;
   }

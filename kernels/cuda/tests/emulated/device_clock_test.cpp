@@ -102,7 +102,7 @@ TEST_F(DeviceClockTest, ClearForgetsWhatIsNotResolved) {
 class WrongClock : public DeviceClock {
  public:
   explicit WrongClock(double off_s) : off_s_(off_s) {}
-  std::size_t mark() override { return marks_++; }
+  std::size_t mark() noexcept override { return marks_++; }
   std::span<const double> resolve() override {
     times_s_.assign(marks_, monotonic_s() + off_s_);
     marks_ = 0;
@@ -127,6 +127,19 @@ TEST(DeviceTimes, LieBetweenAskingAndWaiting) {
     EXPECT_GE(trace.spans()[0].end_s, trace.spans()[0].start_s);
     EXPECT_LE(trace.spans()[0].end_s, monotonic_s());
   }
+}
+
+// One that could set no mark, as on a device that has failed.
+TEST(DeviceTimes, AreTheHostsWhereNoMarkCouldBeSet) {
+  struct DeadClock : DeviceClock {
+    std::size_t mark() noexcept override { return 0; }
+    std::span<const double> resolve() override { return {}; }
+  } dead;
+  Trace trace;
+  trace.set_clock(&dead);
+  { Range range(&trace, "work"); std::this_thread::sleep_for(std::chrono::milliseconds(2)); }
+  trace.resolve();
+  EXPECT_GE(trace.spans()[0].end_s - trace.spans()[0].start_s, 2e-3);
 }
 
 }  // namespace
