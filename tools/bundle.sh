@@ -23,6 +23,10 @@ for program in "${programs[@]}"; do cp "$root/build/bundle/$program" "$folder/bi
 # The C library and its loader are the node's own: they belong to its kernel and its driver.
 for program in "$folder"/bin/*; do ldd "$program"; done | awk '$3 ~ /^\// { print $3 }' | sort -u |
   grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|ld-linux[^/]*)\.so' | while read -r library; do cp -L "$library" "$folder/lib/"; done
+# Opened at run time, so that no program names it: what traced samples need (bench/profile/cupti_library.h).
+for library in "${CUDA_HOME:-/usr/local/cuda}"/lib64/libcupti.so.1[2-9]; do
+  if [ -e "$library" ]; then cp -L "$library" "$folder/lib/"; fi
+done
 cp "$root"/scenarios/*.json "$folder/scenarios/"
 cp "$root/tools/gpu_check.sh" "$folder/tools/"
 if [ -d "${CROSSOVER_GOLDEN:-/nonexistent}/models" ]; then  # reference tensors that do not live in the tree
