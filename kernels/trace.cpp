@@ -52,6 +52,7 @@ void Trace::reserve(std::size_t spans) {
 }
 
 void Trace::set_clock(DeviceClock* clock) {
+  if (clock == clock_) return;  // without waiting for the device
   resolve();
   clock_ = clock;
 }

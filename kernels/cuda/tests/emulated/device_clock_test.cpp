@@ -88,6 +88,26 @@ TEST_F(DeviceClockTest, TheHostsClockComesBack) {
   EXPECT_LE(trace.spans()[0].end_s, trace.spans()[1].start_s);
 }
 
+TEST_F(DeviceClockTest, TheSameClockAgainDoesNotWaitForTheDevice) {
+  struct Counting : DeviceClock {
+    explicit Counting(DeviceClock& of) : clock(of) {}
+    std::size_t mark() noexcept override { return clock.mark(); }
+    std::span<const double> resolve() override { return ++waits, clock.resolve(); }
+    DeviceClock& clock;
+    int waits = 0;
+  } counting(*clock);
+  trace.set_clock(&counting);
+  for (int pass = 0; pass < 3; ++pass) {
+    trace.set_clock(&counting);
+    Range range(&trace, "chunk");
+    ask(pass + 1);
+  }
+  EXPECT_EQ(counting.waits, 0);
+  trace.resolve();
+  EXPECT_EQ(counting.waits, 1);
+  for (std::size_t pass = 0; pass < 3; ++pass) EXPECT_NEAR(length_s(pass), static_cast<double>(pass + 1) * kOperation_s, kTolerance_s);
+}
+
 TEST_F(DeviceClockTest, ClearForgetsWhatIsNotResolved) {
   trace.set_clock(clock.get());
   { Range range(&trace, "before"); ask(5); }
