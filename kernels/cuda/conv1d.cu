@@ -50,12 +50,14 @@ void keep_inputs(Context& ctx, ConstRows x, float* state) {
 }
 
 void conv1d_silu(Context& ctx, ConstRows x, const Tensor& weight, float* state, Rows out) {
-  launch(ctx, "conv1d_silu", conv_rows, {dim3(blocks_for(x.dim, kThreads), blocks_for(x.rows, kTokens)), dim3(kThreads)}, view(x), weight.f32(), state, view(out));
+  const Shape shape{dim3(blocks_for(x.dim, kThreads), blocks_for(x.rows, kTokens)), dim3(kThreads)};
+  launch(ctx, "conv1d_silu", conv_rows, shape, view(x), weight.f32(), state, view(out));
   keep_inputs(ctx, x, state);
 }
 
 void gdn_gates(Context& ctx, ConstRows a, ConstRows b, const float* ssm_a, const float* dt_bias, Rows g, Rows beta) {
-  launch(ctx, "gdn_gates", gate_rows, {dim3(blocks_for(a.rows * a.dim, kThreads)), dim3(kThreads)}, GateRows{view(a), view(b), ssm_a, dt_bias, view(g), view(beta)});
+  const GateRows rows{view(a), view(b), ssm_a, dt_bias, view(g), view(beta)};
+  launch(ctx, "gdn_gates", gate_rows, {dim3(blocks_for(a.rows * a.dim, kThreads)), dim3(kThreads)}, rows);
 }
 
 }  // namespace crossover::cuda

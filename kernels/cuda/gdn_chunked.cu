@@ -36,8 +36,8 @@ struct ScanMemory {
 
 // sums [16, kColumns] += left [16, 16 kSteps] right [16 kSteps, kColumns], the first `steps` of them.
 template <class P, int kColumns, int kSteps>
-__device__ __forceinline__ void multiply_tiles(TileSums (&sums)[kColumns / 16], const typename P::Fetched* left, const typename P::Element* right, int pitch,
-                                               int steps = kSteps) {
+__device__ __forceinline__ void multiply_tiles(TileSums (&sums)[kColumns / 16], const typename P::Fetched* left, const typename P::Element* right,
+                                               int pitch, int steps = kSteps) {
 #pragma unroll
   for (int s = 0; s < kSteps; ++s) {
     if (s >= steps) break;
@@ -64,7 +64,10 @@ __device__ __forceinline__ void each_pair(TileSums (&sums)[kTiles], const Body& 
 #pragma unroll
   for (int n = 0; n < kTiles; ++n)
 #pragma unroll
-    for (int i = 0; i < 4; ++i) body(tile_row() + i % 2 * 8, 16 * n + 8 * (i / 2) + tile_column(), sums[n][i / 2][i % 2 * 2], sums[n][i / 2][i % 2 * 2 + 1]);
+    for (int i = 0; i < 4; ++i) {
+      float* const pair = sums[n][i / 2] + i % 2 * 2;
+      body(tile_row() + i % 2 * 8, 16 * n + 8 * (i / 2) + tile_column(), pair[0], pair[1]);
+    }
 }
 
 // What a warp needs of a chunk.
@@ -185,8 +188,9 @@ PreparedChunks<P> prepared_chunks(Context& ctx, const GdnInputs& in) {
   using Prepared = PreparedChunks<P>;
   const std::int64_t chunks = std::min(gdn_chunks(in.tokens), kGdnSegmentChunks), keys = chunks * in.key_heads, values = chunks * in.value_heads;
   const std::int64_t tiles = (2 * keys + 2 * values) * Prepared::kKeyTiles + values * Prepared::kSquareTiles;
+  const std::size_t decay_bytes = static_cast<std::size_t>(values) * 2 * kChunk * sizeof(float);
   auto* const tile = reinterpret_cast<typename P::Tile*>(
-      ctx.workspace.bytes("gdn.chunks", static_cast<std::size_t>(tiles) * sizeof(typename P::Tile) + static_cast<std::size_t>(values) * 2 * kChunk * sizeof(float)));
+      ctx.workspace.bytes("gdn.chunks", static_cast<std::size_t>(tiles) * sizeof(typename P::Tile) + decay_bytes));
   Prepared to;
   to.queries = tile, to.keys = to.queries + keys * Prepared::kKeyTiles, to.reads = to.keys + keys * Prepared::kKeyTiles;
   to.writes = to.reads + values * Prepared::kKeyTiles, to.attends = to.writes + values * Prepared::kKeyTiles;
@@ -202,9 +206,11 @@ void scan(Context& ctx, const PreparedChunks<P>& from, const GdnInputs& in, floa
 }
 
 template <class P>
-void run_segment(Context& ctx, const GdnInputs& in, bool mixes, const PreparedChunks<P>& prepared, const GdnSegment& segment, float* state, Rows out) {
+void run_segment(Context& ctx, const GdnInputs& in, bool mixes, const PreparedChunks<P>& prepared, const GdnSegment& segment, float* state,
+                 Rows out) {
   prepare_segment(ctx, in, mixes, segment, prepared);
-  const ScanRows rows{view(out), segment.first, static_cast<int>(gdn_chunks(segment.tokens)), reinterpret_cast<std::uintptr_t>(out.data) % 8 == 0 && out.stride % 2 == 0};
+  const bool pairs = reinterpret_cast<std::uintptr_t>(out.data) % 8 == 0 && out.stride % 2 == 0;
+  const ScanRows rows{view(out), segment.first, static_cast<int>(gdn_chunks(segment.tokens)), pairs};
   if constexpr (P::kExact) scan<P, 32, 1>(ctx, prepared, in, state, rows);
   else if (gdn_scan_columns(in.value_heads, ctx.device->facts().multiprocessors) == 32) scan<P, 32, 2>(ctx, prepared, in, state, rows);
   else scan<P, 64, 1>(ctx, prepared, in, state, rows);

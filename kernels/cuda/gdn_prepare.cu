@@ -192,7 +192,8 @@ __device__ void decay_products(PrepareMemory<P>& memory, const KeyProducts& prod
 
 // Rows 8 warp .. of a head into shared memory.
 template <class P, bool kMixes, int kRows>
-__device__ void prepare_rows(const GdnInputs& in, GdnPart part, int head, std::int64_t first, typename P::Element (&to)[kChunk][PrepareMemory<P>::kPitch]) {
+__device__ void prepare_rows(const GdnInputs& in, GdnPart part, int head, std::int64_t first,
+                             typename P::Element (&to)[kChunk][PrepareMemory<P>::kPitch]) {
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = static_cast<int>(threadIdx.x) % kWarp;
   for (int at = kRows * warp; at < kChunk; at += kRows * kWarps) {
     Values<4> y[kRows];
@@ -239,7 +240,8 @@ __global__ void __launch_bounds__(kThreads, P::kExact ? 1 : 2) prepare_chunks(Gd
 
 template <class P>
 void prepare_segment(Context& ctx, const GdnInputs& in, bool mixes, const GdnSegment& segment, const PreparedChunks<P>& to) {
-  const Shape shape{dim3(static_cast<unsigned>(gdn_chunks(segment.tokens)), static_cast<unsigned>(in.key_heads)), dim3(kThreads), sizeof(PrepareMemory<P>)};
+  const dim3 grid(static_cast<unsigned>(gdn_chunks(segment.tokens)), static_cast<unsigned>(in.key_heads));
+  const Shape shape{grid, dim3(kThreads), sizeof(PrepareMemory<P>)};
   launch(ctx, "gdn prepare", mixes ? prepare_chunks<P, true> : prepare_chunks<P, false>, shape, in, segment.first, to);
 }
 template void prepare_segment(Context&, const GdnInputs&, bool, const GdnSegment&, const PreparedChunks<Bf16Products>&);

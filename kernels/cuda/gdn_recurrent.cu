@@ -7,7 +7,7 @@
 // convolution and the norms run. Columns of the state never meet: k.S and q.S are sums within a thread and three shuffles over the 8 lanes of
 // a column; both are taken of the old state, o = a (q.S) + (q.k) u, so that a token has one reduction on its serial chain and the state is
 // swept twice (read, update) in registers. Chain per token: 16 dependent FMA, 3 shuffles, 16 more independent FMA: about 380 cycles with one
-// warp on a scheduler (170 FMA, 12 shuffles, 8 loads of shared memory), 0.22 us. Registers: 32 state, 32 q and k, under 128 in all; shared memory
+// warp on a scheduler (170 FMA, 12 shuffles, 8 loads of shared memory), 0.22 us. Registers: 32 state, 32 q and k, at most 128 in all; shared memory
 // 18.5 KB.
 //
 // The norm of a head's output needs all 128 columns, and the state of the convolution may be replaced only when all blocks that share its
@@ -151,7 +151,8 @@ __device__ bool is_last(unsigned* arrivals, unsigned before, unsigned blocks) {
 
 __device__ void finish_key_head(const LastBlock& last, const GdnInputs& in, int key_head, const View<float>& out) {
   const int thread = static_cast<int>(threadIdx.x), tokens = static_cast<int>(in.tokens);
-  for (int row = thread / kWarp; row < in.ratio() * tokens; row += kWarps) finish_row(last.finish, out, row % tokens, in.value_head(key_head, row / tokens));
+  for (int row = thread / kWarp; row < in.ratio() * tokens; row += kWarps)
+    finish_row(last.finish, out, row % tokens, in.value_head(key_head, row / tokens));
   for (int part = 0; part < 2 + in.ratio(); ++part) {
     const int head = part == 0 ? key_head : part == 1 ? in.key_heads + key_head : 2 * in.key_heads + in.value_head(key_head, part - 2);
     keep_inputs_of(in.mixed, last.conv_state, static_cast<std::int64_t>(head) * kGdnDim + thread);
