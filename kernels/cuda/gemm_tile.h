@@ -6,10 +6,14 @@
 // the mma leave free at the rate of mma.sync on sm_90 (6 cycles each on a quarter of a multiprocessor). Reading x from shared memory is what the
 // 32 rows are for: 4 KiB per warp and step, or 32 cycles of 128 bytes against 50 cycles of its share of the tensor cores.
 //
-// Steps of 64 values: one unit of Q6_K or two of the others; x is double buffered in 128-byte rows whose 16-byte chunks are swizzled by
-// row % 8 (ldmatrix without conflicts). Raw bytes come in larger slices (kSlice values, a whole block of Q6_K), double buffered too, each row
-// from the 16-byte chunk that holds its first byte; an odd number of chunks per row spreads eight rows over all banks.
-// 128 rows x 128 tokens of Q6_K: 92 KiB of shared memory and at most 255 registers a thread: two blocks of 128 threads on a multiprocessor of sm_90.
+// Raw bytes come in slices of a row (kSlice values, a whole block of Q6_K), double buffered, each row from the 16-byte chunk that holds its first
+// byte (weight_rows.h). x is double buffered in steps of 64 values, one unit of Q6_K or two of the others, or of a slice where few tokens
+// would make such a step shorter than the latency of memory; its 16-byte chunks are swizzled by row % 8, so that ldmatrix has no conflicts.
+// One barrier per step: behind it the next step of x and a share of the next slice are asked for, then this step is multiplied.
+//
+// Shared memory for Q6_K: 8 warps x 128 tokens (256 rows) 152 KiB, one block on a multiprocessor of sm_80 or sm_90, where x is read from the L2
+// cache once per 256 rows: 2.9 TB/s at 400 TFLOP/s, of the 5.5 an H100's gives; 4 warps x 64 tokens 76 KiB; 4 warps x 16 tokens 76 KiB, two blocks.
+// Registers at 128 tokens: 128 sums, 16 packed codes, 8 of a fragment; at most 255 a thread, no spills.
 #pragma once
 
 #include "kernels/cuda/blocks.h"
@@ -26,34 +30,34 @@ struct GemmTile {
   static constexpr int kThreads = kWarps * kWarp, kTokens = 8 * kTokenTiles;
   static constexpr int kWeightRows = 32 * kWarps;                      // raw rows in shared memory
   static constexpr int kRows = kPaired ? kWeightRows / 2 : kWeightRows;  // of the output
-  static constexpr int kUnitValues = B::kGroups * kGroupValues, kUnitsPerStep = kStepValues / kUnitValues;
-  static constexpr int kSlice = B::kValues == 256 ? 256 : kPlainType<kType> ? 64 : 128, kStepsPerSlice = kSlice / kStepValues;
-  static constexpr int kSliceBytes = kSlice / B::kValues * B::kBytes;
-  static constexpr int kRowBytes = slot_bytes(kSliceBytes);
-  static constexpr int kXBytes = kTokens * kStepValues * 2, kRawBytes = kWeightRows * kRowBytes;
+  static constexpr int kUnitValues = B::kGroups * kGroupValues;
+  static constexpr int kSlice = B::kValues == 256 ? 256 : kPlainType<kType> ? 64 : 128, kSliceBytes = kSlice / B::kValues * B::kBytes;
+  static constexpr int kStep = kTokenTiles <= 2 ? kSlice : kStepValues, kUnitsPerStep = kStep / kUnitValues, kStepsPerSlice = kSlice / kStep;
+  static constexpr int kXRow = kStep * 2, kXBytes = kTokens * kXRow;
+  static constexpr int kRowBytes = slot_bytes(kSliceBytes), kRawBytes = kWeightRows * kRowBytes;
   static constexpr int kSharedBytes = 2 * (kXBytes + kRawBytes);
-  static_assert(kTokenTiles % 2 == 0 && kStepValues % kUnitValues == 0);
+  static_assert(kTokenTiles % 2 == 0 && kStep % kUnitValues == 0);
 
   float sums[2][kTokenTiles][4] = {};
 
-  // Value of the slice at which group `group` (of four) of step `step` begins.
+  // Value of the slice at which group `group` of step `step` begins.
   __host__ __device__ static constexpr int group_begin(int step, int group) {
-    if constexpr (kType == DType::kQ6_K) return B::first(step % kStepsPerSlice, group);
-    else return step % kStepsPerSlice * kStepValues + group * kGroupValues;
+    const int unit = step % kStepsPerSlice * kUnitsPerStep + group / B::kGroups;
+    return unit / B::kUnits * B::kValues + B::first(unit % B::kUnits, group % B::kGroups);
   }
 
-  // x_row(token of the tile): its activations in bf16, quad order, 16-byte aligned and padded to whole steps, or null: that column of the result
+  // x_row(token of the tile): its activations in bf16, quad order, 16-byte aligned and padded to whole units, or null: that column of the result
   // is not to be used.
   template <class XRow>
-  __device__ __forceinline__ static void load_x(std::byte* x, int step, const XRow& x_row) {
-    constexpr int kChunksPerRow = kStepValues * 2 / 16;
+  __device__ __forceinline__ static void load_x(std::byte* x, int step, std::int64_t values, const XRow& x_row) {
+    constexpr int kChunksPerRow = kXRow / 16;
     const std::int64_t slice = static_cast<std::int64_t>(step / kStepsPerSlice) * kSlice;
 #pragma unroll 4
     for (int i = static_cast<int>(threadIdx.x); i < kTokens * kChunksPerRow; i += kThreads) {
       const int token = i / kChunksPerRow, chunk = i % kChunksPerRow;
+      const std::int64_t begin = slice + group_begin(step, chunk / 2);
       const Bf16* const from = x_row(token);
-      if (!from) continue;
-      copy_async_16(x + token * (kStepValues * 2) + ((chunk ^ token) & 7) * 16, from + slice + group_begin(step, chunk / 2) + chunk % 2 * 8);
+      if (from && begin < values) copy_async_16(x + token * kXRow + (chunk ^ (token & 7)) * 16, from + begin + chunk % 2 * 8);
     }
   }
 
@@ -63,14 +67,17 @@ struct GemmTile {
     return {other ? second.data : first.data, other ? second.end : first.end, other ? second.stride : first.stride, other ? second.rows : first.rows};
   }
 
-  // Eight lanes take a row, so that an instruction touches four rows of up to 128 bytes. A warp brings only its own rows.
-  __device__ __forceinline__ static void load_weights(std::byte* raw, int slice, std::int64_t slice_bytes, const WeightRows& first, const WeightRows& second, std::int64_t row_0) {
+  // Part `part` of kStepsPerSlice of a warp's own rows. Eight lanes take a row, so that an instruction touches four rows of up to 128 bytes.
+  __device__ __forceinline__ static void load_weights(std::byte* raw, int slice, int part, std::int64_t values, const WeightRows& first, const WeightRows& second, std::int64_t row_0) {
+    constexpr int kRowsPerPart = 32 / kStepsPerSlice;
     const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+    const std::int64_t left = (values - static_cast<std::int64_t>(slice) * kSlice) / B::kValues * B::kBytes;
+    const int bytes = left < kSliceBytes ? static_cast<int>(left) : kSliceBytes;
 #pragma unroll 2
-    for (int i = lane / 8; i < 32; i += 4) {
+    for (int i = part * kRowsPerPart + lane / 8; i < (part + 1) * kRowsPerPart; i += 4) {
       const WeightRows matrix = of(first, second, i);
       const std::byte* const row = matrix.row(row_0 + (kPaired ? warp * 16 + i % 16 : warp * 32 + i));
-      if (row) copy_row<kSliceBytes>(raw + (warp * 32 + i) * kRowBytes, row + static_cast<std::int64_t>(slice) * kSliceBytes, static_cast<int>(slice_bytes), lane % 8, matrix);
+      if (row) copy_row<kSliceBytes>(raw + (warp * 32 + i) * kRowBytes, row + static_cast<std::int64_t>(slice) * kSliceBytes, bytes, lane % 8, matrix);
     }
   }
 
@@ -111,12 +118,12 @@ struct GemmTile {
           a[r / 2][r % 2] = weight.low, a[r / 2][2 + r % 2] = weight.high;
         }
         const int chunk = (u * B::kGroups + g) * 2 + me.lane / 8 % 2;
-        const std::byte* const x_rows = x + (me.lane / 16 * 8 + me.lane % 8) * (kStepValues * 2) + (chunk ^ (me.lane % 8)) * 16;
+        const std::byte* const x_rows = x + (me.lane / 16 * 8 + me.lane % 8) * kXRow + (chunk ^ (me.lane % 8)) * 16;
 #pragma unroll
         for (int tile = 0; tile < kTokenTiles; tile += 2) {
           if (tile > 0 && tile % 4 == 0 && tile * 8 >= tokens) break;
           unsigned b[4];
-          load_matrices(b, x_rows + tile * 8 * (kStepValues * 2));
+          load_matrices(b, x_rows + tile * 8 * kXRow);
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             mma_bf16(sums[half][tile], a[half], {b[0], b[1]});
@@ -127,39 +134,33 @@ struct GemmTile {
     }
   }
 
-  // values: K, whole units. row_0: the first row of the matrices that this block owns. All threads of the block call; shared: kSharedBytes.
+  // values: K, whole units. row_0: the first row of the matrices that this block owns. slices: which part of K, all of it unless said.
   // tokens: those from there on are left out, 32 at a time: a branch between fewer products would leave each waiting for its ldmatrix.
+  // All threads of the block call; shared: kSharedBytes, not free before a barrier.
   template <class XRow>
   __device__ __forceinline__ void run(std::byte* shared, std::int64_t values, const WeightRows& first, const WeightRows& second, std::int64_t row_0, const XRow& x_row,
-                                      int tokens = kTokens) {
+                                      int tokens = kTokens, int slice_begin = 0, int slice_end = INT32_MAX) {
     std::byte *const x = shared, *const raw = shared + 2 * kXBytes;
     Lane me;
     me.lane = static_cast<int>(threadIdx.x) % kWarp, me.group = me.lane / 4, me.t = me.lane % 4;
     me.skews = 0;
 #pragma unroll
     for (int r = 0; r < 4; ++r) me.skews |= static_cast<unsigned>(skew_of(first, second, row_0, me.group + 8 * r)) << 4 * r;
-    const int steps = static_cast<int>((values + kStepValues - 1) / kStepValues);
-    const auto load = [&](int step) {
-      load_x(x + step % 2 * kXBytes, step, x_row);
-      if (step % kStepsPerSlice == 0) {
-        const int slice = step / kStepsPerSlice;
-        const std::int64_t left = (values - static_cast<std::int64_t>(slice) * kSlice) / B::kValues * B::kBytes;
-        load_weights(raw + slice % 2 * kRawBytes, slice, left < kSliceBytes ? left : kSliceBytes, first, second, row_0);
-      }
+    const int slices = min(slice_end, static_cast<int>((values + kSlice - 1) / kSlice));
+    const int step_begin = slice_begin * kStepsPerSlice, step_end = min(slices * kStepsPerSlice, static_cast<int>((values + kStep - 1) / kStep));
+    if (step_begin >= step_end) return;
+    load_x(x + step_begin % 2 * kXBytes, step_begin, values, x_row);
+    for (int part = 0; part < kStepsPerSlice; ++part) load_weights(raw + slice_begin % 2 * kRawBytes, slice_begin, part, values, first, second, row_0);
+    copy_async_commit();
+    for (int step = step_begin; step < step_end; ++step) {
+      const int slice = step / kStepsPerSlice;
+      copy_async_wait<0>();
+      __syncthreads();  // what was asked for is there for all, and the buffers of the step before are free
+      if (step + 1 < step_end) load_x(x + (step + 1) % 2 * kXBytes, step + 1, values, x_row);
+      if (slice + 1 < slices) load_weights(raw + (slice + 1) % 2 * kRawBytes, slice + 1, step % kStepsPerSlice, values, first, second, row_0);
       copy_async_commit();
-    };
-    load(0);
-    for (int step = 0; step < steps; ++step) {
-      if (step + 1 < steps) {
-        load(step + 1);
-        copy_async_wait<1>();
-      } else {
-        copy_async_wait<0>();
-      }
-      __syncthreads();
-      const int units = static_cast<int>((values - static_cast<std::int64_t>(step) * kStepValues) / kUnitValues);
-      multiply(x + step % 2 * kXBytes, raw + step / kStepsPerSlice % 2 * kRawBytes, step, units, me, tokens);
-      __syncthreads();
+      const int units = static_cast<int>((values - static_cast<std::int64_t>(slice) * kSlice) / kUnitValues) - step % kStepsPerSlice * kUnitsPerStep;
+      multiply(x + step % 2 * kXBytes, raw + slice % 2 * kRawBytes, step, units, me, tokens);
     }
   }
 

@@ -19,10 +19,29 @@ inline constexpr std::int64_t kMatvecTokens = 8;
 void matvec(Context&, ConstRows x, std::span<const Projection> projections);
 
 // out = x weight^T, or silu(x weight^T) * (x up^T) where up has memory; x [out.rows, weight.cols()] as to_bf16_rows leaves it. in_units(weight);
-// with up: tuned types.
-void gemm(Context&, const Bf16* x, const Projection& projection);
+// with up: tuned types. splits: of K, 0: as split_gemm says.
+void gemm(Context&, const Bf16* x, const Projection& projection, int splits = 0);
 
-// Products in f32, weights of any type, rows of any length and address.
-void f32_matmul(Context&, ConstRows x, const Tensor& weight, Rows out);
+// Into how many parts of K a product is split, each of whole slices of GemmTile.
+struct GemmShape {
+  std::int64_t tokens, rows, values;        // T, N, K
+  std::int64_t tile_tokens, tile_rows;      // of a block
+  int slices, resident;                     // of K; blocks that the device holds at a time
+};
+struct GemmSplit { int splits, slices_each; };
+GemmSplit split_gemm(const GemmShape& shape);
+
+// Costs of split_gemm, in bytes of device memory on a GPU of Hopper's proportions (4.8 TB/s beside 400 TFLOP/s of mma.sync): only their ratios count.
+inline constexpr double kBytesPerWeight = 0.82, kBytesPerFlop = 0.012, kLaunchBytes = 14e6;  // a launch: 3 us
+inline constexpr int kMostSplits = 12;
+
+// Blocks of so many bytes on a multiprocessor, of which a block may have shared_bytes at most and each costs 1 KiB more.
+constexpr int blocks_that_fit(std::size_t shared_bytes, std::size_t block_bytes) {
+  const std::size_t fit = (shared_bytes + 1024) / (block_bytes + 1024);
+  return fit < 1 ? 1 : static_cast<int>(fit);
+}
+
+// Products in f32 of the same x, of any length and address: weights of one plain type, or x without values. No ups.
+void f32_matmul(Context&, ConstRows x, std::span<const Projection> projections);
 
 }  // namespace crossover::cuda

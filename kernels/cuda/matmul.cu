@@ -30,23 +30,24 @@ bool together(const Projection& p, std::int64_t tokens) {
 
 void note(Context& ctx, DType type, const char* taken) { ctx.counters.path(std::string("matmul.") + name(type), taken); }
 
-void few_tokens(Context& ctx, ConstRows x, const Products& products) {
+// Calls run(projections) for those of every type that `takes` says, at most kMaxProjections at a time.
+template <class Takes, class Run>
+void by_type(const Products& products, const Takes& takes, const Run& run) {
   for (int type = 0; type < kDTypeCount; ++type) {
     std::array<Projection, kMaxProjections> of_type;
     std::size_t count = 0;
-    const auto flush = [&] {
-      if (count > 0) matvec(ctx, x, {of_type.data(), count});
-      count = 0;
-    };
-    for (std::size_t i = 0; i < products.count; ++i) {
-      const Projection& p = products.all[i];
-      if (p.weight.dtype != static_cast<DType>(type) || !in_units(p.weight)) continue;
-      note(ctx, p.weight.dtype, "matvec-mma-bf16");
-      of_type[count++] = p;
-      if (count == of_type.size()) flush();
+    for (std::size_t i = 0; i <= products.count; ++i) {
+      if (count > 0 && (i == products.count || count == of_type.size())) run(std::span<const Projection>(of_type.data(), count)), count = 0;
+      if (i < products.count && static_cast<int>(products.all[i].weight.dtype) == type && takes(products.all[i])) of_type[count++] = products.all[i];
     }
-    flush();
   }
+}
+
+void few_tokens(Context& ctx, ConstRows x, const Products& products) {
+  by_type(products, [](const Projection& p) { return in_units(p.weight); }, [&](std::span<const Projection> projections) {
+    note(ctx, projections[0].weight.dtype, "matvec-mma-bf16");
+    matvec(ctx, x, projections);
+  });
 }
 
 void many_tokens(Context& ctx, ConstRows x, const Products& products) {
@@ -89,12 +90,10 @@ void matmuls(Context& ctx, ConstRows x, std::span<const Projection> projections)
     products.add({p.up, ups[i]});
   }
   if (x.dim > 0) x.rows <= kMatvecTokens ? few_tokens(ctx, x, products) : many_tokens(ctx, x, products);
-  for (std::size_t i = 0; i < products.count; ++i) {
-    const Projection& p = products.all[i];
-    if (x.dim > 0 && in_units(p.weight)) continue;
-    note(ctx, p.weight.dtype, "fma-f32");
-    f32_matmul(ctx, x, p.weight, p.out);
-  }
+  by_type(products, [&](const Projection& p) { return x.dim == 0 || !in_units(p.weight); }, [&](std::span<const Projection> of_type) {
+    note(ctx, of_type[0].weight.dtype, "fma-f32");
+    f32_matmul(ctx, x, of_type);
+  });
   for (std::size_t i = 0; i < projections.size(); ++i)
     if (ups[i].data && projections[i].out.dim > 0) swiglu(ctx, projections[i].out, ups[i], projections[i].out);
 }

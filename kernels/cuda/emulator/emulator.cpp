@@ -318,13 +318,12 @@ void mma_of(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
           a16[l / 4 + i % 2 * 8][l % 4 * 2 + i / 2 * 8 + h] = half_of(lane(l).a[i], h);
           if (i < 2) b16[l % 4 * 2 + i * 8 + h][l / 4] = half_of(lane(l).b[i], h);
         }
+    float sums[16][8] = {};
+    for (int row = 0; row < 16; ++row)
+      for (int k = 0; k < 16; ++k)
+        for (int column = 0; column < 8; ++column) sums[row][column] += a16[row][k] * b16[k][column];
     for (int l = 0; l < 32; ++l)
-      for (int i = 0; i < 4; ++i) {
-        const int row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
-        float sum = 0;
-        for (int k = 0; k < 16; ++k) sum += a16[row][k] * b16[k][column];
-        lane(l).d[i] += sum;
-      }
+      for (int i = 0; i < 4; ++i) lane(l).d[i] += sums[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
   });
 }
 
