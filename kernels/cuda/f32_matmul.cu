@@ -38,13 +38,12 @@ __device__ __forceinline__ Values<N> weights_at(const std::byte* row, std::int64
 }
 
 template <DType kType, int N>
-__global__ void __launch_bounds__(kRowThreads) f32_rows(const __grid_constant__ F32Jobs a) {
+__global__ void __launch_bounds__(kRowThreads, 8) f32_rows(const __grid_constant__ F32Jobs a) {
   __shared__ float partial[kRowThreads / kWarp];
   const F32Job& job = job_of(a, blockIdx.x);
   const std::int64_t row = blockIdx.x - job.first_row;
   const std::byte* const weight = job.weight + row * job.stride;
   float sums[kTokens] = {};
-#pragma unroll 2
   for (std::int64_t k = static_cast<std::int64_t>(threadIdx.x) * N; k < a.x.dim; k += kRowThreads * N) {
     const Values<N> w = weights_at<kType, N>(weight, k);
 #pragma unroll
