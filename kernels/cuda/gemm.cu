@@ -23,6 +23,19 @@ struct GemmArguments {
   int slices_per_split;
 };
 
+// Of neighbouring values those that there are, at once where the address allows it.
+template <int N>
+__device__ __forceinline__ void store_some(float* to, const Values<N>& x, std::int64_t left) {
+  if (left >= N && reinterpret_cast<std::uintptr_t>(to) % (N * sizeof(float)) == 0) {
+    if constexpr (N == 4) store<4>(to, x);
+    else *reinterpret_cast<float2*>(to) = make_float2(x.v[0], x.v[1]);
+    return;
+  }
+#pragma unroll
+  for (int i = 0; i < N; ++i)
+    if (i < left) to[i] = x.v[i];
+}
+
 template <DType kType, int kTokenTiles, int kWarps, bool kPaired>
 __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 8 ? 1 : 2) gemm_kernel(GemmArguments a) {
   using Tile = GemmTile<kType, kTokenTiles, kWarps, kPaired>;
@@ -31,20 +44,20 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 8 ? 1 : 2) gemm_kerne
   Tile tile;
   tile.run(dynamic_shared<std::byte>(), a.values, a.weight, a.up, row_0,
            [&](int token) { return token_0 + token < a.out.rows ? a.x + (token_0 + token) * a.x_stride : nullptr; }, Tile::kTokens, split * a.slices_per_split, (split + 1) * a.slices_per_split);
-  const auto inside = [&](int row, int token) { return row_0 + row < a.out.dim && token_0 + token < a.out.rows; };
-  const auto partial = [&](int which, int row, int token) -> float& {
-    return a.partial[((split * (kPaired ? 2 : 1) + which) * a.out.rows + token_0 + token) * a.out.dim + row_0 + row];
+  const auto partial = [&](int which, int row, int token) {
+    return a.partial + ((split * (kPaired ? 2 : 1) + which) * a.out.rows + token_0 + token) * a.out.dim + row_0 + row;
   };
   if constexpr (kPaired)
-    tile.each([&](int row, int token, float gate, float up) {
-      if (!inside(row, token)) return;
-      if (a.partial) partial(0, row, token) = gate, partial(1, row, token) = up;
-      else a.out.row(token_0 + token)[row_0 + row] = silu(gate) * up;
+    tile.each([&](int row, int token, const Values<2>& gate, const Values<2>& up) {
+      if (token_0 + token >= a.out.rows) return;
+      const std::int64_t left = a.out.dim - row_0 - row;
+      if (a.partial) store_some(partial(0, row, token), gate, left), store_some(partial(1, row, token), up, left);
+      else store_some(a.out.row(token_0 + token) + row_0 + row, Values<2>{{silu(gate.v[0]) * up.v[0], silu(gate.v[1]) * up.v[1]}}, left);
     });
   else
-    tile.each([&](int row, int token, float sum) {
-      if (!inside(row, token)) return;
-      (a.partial ? partial(0, row, token) : a.out.row(token_0 + token)[row_0 + row]) = sum;
+    tile.each([&](int row, int token, const Values<4>& sum) {
+      if (token_0 + token < a.out.rows)
+        store_some(a.partial ? partial(0, row, token) : a.out.row(token_0 + token) + row_0 + row, sum, a.out.dim - row_0 - row);
     });
 }
 

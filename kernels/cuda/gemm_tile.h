@@ -17,6 +17,7 @@
 #pragma once
 
 #include "kernels/cuda/blocks.h"
+#include "kernels/cuda/view.h"
 #include "kernels/cuda/weight_rows.h"
 
 namespace crossover::cuda {
@@ -61,7 +62,11 @@ struct GemmTile {
     }
   }
 
-  // Of row i of a warp. By value: a reference chosen at run time would put both in local memory.
+  // Row of a block that slot i of a warp's 32 holds. A fragment's rows g and g + 8 are neighbours in the result, as are those of the second
+  // fragment, so that a lane's sums of a token lie side by side and eight lanes store a full line.
+  __device__ __forceinline__ static int row_of_slot(int warp, int i) { return kPaired ? warp * 16 + i % 8 * 2 + i / 8 % 2 : warp * 32 + i % 8 * 4 + i / 8; }
+
+  // Of slot i of a warp. By value: a reference chosen at run time would put both in local memory.
   __device__ __forceinline__ static WeightRows of(const WeightRows& first, const WeightRows& second, int i) {
     const bool other = kPaired && i >= 16;
     return {other ? second.data : first.data, other ? second.end : first.end, other ? second.stride : first.stride, other ? second.rows : first.rows};
@@ -76,7 +81,7 @@ struct GemmTile {
 #pragma unroll 2
     for (int i = part * kRowsPerPart + lane / 8; i < (part + 1) * kRowsPerPart; i += 4) {
       const WeightRows matrix = of(first, second, i);
-      const std::byte* const row = matrix.row(row_0 + (kPaired ? warp * 16 + i % 16 : warp * 32 + i));
+      const std::byte* const row = matrix.row(row_0 + row_of_slot(warp, i));
       if (row) copy_row<kSliceBytes>(raw + (warp * 32 + i) * kRowBytes, row + static_cast<std::int64_t>(slice) * kSliceBytes, bytes, lane % 8, matrix);
     }
   }
@@ -89,7 +94,7 @@ struct GemmTile {
   __device__ __forceinline__ static int skew_of(const WeightRows& first, const WeightRows& second, std::int64_t row_0, int i) {
     const int warp = static_cast<int>(threadIdx.x) / kWarp;
     const WeightRows matrix = of(first, second, i);
-    return misalignment(matrix.data + (row_0 + (kPaired ? warp * 16 + i % 16 : warp * 32 + i)) * matrix.stride);
+    return misalignment(matrix.data + (row_0 + row_of_slot(warp, i)) * matrix.stride);
   }
 
   // One step from shared memory; units: how many of it the rows have.
@@ -164,21 +169,20 @@ struct GemmTile {
     }
   }
 
-  // store(row of the block, token of the tile, sum), or with kPaired store(row, token, gate, up); eight lanes have consecutive rows of a token.
+  // store(row of the block, token of the tile, sums of that row and the next three), or with kPaired store(row, token, gates, ups) of that row
+  // and the next; eight lanes have consecutive rows of a token.
   template <class Store>
   __device__ __forceinline__ void each(const Store& store) const {
-    const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp, group = lane / 4;
 #pragma unroll
     for (int tile = 0; tile < kTokenTiles; ++tile)
 #pragma unroll
-      for (int i = 0; i < 4; ++i) {
-        const int row = lane / 4 + i / 2 * 8, token = tile * 8 + lane % 4 * 2 + i % 2;
-        if constexpr (kPaired) {
-          store(warp * 16 + row, token, sums[0][tile][i], sums[1][tile][i]);
-        } else {
-          store(warp * 32 + row, token, sums[0][tile][i]);
-          store(warp * 32 + 16 + row, token, sums[1][tile][i]);
-        }
+      for (int i = 0; i < 2; ++i) {
+        const int token = tile * 8 + lane % 4 * 2 + i;
+        const auto& low = sums[0][tile];
+        const auto& high = sums[1][tile];
+        if constexpr (kPaired) store(row_of_slot(warp, group), token, Values<2>{{low[i], low[2 + i]}}, Values<2>{{high[i], high[2 + i]}});
+        else store(row_of_slot(warp, group), token, Values<4>{{low[i], low[2 + i], high[i], high[2 + i]}});
       }
   }
 };
