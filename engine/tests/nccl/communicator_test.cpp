@@ -83,11 +83,7 @@ TEST_F(NcclCommunicator, SumsOverTwoAndThreeRanks) {
     EXPECT_EQ(messages.front(), "");
     EXPECT_EQ(fake().f32_sums, 5);  // of which one of ones
     EXPECT_EQ(fake().destroyed, ranks);
-    reset();
-    fake().with_memory = [](void (*body)(void*), void* context) {
-      const cuda::emulated::OpenMemory open;
-      body(context);
-    };
+    behave();
   }
 }
 

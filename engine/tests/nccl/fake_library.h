@@ -15,16 +15,19 @@ class FakeNccl : public testing::Test {
  protected:
   FakeNccl() : library_(::dlopen(CROSSOVER_NCCL_FAKE, RTLD_NOW | RTLD_LOCAL)) {
     if (!library_) throw std::runtime_error(::dlerror());
-    reset();
+    behave();
+  }
+  ~FakeNccl() override { behave(); }
+
+  // From now on, as NCCL does; with nothing seen.
+  void behave() const {
+    reinterpret_cast<decltype(&crossover_nccl_fake_reset)>(::dlsym(library_, "crossover_nccl_fake_reset"))();
     fake().with_memory = [](void (*body)(void*), void* context) {
       const cuda::emulated::OpenMemory open;
       body(context);
     };
   }
-  ~FakeNccl() override { reset(); }
-
   NcclFake& fake() const { return *reinterpret_cast<decltype(&crossover_nccl_fake)>(::dlsym(library_, "crossover_nccl_fake"))(); }
-  void reset() const { reinterpret_cast<decltype(&crossover_nccl_fake_reset)>(::dlsym(library_, "crossover_nccl_fake_reset"))(); }
 
  private:
   void* library_;

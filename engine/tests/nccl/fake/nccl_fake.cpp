@@ -31,10 +31,17 @@ namespace {
 struct World {
   std::mutex mutex;
   std::condition_variable changed;
-  NcclFake* fake = new NcclFake;  // kept for ranks that are left behind
+  std::vector<std::unique_ptr<NcclFake>> fakes = first();  // the last one is in force; kept for ranks that are left behind
   int resets = 0, ids = 0;
   std::map<std::string, std::shared_ptr<Party>> parties;
   std::vector<std::unique_ptr<OpaqueComm>> comms;  // kept: an aborted rank may still be inside
+
+  NcclFake& fake() const { return *fakes.back(); }
+  static std::vector<std::unique_ptr<NcclFake>> first() {
+    std::vector<std::unique_ptr<NcclFake>> one;
+    one.push_back(std::make_unique<NcclFake>());
+    return one;
+  }
 };
 
 World& world() {
@@ -79,7 +86,7 @@ void add(void* context) {
 Result all_reduce(const void* from, void* to, std::size_t values, DataType type, Comm comm) {
   World& w = world();
   std::unique_lock lock(w.mutex);
-  NcclFake& fake = *w.fake;
+  NcclFake& fake = w.fake();
   Party& party = *comm->party;
   const std::int64_t number = ++comm->begun;
   const int resets = w.resets;
@@ -106,7 +113,7 @@ Result all_reduce(const void* from, void* to, std::size_t values, DataType type,
 Result join(Comm* comm, int ranks, const UniqueId& id, int rank) {
   World& w = world();
   std::unique_lock lock(w.mutex);
-  NcclFake& fake = *w.fake;
+  NcclFake& fake = w.fake();
   const int resets = w.resets;
   const auto released = [&] { return w.resets != resets; };
   if (rank == fake.refused_rank) return Result::kSystemError;
@@ -137,12 +144,12 @@ using namespace crossover::nccl;
 
 extern "C" {
 
-NcclFake* crossover_nccl_fake() { return world().fake; }
+NcclFake* crossover_nccl_fake() { return &world().fake(); }
 
 void crossover_nccl_fake_reset() {
   World& w = world();
   const std::lock_guard lock(w.mutex);
-  w.fake = new NcclFake;
+  w.fakes.push_back(std::make_unique<NcclFake>());
   ++w.resets;
   w.changed.notify_all();
 }
@@ -161,7 +168,7 @@ Result ncclGetUniqueId(UniqueId* id) {
 }
 Result ncclCommInitRank(Comm* comm, int ranks, UniqueId id, int rank) { return join(comm, ranks, id, rank); }
 Result ncclCommDestroy(Comm) {
-  ++world().fake->destroyed;
+  ++world().fake().destroyed;
   return Result::kSuccess;
 }
 #ifndef CROSSOVER_FAKE_WITHOUT_ABORT
@@ -169,13 +176,13 @@ Result ncclCommAbort(Comm comm) {
   World& w = world();
   const std::lock_guard lock(w.mutex);
   comm->aborted = true;
-  ++w.fake->aborted;
+  ++w.fake().aborted;
   w.changed.notify_all();
   return Result::kSuccess;
 }
 #endif
 Result ncclCommGetAsyncError(Comm comm, Result* error) {
-  *error = comm->rank == world().fake->async_error_rank ? Result::kRemoteError : Result::kSuccess;
+  *error = comm->rank == world().fake().async_error_rank ? Result::kRemoteError : Result::kSuccess;
   return Result::kSuccess;
 }
 Result ncclAllReduce(const void* from, void* to, std::size_t values, DataType type, Operation, Comm comm, Stream) {
