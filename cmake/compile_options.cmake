@@ -28,13 +28,14 @@ endif()
 target_compile_options(crossover_options INTERFACE ${sanitize})
 target_link_options(crossover_options INTERFACE ${sanitize})
 
+include(GoogleTest)  # not inside the function: what it sets must be seen by whoever calls gtest_discover_tests
+
 # crossover_test(NAME LIBRARY [SOURCE...]): the files of tests/ below the calling folder become one GoogleTest program.
 function(crossover_test name library)
   if(NOT CROSSOVER_TESTS)
     return()
   endif()
   find_package(GTest REQUIRED)
-  include(GoogleTest)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/tests/*.cpp)
   if(NOT sources)
     return()
