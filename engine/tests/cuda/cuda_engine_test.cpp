@@ -35,6 +35,7 @@ std::vector<const ReferenceModel*> models(const std::vector<std::string>& when_e
   std::vector<const ReferenceModel*> chosen;
   for (const ReferenceModel& model : reference_models())
     if (!kEmulated || std::find(when_emulated.begin(), when_emulated.end(), model.name) != when_emulated.end()) chosen.push_back(&model);
+  EXPECT_GE(chosen.size(), when_emulated.size()) << "models that there are not";
   return chosen;
 }
 
@@ -51,7 +52,7 @@ void expect_close(const ReferenceModel& model, const std::map<std::string, Expec
 }
 
 TEST_F(CudaEngine, LogitsStayWithinWhatBf16ProductsCost) {
-  const std::vector<const ReferenceModel*> chosen = models({"dense-r3", "moe-r2-packed", "next-r2-fused"});
+  const std::vector<const ReferenceModel*> chosen = models({"synth-dense-r3", "synth-moe-r2-packed", "synth-next-r2-fused"});
   ASSERT_FALSE(chosen.empty());
   for (const ReferenceModel* one : chosen)
     for (const std::int64_t chunk : {65, 1}) {
@@ -66,7 +67,7 @@ TEST_F(CudaEngine, LogitsStayWithinWhatBf16ProductsCost) {
 }
 
 TEST_F(CudaEngine, QuantizedWeights) {
-  for (const ReferenceModel* one : models({"moe-r2-packed", "dense-r3"})) {
+  for (const ReferenceModel* one : models({"synth-moe-r2-packed", "synth-dense-r3"})) {
     const ReferenceModel& model = *one;
     if (model.q6_k.empty()) continue;
     EngineOptions options = on_gpu(model);
@@ -78,7 +79,7 @@ TEST_F(CudaEngine, QuantizedWeights) {
 
 // Virtual ranks: several on one device, sums by way of the host.
 TEST_F(CudaEngine, TwoRanksOnOneDevice) {
-  for (const ReferenceModel* one : models({"moe-r2-packed"})) {
+  for (const ReferenceModel* one : models({"synth-moe-r2-packed"})) {
     const ReferenceModel& model = *one;
     EngineOptions options = on_gpu(model);
     options.ranks = 2;
@@ -124,7 +125,8 @@ std::vector<std::string> phases_of_a_pass(Engine& engine, std::size_t tokens) {
   const double end_s = monotonic_s();
   std::vector<std::string> names;
   double sum_s = 0;
-  for (const PhaseShare& phase : engine.phases(begin_s, end_s).front().phases) {
+  const std::vector<RankPhases> ranks = engine.phases(begin_s, end_s);
+  for (const PhaseShare& phase : ranks.front().phases) {
     sum_s += phase.share_s;
     if (phase.name != "other") names.push_back(phase.name);
   }
