@@ -57,7 +57,7 @@ TEST_F(CudaEngine, LogitsStayWithinWhatBf16ProductsCost) {
   for (const ReferenceModel* one : chosen)
     for (const std::int64_t chunk : {65, 1}) {
       const ReferenceModel& model = *one;
-      if (kEmulated && chunk == 1 && one != chosen.front()) continue;
+      if (kEmulated && chunk == 1) continue;  // tokens that follow the prompt are fed one at a time anyway
       EngineOptions options = on_gpu(model);
       options.chunk_tokens = chunk;
       Engine engine(options);
