@@ -5,7 +5,7 @@ set -euo pipefail
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 
 need_packages "${build_packages[@]}"
-build "$root/build/release" crossover -DCMAKE_BUILD_TYPE=Release -DCROSSOVER_TESTS=OFF
+build "$root/build/release" crossover -DCMAKE_BUILD_TYPE=Release -DCROSSOVER_TESTS=OFF -DCROSSOVER_CUDA=OFF
 crossover=$root/build/release/crossover
 
 # Files in memory or on an overlay (containers) cannot be put out of the page cache; then the cold load is measured as it is.

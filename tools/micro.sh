@@ -10,5 +10,5 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 out=$1
 shift
 need_packages "${build_packages[@]}" libbenchmark-dev
-build "$root/build/micro" crossover_micro -DCMAKE_BUILD_TYPE=Release -DCROSSOVER_TESTS=OFF -DCROSSOVER_MICRO=ON
+build "$root/build/micro" crossover_micro -DCMAKE_BUILD_TYPE=Release -DCROSSOVER_TESTS=OFF -DCROSSOVER_MICRO=ON -DCROSSOVER_CUDA=OFF
 "$root/build/micro/crossover_micro" --out "$out" "$@"
