@@ -1,5 +1,6 @@
 // Routing and experts of the cpu backend against the reference.
 #include "kernels/cpu/cpu_ops.h"
+#include "kernels/tests/moe_inputs.h"
 #include "kernels/tests/test_context.h"
 #include "kernels/trace.h"
 
@@ -10,32 +11,12 @@ using testing::Backend;
 using testing::Grid;
 using testing::Matrix;
 using testing::Random;
+using testing::Layer;
+using testing::Routing;
 using testing::TestContext;
+using testing::uneven;
 
 class MoeTest : public ::testing::TestWithParam<Backend> {};
-
-struct Layer {
-  Layer(DType dtype, std::int64_t experts, std::int64_t width, std::int64_t hidden, Random& random)
-      : gate(dtype, experts, width, hidden), up(dtype, experts, width, hidden), down(dtype, experts, hidden, width) {
-    for (Matrix* matrix : {&gate, &up, &down}) matrix->fill(random, 0.06f);
-  }
-  Matrix gate, up, down;
-};
-
-struct Routing {
-  std::vector<std::int32_t> ids;
-  std::vector<float> weights;
-};
-
-// Token t: expert 5 always, expert 0 never, expert 1 for token 0 alone, the rest spread; weights fall and sum to 1.
-Routing uneven(std::int64_t tokens) {
-  Routing routing;
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    routing.ids.insert(routing.ids.end(), {5, t == 0 ? 1 : static_cast<std::int32_t>(2 + t % 3)});
-    routing.weights.insert(routing.weights.end(), {0.7f, 0.3f});
-  }
-  return routing;
-}
 
 // `tolerance` is relative to the largest value; where products with bf16 weights round activations to bf16 as well, it is 1e-2.
 void check_experts(const Backend& backend, const Layer& layer, const Routing& routing, std::int64_t tokens, double tolerance) {

@@ -9,6 +9,7 @@
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/moe_path.h"
 #include "kernels/cuda/runtime.h"
+#include "kernels/tests/moe_inputs.h"
 #include "kernels/tests/test_context.h"
 
 namespace crossover::cuda {
@@ -18,30 +19,10 @@ using moe::Path;
 using testing::Grid;
 using testing::Matrix;
 using testing::Random;
+using testing::Layer;
+using testing::Routing;
 using testing::TestContext;
-
-struct Layer {
-  Layer(DType dtype, std::int64_t experts, std::int64_t width, std::int64_t hidden, Random& random)
-      : gate(dtype, experts, width, hidden), up(dtype, experts, width, hidden), down(dtype, experts, hidden, width) {
-    for (Matrix* matrix : {&gate, &up, &down}) matrix->fill(random, 0.06f);
-  }
-  Matrix gate, up, down;
-};
-
-struct Routing {
-  std::vector<std::int32_t> ids;
-  std::vector<float> weights;
-};
-
-// Expert 5 always, expert 0 never, expert 1 for token 0 alone.
-Routing uneven(std::int64_t tokens) {
-  Routing routing;
-  for (std::int64_t t = 0; t < tokens; ++t) {
-    routing.ids.insert(routing.ids.end(), {5, t == 0 ? 1 : static_cast<std::int32_t>(2 + t % 3)});
-    routing.weights.insert(routing.weights.end(), {0.7f, 0.3f});
-  }
-  return routing;
-}
+using testing::uneven;
 
 MoeExperts experts_of(const Layer& layer, const Grid& x, const Routing& routing, MoeMode mode) {
   return {x, routing.ids, routing.weights, layer.gate, layer.up, layer.down, mode};
