@@ -105,6 +105,7 @@ void Device::download(std::byte* to_host, const std::byte* from, std::size_t byt
 
 void Device::clear(std::byte* memory, std::size_t bytes) {
   if (bytes == 0) return;
+  make_current();  // a sequence is reset by a thread that works for every rank in turn
   ++copies_;
   check(cudaMemsetAsync(memory, 0, bytes, stream_of(stream_)), "cudaMemsetAsync");
 }
