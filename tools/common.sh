@@ -35,14 +35,15 @@ need_packages() {
   rm -f "$log"
 }
 
-# build FOLDER TARGET OPTION...: configures and builds; quiet unless something fails.
+# build FOLDER TARGETS OPTION...: configures and builds; quiet unless something fails. TARGETS: one, or several on lines of their own.
 build() {
-  local folder=$1 target=$2 log
+  local folder=$1 targets log
+  mapfile -t targets <<< "$2"
   shift 2
   mkdir -p "$folder" || fail "cannot make the build folder $folder"
   log=$folder/build.log
   echo "building in $folder (log: $log)" >&2
   cmake -S "$root" -B "$folder" -G Ninja "$@" > "$log" 2>&1 || { tail -20 "$log" >&2; fail "cmake failed, see $log"; }
-  cmake --build "$folder" --target "$target" -j "$jobs" >> "$log" 2>&1 ||
+  cmake --build "$folder" --target "${targets[@]}" -j "$jobs" >> "$log" 2>&1 ||
     { grep -m 20 -A 8 -E 'error|FAILED' "$log" >&2 || true; fail "the build failed, see $log"; }
 }

@@ -1,5 +1,7 @@
 #include "engine/tests/reference_checkpoints.h"
 
+#include "kernels/tests/tree_data.h"
+
 namespace crossover::test {
 
 namespace {
@@ -36,9 +38,7 @@ std::vector<ReferenceCheckpoint> reference_checkpoints() {
 }
 
 std::filesystem::path reference_folder(const std::string& name) {
-  const std::filesystem::path in_tree = std::filesystem::path(CROSSOVER_SOURCE_DIR) / "engine/tests/data/reference";
-  if (std::filesystem::exists(in_tree)) return in_tree / name;
-  return std::filesystem::read_symlink("/proc/self/exe").parent_path().parent_path() / "tests/reference" / name;  // in a bundle
+  return tree_data("engine/tests/data/reference") / name;
 }
 
 }  // namespace crossover::test

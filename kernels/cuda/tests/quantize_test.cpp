@@ -11,6 +11,7 @@
 #include "kernels/formats/formats.h"
 #include "kernels/tests/format_inputs.h"
 #include "kernels/tests/test_context.h"
+#include "kernels/tests/tree_data.h"
 
 namespace crossover::testing {
 namespace {
@@ -82,7 +83,7 @@ void expect_as_ggml(const std::string& folder) {
   EXPECT_EQ(quantized_on_device(DType::kF32, stored_as(DType::kF32, values), static_cast<std::int64_t>(values.size())), read_file(folder + "/q6_k.bin"));
 }
 
-TEST_F(CudaQuantize, CommittedBlocksEqualGgml) { expect_as_ggml(CROSSOVER_SOURCE_DIR "/kernels/tests/data/formats"); }
+TEST_F(CudaQuantize, CommittedBlocksEqualGgml) { expect_as_ggml(test::tree_data("kernels/tests/data/formats")); }
 
 TEST_F(CudaQuantize, GoldenBlocksEqualGgml) {
   const char* golden = std::getenv("CROSSOVER_GOLDEN");
