@@ -66,6 +66,7 @@ CommWishes comm_wishes(const EngineOptions& options) {
 
 void check(const EngineOptions& options) {
   check_weight_layout(options.knobs, options.backend);
+  (void)quantizes_on_device(options.knobs, options.backend);
   (void)wants_nccl(comm_wishes(options));
   if (options.ranks < 1) throw std::invalid_argument(fmt::format("ranks must be at least 1, asked for {}", options.ranks));
   if (options.threads < 1) throw std::invalid_argument(fmt::format("threads must be at least 1, asked for {}", options.threads));
@@ -235,6 +236,7 @@ void Engine::Impl::load_once(const std::string& before) {
     LoadJob job{source, part, schedule, {weights->files(), fetch_options(options.knobs, weights->files().mode()), rank.ctx.micro,
                 schedule == Schedule::kSerial ? &turn : nullptr, options.progress}};
     job.convert.check = weights->check();
+    job.quantizes_on_device = quantizes_on_device(options.knobs, options.backend);
     if (options.backend == "cpu") job.layout = weight_layout(options.knobs, rank.ctx.micro);
     if (writer) {
       job.convert.sink = [writer](const ConvertTask& task, const std::byte* bytes, Trace* trace) {

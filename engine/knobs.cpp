@@ -68,6 +68,12 @@ std::span<const KnobInfo> all_knobs() {
        "off",
        {"off", "folder", "beside"},
        "keep what in-situ quantization makes as a GGUF file and load from it next time: in the cache folder, or beside the checkpoint"},
+      {"CROSSOVER_QUANT_PLACE",
+       "choice",
+       "host",
+       {"host", "device"},
+       "where a load on a GPU quantizes: on the host, whose blocks are uploaded, or on the device, to which rows are uploaded as they are "
+       "stored; types other than q6_k stay with the host"},
       {"CROSSOVER_QUANT_SCHEDULE",
        "choice",
        "pool",

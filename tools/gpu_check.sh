@@ -69,15 +69,15 @@ tests() {
   fi
 }
 
-# scenario NAME LIMIT SCENARIO OPTION...: on the GPU, a few pairs. The page cache stays as it is where a container does not show it.
+# scenario NAME LIMIT SCENARIO OPTION...: on the GPU, a few pairs. The page cache stays as it is where a container does not show it (doctor).
 scenario() {
-  local name=$1 limit=$2 file=$bundle/scenarios/$3.json backend=cuda page_cache=as-is
+  local name=$1 limit=$2 file=$bundle/scenarios/$3.json backend=cuda page_cache=(--set '/workload/page_cache="as-is"')
   shift 3
   [ -z "$dry" ] || backend=cpu
-  grep -q '^page cache  *good' "$out/doctor.log" && page_cache=warm
+  grep -q '^page cache  *good' "$out/doctor.log" && page_cache=()
   rm -rf "${out:?}/$name"
   step "$name" "$limit" "$bundle/bin/crossover" run "$file" --out "$out/$name" --pairs 2 --quiet --report-only ${dry:+--dry-run} \
-    --set "/workload/backend=\"$backend\"" --set "/workload/page_cache=\"$page_cache\"" "$@"
+    --set "/workload/backend=\"$backend\"" "${page_cache[@]}" "$@"
 }
 
 if [ -n "$dry" ]; then step doctor 60 "$bundle/bin/crossover" --version
@@ -89,6 +89,7 @@ for shape in qwen3.6-27b qwen3.6-35b-a3b; do  # real shapes, 8 layers
   scenario "end_to_end_$shape" 110 prefill_gdn_chunked --set "/workload/model={\"synth\":\"$shape\",\"layers\":8,\"vocab\":8192,\"seed\":1}" \
     --set /workload/prompt_tokens=2048 --set /workload/generate_tokens=512 --set /workload/kv_capacity_tokens=4096
 done
+scenario cold_load 90 cold_load_device_quantize --set '/workload/model={"synth":"qwen3.6-27b","layers":8,"vocab":8192,"seed":1}'
 scenario decode 60 demo_decode --set /workload/generate_tokens=1500 --set /workload/kv_capacity_tokens=2048
 if [ -n "$dry" ] || sanitizer=$(command -v compute-sanitizer); then
   some='*/rms_norm:*/conv1d_silu:*/matmul:*/gdn_recurrent:*/gdn_chunked:*/kv_write:*/attention:*/moe_route:*/moe_experts:CudaQuantize.BytesEqualPlainLoops'

@@ -12,6 +12,7 @@
 #include "bench/machine/usable_cores.h"
 #include "bench/scenario_schema.h"
 #include "bench/tests/shipped_scenario_run.h"
+#include "kernels/cuda/runtime.h"
 
 namespace crossover {
 namespace {
@@ -43,6 +44,24 @@ TEST_F(ColdLoadScenario, IsqTakesTheScheduleOfEachArm) {
   ASSERT_EQ(outcome.rates.size(), 2U);
   EXPECT_TRUE(outcome.rates.at({0, 'A'}).quantize_values_per_s);
   EXPECT_EQ(outcome.rates.at({0, 'B'}).cold_read_bytes_per_s.has_value(), evicts_);
+}
+
+// What the two arms hold on a GPU is engine/tests/cuda/device_load_test.cpp's; here it is that they are told apart, or why they cannot be run.
+TEST_F(ColdLoadScenario, TheDeviceQuantizesWhereThereIsOne) {
+  const auto small = [&] { return run("cold_load_device_quantize", {kTinyDense, page_cache("cold")}); };
+  if (cuda::device_count() == 0) {
+    try {
+      small();
+      FAIL() << "there is no GPU";
+    } catch (const std::runtime_error& error) {
+      EXPECT_NE(std::string(error.what()).find("backend cuda: "), std::string::npos) << error.what();
+    }
+    return;
+  }
+  const RunOutcome outcome = small();
+  expect_valid(outcome);
+  EXPECT_TRUE(paths(outcome, 'A', "quantize").begin()->starts_with("pool"));
+  EXPECT_EQ(paths(outcome, 'B', "quantize"), std::set<std::string>{"device"});
 }
 
 TEST_F(ColdLoadScenario, CacheHoldsWhatQuantizationMakes) {

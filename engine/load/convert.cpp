@@ -29,17 +29,6 @@ struct Scratch {
   std::vector<const std::byte*> data;
 };
 
-[[noreturn]] void refuse_value(const ConvertTask& task, const SourceTensor& tensor, const std::byte* stored, std::int64_t value) {
-  std::string found = "a block scale that is not finite";
-  if (!is_block_format(tensor.dtype)) {
-    float widened = 0;
-    dequantize_fn(tensor.dtype)(stored + row_bytes(tensor.dtype, value), &widened, 1);
-    found = fmt::format("{}", widened);
-  }
-  throw std::runtime_error(fmt::format("tensor {} ({}) holds {} at row {}, column {}; the checkpoint is damaged or was saved from a diverged model",
-                                       tensor.name, tensor.stored_as, found, task.first_row + value / task.columns_count, value % task.columns_count));
-}
-
 // Rows of a task from `row` on, at most about `piece`: where a piece is longer than a panel its end is the end of one, since packing parts
 // of panels costs twice as much.
 std::int64_t whole_panels(std::int64_t row, std::int64_t piece) {
@@ -53,6 +42,17 @@ bool needs_quantizing(const SourceTensor& tensor, DType to) {
   return is_block_format(to) && (tensor.dtype != to || tensor.transform != Transform::kNone);
 }
 
+void refuse_value(const ConvertTask& task, const SourceTensor& tensor, const std::byte* stored, std::int64_t value) {
+  std::string found = "a block scale that is not finite";
+  if (!is_block_format(tensor.dtype)) {
+    float widened = 0;
+    dequantize_fn(tensor.dtype)(stored, &widened, 1);
+    found = fmt::format("{}", widened);
+  }
+  throw std::runtime_error(fmt::format("tensor {} ({}) holds {} at row {}, column {}; the checkpoint is damaged or was saved from a diverged model",
+                                       tensor.name, tensor.stored_as, found, task.first_row + value / task.columns_count, value % task.columns_count));
+}
+
 void ConvertPlan::add(std::size_t tensor, DType to, std::span<const IndexRange> rows, std::span<const IndexRange> columns, std::byte* out,
                       const char* phase, bool kept, Layout layout) {
   const SourceTensor& from = source_.tensors[tensor];
@@ -62,8 +62,10 @@ void ConvertPlan::add(std::size_t tensor, DType to, std::span<const IndexRange> 
   const std::int64_t columns_count = columns.empty() ? from.shape[2]
       : std::accumulate(columns.begin(), columns.end(), std::int64_t{0}, [](std::int64_t sum, IndexRange r) { return sum + r.count; });
   if (columns_count == 0) return;
-  TensorTasks added{needs_quantizing(from, to), {}, {}};
-  const std::int64_t piece = added.quantizes ? chunk_rows(schedule_, columns_count)
+  const bool quantizes = needs_quantizing(from, to);
+  const bool there = quantizes && quantizes_there_ && out && to == DType::kQ6_K && !is_block_format(from.dtype) && from.transform == Transform::kNone;
+  TensorTasks added{quantizes, there, {}, {}};
+  const std::int64_t piece = quantizes && !there ? chunk_rows(schedule_, columns_count)
                                              : std::max<std::int64_t>(1, kCopyChunkBytes / std::max<std::int64_t>(1, gather.row_bytes()));
   const bool panels = layout == Layout::kPanels;
   const std::int64_t expert_rows = std::accumulate(rows.begin(), rows.end(), std::int64_t{0}, [](std::int64_t sum, IndexRange r) { return sum + r.count; });
@@ -74,11 +76,14 @@ void ConvertPlan::add(std::size_t tensor, DType to, std::span<const IndexRange> 
       for (std::int64_t done = 0, count = 0; done < run.count; done += count) {
         count = std::min(panels ? whole_panels(out_row, piece) : piece, run.count - done);
         const ConvertTask& task = added.tasks.emplace_back(ConvertTask{tensor, &gather, columns, columns_count, to, expert * from.shape[1] + run.first + done,
-                                                                       count, out, layout, out_row, out_row + count == expert_rows, phase, kept});
+                                                                       count, out, layout, out_row, out_row + count == expert_rows, there, phase, kept});
         out_row += count;
         if (out && !panels) out += task.bytes();
         out_bytes_ += task.bytes();
-        if (added.quantizes) quantized_values_ += task.values();
+        if (quantizes) quantized_values_ += task.values();
+        const std::int64_t stored_bytes = there ? row_bytes(from.dtype, task.values()) : 0;
+        largest_quantized_there_bytes_ = std::max(largest_quantized_there_bytes_, stored_bytes);
+        if (task.out) largest_delivery_bytes_ = std::max(largest_delivery_bytes_, there ? stored_bytes : task.bytes());
       }
     }
     if (out && panels) out += Tensor{nullptr, to, {1, expert_rows, columns_count}, layout}.bytes();
@@ -115,6 +120,7 @@ class Conversion {
     ConvertReport report;
     run_standing(pool_, standing_, [&](std::size_t task, std::size_t worker) { convert_task(task, worker); });
     if (standing_quantizes_) used(report, plan_.schedule_);
+    report.quantized_there = plan_.largest_quantized_there_bytes() > 0;
     for (const Group& group : groups_) {
       const auto experts = static_cast<std::int64_t>(group.tensor->expert_first.size()) - 1;
       used(report, schedule_for(plan_.schedule_, experts, pool_.threads()));
@@ -133,7 +139,7 @@ class Conversion {
   };
 
   bool standing(const ConvertPlan::TensorTasks& tensor) const {
-    return !tensor.quantizes || plan_.schedule_ == Schedule::kSerial || plan_.schedule_ == Schedule::kPool;
+    return !tensor.quantizes || tensor.there || plan_.schedule_ == Schedule::kSerial || plan_.schedule_ == Schedule::kPool;
   }
 
   std::tuple<std::int32_t, std::uint64_t> place(const ConvertTask& task) const {
@@ -150,7 +156,7 @@ class Conversion {
         spawning.emplace_back(place(tensor.tasks.front()), &tensor);
         continue;
       }
-      standing_quantizes_ = standing_quantizes_ || tensor.quantizes;
+      standing_quantizes_ = standing_quantizes_ || (tensor.quantizes && !tensor.there);
       for (const ConvertTask& task : tensor.tasks) placed.emplace_back(place(task), &task);
     }
     std::sort(placed.begin(), placed.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
@@ -197,6 +203,7 @@ class Conversion {
       task.rows_of->gather(task.first_row, task.rows, data, gathered);
       stored = gathered;
     }
+    if (task.there) return quantize_there(index, task, stored, scratch, trace);
     // What is stored in the type it is held in is packed from where it lies, after its scales were checked.
     const bool as_stored = panels && tensor.dtype == task.to && tensor.transform == Transform::kNone;
     if (as_stored) out = const_cast<std::byte*>(stored);
@@ -214,8 +221,16 @@ class Conversion {
     if (options_.progress) progress(task);
   }
 
+  void quantize_there(std::size_t index, const ConvertTask& task, const std::byte* stored, Scratch& scratch, Trace* trace) {
+    std::byte* const blocks = options_.sink && task.kept ? grown(scratch.out, task.bytes()) : nullptr;
+    options_.quantize_there(task, plan_.source_.tensors[task.tensor], stored, blocks, trace);
+    fetcher_->release(index);
+    if (blocks) options_.sink(task, blocks, trace);
+    if (options_.progress) progress(task);
+  }
+
   void deliver(const ConvertTask& task, const std::byte* rows, Trace* trace) const {
-    const Range range(trace, task.phase ? task.phase : "upload");
+    const Range range(trace, task.phase ? task.phase : is_block_format(task.to) ? "upload_blocks" : "upload");
     options_.deliver(task.out, rows, static_cast<std::size_t>(task.bytes()));
   }
 
@@ -307,7 +322,8 @@ class Conversion {
       widen(tensor, stored, values, widened);
       stored = reinterpret_cast<const std::byte*>(widened), from = DType::kF32;
     }
-    if (const std::int64_t bad = convert(from, stored, task.to, out, values); bad >= 0) refuse_value(task, tensor, as_stored, bad);
+    if (const std::int64_t bad = convert(from, stored, task.to, out, values); bad >= 0)
+      refuse_value(task, tensor, is_block_format(tensor.dtype) ? as_stored : as_stored + row_bytes(tensor.dtype, bad), bad);
   }
 
   const ConvertPlan& plan_;

@@ -44,6 +44,14 @@ inline void check_weight_layout(const Knobs& knobs, const std::string& backend) 
     throw std::invalid_argument("CROSSOVER_WEIGHT_LAYOUT=panels was asked of the " + backend + " backend, but only the cpu backend takes panels; use auto or rows");
 }
 
+// std::invalid_argument where a device is asked for that the backend does not have.
+inline bool quantizes_on_device(const Knobs& knobs, const std::string& backend) {
+  if (knobs.get("CROSSOVER_QUANT_PLACE") == "host") return false;
+  if (backend != "cuda")
+    throw std::invalid_argument("CROSSOVER_QUANT_PLACE=device was asked of the " + backend + " backend, but only the cuda backend has a device; use host");
+  return true;
+}
+
 // micro: null on other backends. Portable code multiplies rows eight times as fast as panels.
 inline Layout weight_layout(const Knobs& knobs, const cpu::Micro* micro) {
   const std::string& value = knobs.get("CROSSOVER_WEIGHT_LAYOUT");

@@ -6,10 +6,10 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <mutex>
 #include <stdexcept>
 #include <system_error>
 
+#include "engine/load/device_lanes.h"
 #include "kernels/formats/panels.h"
 
 namespace crossover {
@@ -90,11 +90,28 @@ Tensor& slot(Weights& weights, std::string_view name) {
 
 }  // namespace
 
+namespace {
+
+ConvertReport convert_to_device(const ConvertPlan& plan, ConvertOptions options, Context& ctx, std::vector<Trace>& traces) {
+  DeviceLanes lanes(ctx, plan.largest_delivery_bytes(), plan.largest_quantized_there_bytes());
+  options.deliver = [&](std::byte* to, const std::byte* rows, std::size_t bytes) { lanes.deliver(to, rows, bytes); };
+  options.quantize_there = [&](const ConvertTask& task, const SourceTensor& tensor, const std::byte* rows, std::byte* blocks, Trace* trace) {
+    lanes.quantize(task, tensor, rows, blocks, trace);
+  };
+  ConvertReport report = convert(plan, options, ctx.pool, traces);
+  lanes.finish(ctx.trace);
+  ctx.counters.add("bytes.staging", lanes.staging_bytes());
+  ctx.counters.add("bytes.staging.device", lanes.device_staging_bytes());
+  return report;
+}
+
+}  // namespace
+
 RankLoad load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces, RankWeights& into) {
   into.weights.layers.resize(static_cast<std::size_t>(job.source.config.layers));
   for (std::size_t i = 0; i < into.weights.layers.size(); ++i) into.weights.layers[i].full_attention = job.source.config.full_attention[i];
   into.weights.first_vocab_row = job.plan.shape.first_vocab_row;
-  ConvertPlan plan(job.source, job.schedule);
+  ConvertPlan plan(job.source, job.schedule, job.quantizes_on_device);
   const bool own_head = std::any_of(job.plan.tensors.begin(), job.plan.tensors.end(),
                                     [](const TensorShard& shard) { return shard.place == "output.weight" && shard.shape[1] > 0; });
   for (std::size_t i = 0; i < job.plan.tensors.size(); ++i) {
@@ -112,15 +129,8 @@ RankLoad load_rank(const LoadJob& job, Context& ctx, std::vector<Trace>& traces,
   }
   for (std::size_t tensor : job.passing) plan.add(tensor, target_type(job.source.tensors[tensor], job.passing_type), {}, {}, nullptr);
   if (job.source.config.tied_embeddings && !into.weights.head.data) into.weights.head = into.weights.embedding;
-  ConvertOptions options = job.convert;
-  std::mutex device;  // used by one thread at a time
-  if (!ctx.ops.host_memory)
-    options.deliver = [&](std::byte* to, const std::byte* rows, std::size_t bytes) {
-      const std::lock_guard lock(device);
-      ctx.ops.upload(ctx, to, rows, bytes);
-    };
-  RankLoad load{convert(plan, options, ctx.pool, traces), plan.quantized_values()};
-  ctx.ops.synchronize(ctx);
+  RankLoad load{ctx.ops.host_memory ? convert(plan, job.convert, ctx.pool, traces) : convert_to_device(plan, job.convert, ctx, traces), plan.quantized_values()};
+  if (load.convert.quantized_there) ctx.counters.path("quantize", "device");
   for (Schedule schedule : load.convert.schedules)
     ctx.counters.path("quantize", quantize_path(schedule, job.convert.micro));
   ctx.counters.add("launches.quantize", load.convert.launches);

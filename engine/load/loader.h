@@ -44,6 +44,7 @@ struct LoadJob {
   std::vector<bool> kept = {};          // of plan.tensors: those the sink of `convert` sees; empty: none
   std::vector<std::size_t> passing = {};  // tensors of the source that are converted to `passing_type` for the sink alone
   DType passing_type = DType::kF32;
+  bool quantizes_on_device = false;     // what the device can, of a backend that has one
 };
 
 struct RankLoad {

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/bf16_copy.h"
 #include "kernels/cuda/device_clock.h"
+#include "kernels/cuda/quantize.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops.h"
 
@@ -32,12 +33,16 @@ void Device::upload(std::byte*, const std::byte*, std::size_t) { refuse(); }
 void Device::download(std::byte*, const std::byte*, std::size_t) { refuse(); }
 void Device::clear(std::byte*, std::size_t) { refuse(); }
 void Device::synchronize() { refuse(); }
+std::unique_ptr<Device> Device::beside() const { refuse(); }
+void Device::wait_for_upload() { refuse(); }
+void Device::reserve_staging(std::size_t) { refuse(); }
 Mark::Mark() { refuse(); }
 Mark::~Mark() = default;
 void Mark::set(const Device&) { refuse(); }
 bool Mark::reached() const { refuse(); }
 void to_bf16(Context&, const float*, std::uint16_t*, std::int64_t) { refuse(); }
 void from_bf16(Context&, const std::uint16_t*, float*, std::int64_t) { refuse(); }
+void quantize_q6_k(Device&, DType, const std::byte*, std::int64_t, std::byte*, std::uint64_t*) { refuse(); }
 std::byte* allocate(std::size_t) { refuse(); }
 void release(std::byte*, std::size_t) {}
 std::unique_ptr<DeviceClock> make_clock(Device&) { refuse(); }

@@ -16,6 +16,7 @@ void check(cudaError_t status, const char* call) {
 
 namespace {
 
+constexpr std::size_t kPiece = std::size_t{16} << 20;  // of an upload, at most
 constexpr int kOldest = 80;  // sm_80: the oldest the kernels are compiled for
 
 std::atomic<std::int64_t> held{0};
@@ -50,6 +51,14 @@ Device::Device(int ordinal) : ordinal_(ordinal) {
   if (facts_.compute_capability < kOldest)
     throw std::runtime_error("backend cuda: " + facts_.name + " has compute capability " + std::to_string(properties.major) + "." +
                              std::to_string(properties.minor) + "; the kernels need 8.0 or newer");
+  open_stream();
+}
+
+Device::Device(int ordinal, const DeviceFacts& facts) : facts_(facts), ordinal_(ordinal) { open_stream(); }
+
+std::unique_ptr<Device> Device::beside() const { return std::unique_ptr<Device>(new Device(ordinal_, facts_)); }
+
+void Device::open_stream() {
   make_current();
   cudaStream_t stream = nullptr;
   check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
@@ -71,8 +80,15 @@ Device::~Device() {
 
 void Device::make_current() { check(cudaSetDevice(ordinal_), "cudaSetDevice"); }
 
+void Device::wait_for_upload() { check(cudaEventSynchronize(static_cast<cudaEvent_t>(copied_)), "cudaEventSynchronize"); }
+
+void Device::reserve_staging(std::size_t bytes) {
+  make_current();
+  (void)staging(bytes < kPiece ? bytes : kPiece);
+}
+
 void* Device::staging(std::size_t bytes) {
-  check(cudaEventSynchronize(static_cast<cudaEvent_t>(copied_)), "cudaEventSynchronize");
+  wait_for_upload();
   if (bytes > staging_bytes_) {
     if (staging_) check(cudaFreeHost(staging_), "cudaFreeHost");
     staging_ = nullptr, staging_bytes_ = 0;
@@ -83,7 +99,6 @@ void* Device::staging(std::size_t bytes) {
 }
 
 void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) {
-  constexpr std::size_t kPiece = std::size_t{16} << 20;
   make_current();
   ++copies_;
   for (std::size_t at = 0; at < bytes; at += kPiece) {

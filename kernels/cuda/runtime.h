@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 
 namespace crossover::cuda {
@@ -31,6 +32,9 @@ class Device {
   Device(const Device&) = delete;
   Device& operator=(const Device&) = delete;
 
+  // The same GPU by another stream with staging memory of its own: what the two are asked for overlaps, and nothing but waiting orders it.
+  std::unique_ptr<Device> beside() const;
+
   void make_current();  // for the calling thread: what it allocates and launches goes here
 
   const DeviceFacts& facts() const { return facts_; }
@@ -49,9 +53,15 @@ class Device {
   void download(std::byte* to_host, const std::byte* from, std::size_t bytes);
   void clear(std::byte* memory, std::size_t bytes);
   void synchronize();
+  void wait_for_upload();  // what uploads took has arrived
+
+  void reserve_staging(std::size_t bytes);  // for uploads of so many bytes; what they need beyond it they ask for
+  std::size_t staging_bytes() const { return staging_bytes_; }  // pinned host memory, kept
 
  private:
-  void* staging(std::size_t bytes);  // pinned; waits for the copy that used it last
+  Device(int ordinal, const DeviceFacts& facts);
+  void open_stream();
+  void* staging(std::size_t bytes);  // waits for the copy that used it last
 
   DeviceFacts facts_;
   int ordinal_;

@@ -14,6 +14,7 @@
 
 #include "bench/micro/operands.h"
 #include "kernels/cuda/probe.h"
+#include "kernels/cuda/quantize.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/formats/formats.h"
 
@@ -136,6 +137,17 @@ void add_moe(std::int64_t tokens) {
   });
 }
 
+// A matrix of the 27B, as a load has it. Its bound is neither ceiling: some 500 instructions a weight (kernels/cuda/quantize.cu).
+void add_quantize() {
+  add("quantize_q6_k/bf16/N:17408/K:5120", [](GpuContext& gpu) {
+    const Tensor rows = gpu.weights(DType::kBF16, {1, 17408, 5120});
+    const std::int64_t block_bytes = row_bytes(DType::kQ6_K, rows.values());
+    std::byte* const blocks = gpu.bytes(block_bytes);
+    return GpuRow{"memory", {rows.bytes() + block_bytes, 0},
+                  [=, &gpu](std::int64_t) { cuda::quantize_q6_k(*gpu.context().device, DType::kBF16, rows.data, rows.values(), blocks); }};
+  });
+}
+
 // The mixer of a layer with 16 key and 32 value heads: convolution, norms, gates, delta rule, gated norm.
 void add_gdn(std::int64_t tokens, std::int64_t value_heads) {
   add(fmt::format("gdn_mixer/T:{}/nk:16/nv:{}", tokens, value_heads), [=](GpuContext& gpu) {
@@ -181,6 +193,7 @@ void add_gpu_rows() {
     for (const std::int64_t tokens : {1, 4, 16, 64, 512, 2048}) add_matmul(DType::kQ6_K, tokens, n, k);
   for (const std::int64_t tokens : {1, 2048}) add_matmul(DType::kBF16, tokens, 17408, 5120);
   for (const std::int64_t tokens : {1, 16, 512, 2048, 4096}) add_moe(tokens);
+  add_quantize();
   for (const std::int64_t tokens : {1, 2048, 8192, 32768}) add_gdn(tokens, 32);
   for (const std::int64_t tokens : {2048, 8192, 16384}) add_attention(DType::kF16, tokens, 0);
   for (const DType dtype : {DType::kF16, DType::kQ8_0, DType::kQ4_0})

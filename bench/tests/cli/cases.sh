@@ -50,6 +50,7 @@ esac
 expect 0 '^read bandwidth ' doctor
 if grep -q 'backend cuda: ' "$scratch/out"; then  # no GPU, or a build without CUDA: one line that says why, before anything is made
   CROSSOVER_CACHE_DIR="$scratch/cuda-cache" expect 4 'backend cuda: ' run demo_decode --set '/workload/backend="cuda"' --out "$scratch/no-cuda"
+  CROSSOVER_CACHE_DIR="$scratch/cuda-cache" expect 4 'backend cuda: ' run cold_load_device_quantize --out "$scratch/no-cuda"
   [ ! -e "$scratch/cuda-cache" ] || complain "made a model for a backend that cannot run" run demo_decode
 fi
 

@@ -1,4 +1,4 @@
-// runtime.h for the emulation: a launch is done when it returns.
+// runtime.h for the emulation: a launch is done when it returns, but on a stream beside another (stream.h).
 #include "kernels/cuda/runtime.h"
 
 #include <cstring>
@@ -6,6 +6,7 @@
 
 #include "kernels/cuda/emulator/machine.h"
 #include "kernels/cuda/emulator/memory.h"
+#include "kernels/cuda/emulator/stream.h"
 
 namespace crossover::cuda {
 namespace {
@@ -13,6 +14,13 @@ namespace {
 std::atomic<std::int64_t> held{0};
 std::atomic<int> devices{1};
 std::atomic<bool> marks_are_held{false};
+
+emulated::Stream* stream_of(void* stream) { return static_cast<emulated::Stream*>(stream); }
+
+void copy_bytes(std::byte* to, const std::byte* from, std::size_t bytes) {
+  const emulated::OpenMemory open;
+  if (bytes > 0) std::memcpy(to, from, bytes);
+}
 
 }  // namespace
 
@@ -25,30 +33,68 @@ std::int64_t held_bytes() { return held; }
 Device::Device(int ordinal) : facts_{"emulated", 80, 3, 163 * 1024, std::size_t{1} << 32}, ordinal_(ordinal) {
   if (ordinal < 0 || ordinal >= devices)
     throw std::runtime_error("backend cuda: asked for GPU " + std::to_string(ordinal) + ", found " + std::to_string(devices));
+  open_stream();
+}
+Device::Device(int ordinal, const DeviceFacts& facts) : facts_(facts), ordinal_(ordinal) {
+  open_stream();
+  stream_ = new emulated::Stream;
+}
+std::unique_ptr<Device> Device::beside() const { return std::unique_ptr<Device>(new Device(ordinal_, facts_)); }
+void Device::open_stream() {
   arrivals_ = ::operator new(kArrivals * sizeof(unsigned));
   std::memset(arrivals_, 0, kArrivals * sizeof(unsigned));
 }
-Device::~Device() { ::operator delete(arrivals_); }
+Device::~Device() {
+  try {
+    synchronize();
+  } catch (const std::exception&) {
+    // A kernel that nobody waited for failed.
+  }
+  delete stream_of(stream_);
+  ::operator delete(arrivals_);
+}
 void Device::make_current() {}
 
 void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) {
-  const emulated::OpenMemory open;
   ++copies_;
-  if (bytes > 0) std::memcpy(to, from_host, bytes);
+  if (!stream_) return copy_bytes(to, from_host, bytes);
+  reserve_staging(bytes);
+  std::byte* const staged = stream_of(stream_)->staging.data();
+  if (bytes > 0) std::memcpy(staged, from_host, bytes);
+  stream_of(stream_)->ask([=] { copy_bytes(to, staged, bytes); }, true);
+}
+void Device::wait_for_upload() {
+  if (stream_) stream_of(stream_)->run_uploads();
+}
+void Device::reserve_staging(std::size_t bytes) {
+  if (!stream_) return;
+  wait_for_upload();
+  std::vector<std::byte>& staging = stream_of(stream_)->staging;
+  if (bytes > staging.size()) staging.resize(bytes);
+  staging_bytes_ = staging.size();
 }
 void Device::download(std::byte* to_host, const std::byte* from, std::size_t bytes) {
-  const emulated::OpenMemory open;
   ++copies_;
-  if (bytes > 0) std::memcpy(to_host, from, bytes);
+  synchronize();
+  copy_bytes(to_host, from, bytes);
 }
 
 void Device::clear(std::byte* memory, std::size_t bytes) {
-  const emulated::OpenMemory open;
   ++copies_;
-  if (bytes > 0) std::memset(memory, 0, bytes);
+  emulated::in_order(*this, [=] {
+    const emulated::OpenMemory open;
+    if (bytes > 0) std::memset(memory, 0, bytes);
+  });
 }
 
-void Device::synchronize() {}
+void Device::synchronize() {
+  if (stream_) stream_of(stream_)->run_all();
+}
+
+void emulated::in_order(Device& device, std::function<void()> work) {
+  if (device.stream()) stream_of(device.stream())->ask(std::move(work), false);
+  else work();
+}
 
 Mark::Mark() = default;
 Mark::~Mark() = default;
