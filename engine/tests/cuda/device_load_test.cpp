@@ -163,6 +163,21 @@ TEST_F(DeviceLoad, DamageIsNamedAsTheHostDoes) {
   }
 }
 
+// Whole loads of two ranks, which may share what they read.
+TEST_F(DeviceLoad, RanksGiveTheSameLogitsWhoeverQuantizes) {
+  std::vector<float> logits[2];
+  for (const bool there : {false, true}) {
+    EngineOptions options = options_of(checkpoint(DType::kBF16), {{"CROSSOVER_QUANT_PLACE", there ? "device" : "host"}});
+    options.ranks = 2, options.threads = 4;
+    Engine engine(options);
+    const std::vector<std::int32_t> token{1};
+    const std::span<const float> row = engine.feed(token);
+    logits[there].assign(row.begin(), row.end());
+    EXPECT_EQ(engine.counters().paths.at("quantize") == "device", there);
+  }
+  EXPECT_EQ(logits[0], logits[1]);
+}
+
 TEST_F(DeviceLoad, OtherBackendsHaveNoDevice) {
   EngineOptions options = options_of(checkpoint(DType::kBF16), {{"CROSSOVER_QUANT_PLACE", "device"}});
   options.backend = "cpu";
