@@ -5,7 +5,9 @@
 #include <bit>
 #include <cstddef>
 #include <cstring>
+#include <functional>
 #include <map>
+#include <utility>
 #include <string_view>
 
 #include "kernels/buffer.h"
@@ -23,6 +25,7 @@ class Workspace {
     auto it = blocks_.find(name);
     if (it == blocks_.end()) it = blocks_.emplace(name, Buffer()).first;
     if (it->second.size() < size) {
+      if (it->second.size() > 0 && before_release_) before_release_();
       held_bytes_ -= it->second.size();
       it->second = Buffer();  // before the larger one is asked for
       it->second = Buffer(with_reserve(size), source_);
@@ -34,6 +37,9 @@ class Workspace {
   float* floats(std::string_view name, std::size_t count) { return reinterpret_cast<float*>(bytes(name, count * sizeof(float))); }
 
   std::size_t held_bytes() const { return held_bytes_; }
+
+  // Told before a block goes whose bytes somebody was given: for work that was asked for with them and waits.
+  void before_release(std::function<void()> told) { before_release_ = std::move(told); }
 
   // From now on new memory is zeroed, so that the system has given its pages before they are used. Host memory only.
   void touch(bool touches) { touches_ = touches; }
@@ -49,6 +55,7 @@ class Workspace {
   std::map<std::string_view, Buffer> blocks_;  // names are string literals
   std::size_t held_bytes_ = 0;
   bool touches_ = false;
+  std::function<void()> before_release_;
 };
 
 }  // namespace crossover

@@ -201,6 +201,7 @@ void Communicator::all_reduce(Context& ctx, int rank, float* data, std::int64_t 
 }
 
 void Communicator::sum(Member& member, const void* from, void* to, std::int64_t n, DataType type) {
+  void* const stream = member.device->stream();  // what goes to it before the sum may fail
   Sum* sum = nullptr;
   Comm comm = nullptr;
   {
@@ -208,7 +209,7 @@ void Communicator::sum(Member& member, const void* from, void* to, std::int64_t 
     throw_if_failed();
     sum = &member.begin(n, monotonic_s()), comm = member.comm;
   }
-  const Result result = library_->api().all_reduce(from, to, static_cast<std::size_t>(n), type, Operation::kSum, comm, member.device->stream());
+  const Result result = library_->api().all_reduce(from, to, static_cast<std::size_t>(n), type, Operation::kSum, comm, stream);
   {
     const std::lock_guard lock(mutex_);
     throw_if_failed();

@@ -27,6 +27,7 @@ class EventClock : public DeviceClock {
 
   std::size_t mark() noexcept override {
     if (marks_ > 0 && device_.work() == work_at_mark_) return marks_ - 1;
+    if (!device_.hand_over_quietly()) return marks_ > 0 ? marks_ - 1 : 0;
     if (marks_ == events_.size()) {
       cudaEvent_t event = nullptr;
       if (cudaEventCreate(&event) != cudaSuccess) return marks_ > 0 ? marks_ - 1 : 0;
@@ -55,7 +56,7 @@ class EventClock : public DeviceClock {
   }
 
  private:
-  cudaStream_t stream() const { return static_cast<cudaStream_t>(device_.stream()); }
+  cudaStream_t stream() { return static_cast<cudaStream_t>(device_.stream()); }
 
   Device& device_;
   cudaEvent_t now_ = nullptr;

@@ -1,10 +1,12 @@
-// How an operation starts a kernel. For .cu files.
+// How an operation starts a kernel, or leaves it where launches wait (launch_graphs.h). For .cu files.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/launch_graphs.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops.h"
 #ifdef CROSSOVER_CUDA_EMULATED
@@ -20,11 +22,27 @@ struct Shape {
 
 inline unsigned blocks_for(std::int64_t items, std::int64_t per_block) { return static_cast<unsigned>((items + per_block - 1) / per_block); }
 
+inline Launch launch_of(const char* name, const void* kernel, const Shape& shape) {
+  return {name, kernel, {shape.grid.x, shape.grid.y, shape.grid.z}, {shape.block.x, shape.block.y, shape.block.z}, shape.shared_bytes};
+}
+
 #ifdef CROSSOVER_CUDA_EMULATED
+
+template <class... P>
+void call_kernel(const void* kernel, void* const* arguments) {
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    reinterpret_cast<void (*)(P...)>(const_cast<void*>(kernel))(*static_cast<P*>(arguments[I])...);
+  }(std::index_sequence_for<P...>());
+}
 
 template <class... P, class... A>
 void launch(Device& device, const char* name, void (*kernel)(P...), const Shape& shape, A... arguments) {
   device.count_launch();
+  if (LaunchGraphs* const queue = device.queue()) {
+    Launch later = launch_of(name, reinterpret_cast<const void*>(kernel), shape);
+    later.call = call_kernel<P...>;
+    return queue->add(later, static_cast<P>(arguments)...);
+  }
   emulated::in_order(device, [=] { emulated::run_grid(name, {shape.grid, shape.block, shape.shared_bytes}, [=] { kernel(static_cast<P>(arguments)...); }); });
 }
 
@@ -38,9 +56,10 @@ void launch(Device& device, const char* name, void (*kernel)(P...), const Shape&
   constexpr std::size_t kWithoutAsking = 48 * 1024;
   if (shape.shared_bytes > kWithoutAsking)
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)), name);
+  device.count_launch();
+  if (LaunchGraphs* const queue = device.queue()) return queue->add(launch_of(name, reinterpret_cast<const void*>(kernel), shape), static_cast<P>(arguments)...);
   kernel<<<shape.grid, shape.block, shape.shared_bytes, static_cast<cudaStream_t>(device.stream())>>>(static_cast<P>(arguments)...);
   check(cudaGetLastError(), name);
-  device.count_launch();
 }
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "kernels/cuda/bf16_copy.h"
 #include "kernels/cuda/device_clock.h"
+#include "kernels/cuda/launch_graphs.h"
 #include "kernels/cuda/quantize.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/ops.h"
@@ -38,7 +39,7 @@ void Device::wait_for_upload() { refuse(); }
 void Device::reserve_staging(std::size_t) { refuse(); }
 Mark::Mark() { refuse(); }
 Mark::~Mark() = default;
-void Mark::set(const Device&) { refuse(); }
+void Mark::set(Device&) { refuse(); }
 bool Mark::reached() const { refuse(); }
 void to_bf16(Context&, const float*, std::uint16_t*, std::int64_t) { refuse(); }
 void from_bf16(Context&, const std::uint16_t*, float*, std::int64_t) { refuse(); }
@@ -46,6 +47,8 @@ void quantize_q6_k(Device&, DType, const std::byte*, std::int64_t, std::byte*, s
 std::byte* allocate(std::size_t) { refuse(); }
 void release(std::byte*, std::size_t) {}
 std::unique_ptr<DeviceClock> make_clock(Device&) { refuse(); }
+std::unique_ptr<Graph> make_graph(Device&, LaunchList&) { refuse(); }
+void start_alone(Device&, LaunchList&, std::size_t) { refuse(); }
 
 }  // namespace cuda
 }  // namespace crossover

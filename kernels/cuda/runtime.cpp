@@ -1,4 +1,4 @@
-// With launch.h and device_clock.cpp the only file that calls the CUDA runtime.
+// With launch.h, graph.cpp and device_clock.cpp the only file that calls the CUDA runtime.
 #include "kernels/cuda/runtime.h"
 
 #include <cuda_runtime_api.h>
@@ -105,8 +105,8 @@ void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes
     const std::size_t n = bytes - at < kPiece ? bytes - at : kPiece;
     void* const pinned = staging(n);
     std::memcpy(pinned, from_host + at, n);
-    check(cudaMemcpyAsync(to + at, pinned, n, cudaMemcpyHostToDevice, stream_of(stream_)), "cudaMemcpyAsync to the device");
-    check(cudaEventRecord(static_cast<cudaEvent_t>(copied_), stream_of(stream_)), "cudaEventRecord");
+    check(cudaMemcpyAsync(to + at, pinned, n, cudaMemcpyHostToDevice, stream_of(stream())), "cudaMemcpyAsync to the device");
+    check(cudaEventRecord(static_cast<cudaEvent_t>(copied_), stream_of(stream())), "cudaEventRecord");
   }
 }
 
@@ -114,7 +114,7 @@ void Device::download(std::byte* to_host, const std::byte* from, std::size_t byt
   if (bytes == 0) return;
   make_current();
   ++copies_;
-  check(cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, stream_of(stream_)), "cudaMemcpyAsync to the host");
+  check(cudaMemcpyAsync(to_host, from, bytes, cudaMemcpyDeviceToHost, stream_of(stream())), "cudaMemcpyAsync to the host");
   synchronize();
 }
 
@@ -122,10 +122,10 @@ void Device::clear(std::byte* memory, std::size_t bytes) {
   if (bytes == 0) return;
   make_current();  // a sequence is reset by a thread that works for every rank in turn
   ++copies_;
-  check(cudaMemsetAsync(memory, 0, bytes, stream_of(stream_)), "cudaMemsetAsync");
+  check(cudaMemsetAsync(memory, 0, bytes, stream_of(stream())), "cudaMemsetAsync");
 }
 
-void Device::synchronize() { check(cudaStreamSynchronize(stream_of(stream_)), "cudaStreamSynchronize"); }
+void Device::synchronize() { check(cudaStreamSynchronize(stream_of(stream())), "cudaStreamSynchronize"); }
 
 Mark::Mark() {
   cudaEvent_t event = nullptr;
@@ -133,7 +133,7 @@ Mark::Mark() {
   event_ = event;
 }
 Mark::~Mark() { (void)cudaEventDestroy(static_cast<cudaEvent_t>(event_)); }
-void Mark::set(const Device& device) { check(cudaEventRecord(static_cast<cudaEvent_t>(event_), stream_of(device.stream())), "cudaEventRecord"); }
+void Mark::set(Device& device) { check(cudaEventRecord(static_cast<cudaEvent_t>(event_), stream_of(device.stream())), "cudaEventRecord"); }
 bool Mark::reached() const {
   const cudaError_t status = cudaEventQuery(static_cast<cudaEvent_t>(event_));
   if (status == cudaErrorNotReady) {

@@ -9,6 +9,8 @@
 
 namespace crossover::cuda {
 
+class LaunchGraphs;
+
 struct DeviceFacts {
   std::string name;              // "NVIDIA H200"
   int compute_capability = 0;    // 90 = 9.0
@@ -38,7 +40,15 @@ class Device {
   void make_current();  // for the calling thread: what it allocates and launches goes here
 
   const DeviceFacts& facts() const { return facts_; }
-  void* stream() const { return stream_; }  // cudaStream_t
+  // cudaStream_t, with all in it that was asked for: launches that wait in a queue have gone to it.
+  void* stream() {
+    if (queue_) hand_over();
+    return stream_;
+  }
+  void hand_over();                   // what waits in the queue goes to the stream
+  bool hand_over_quietly() noexcept;  // false: it failed, as the next call says
+  LaunchGraphs* queue() const { return queue_; }  // null: launches go to the stream at once
+  void set_queue(LaunchGraphs* queue) { queue_ = queue; }
   std::int64_t launches() const { return launches_; }
   void count_launch() { ++launches_; }
   std::int64_t copies() const { return copies_; }      // uploads, downloads and clears asked for
@@ -48,7 +58,7 @@ class Device {
   static constexpr int kArrivals = 1024;
   unsigned* arrivals() const { return static_cast<unsigned*>(arrivals_); }
 
-  // In the order of the stream. upload has taken the host's bytes when it returns; download has delivered them.
+  // In the order of the stream, after launches that wait. upload has taken the host's bytes when it returns; download has delivered them.
   void upload(std::byte* to, const std::byte* from_host, std::size_t bytes);
   void download(std::byte* to_host, const std::byte* from, std::size_t bytes);
   void clear(std::byte* memory, std::size_t bytes);
@@ -70,6 +80,7 @@ class Device {
   void* staging_ = nullptr;
   void* arrivals_ = nullptr;
   std::size_t staging_bytes_ = 0;
+  LaunchGraphs* queue_ = nullptr;
   std::int64_t launches_ = 0, copies_ = 0;
 };
 
@@ -81,7 +92,7 @@ class Mark {
   Mark(const Mark&) = delete;
   Mark& operator=(const Mark&) = delete;
 
-  void set(const Device& device);  // at the end of what its stream was given; the device is current
+  void set(Device& device);  // at the end of what its stream was given; the device is current
   bool reached() const;            // all before it is done; std::runtime_error when the device has failed
 
  private:
@@ -89,6 +100,6 @@ class Mark {
 };
 
 std::byte* allocate(std::size_t bytes);  // on the current device, 256-byte aligned
-void release(std::byte* memory, std::size_t bytes);
+void release(std::byte* memory, std::size_t bytes);  // that no waiting launch may use: hand them over first
 
 }  // namespace crossover::cuda

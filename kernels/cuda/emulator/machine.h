@@ -5,5 +5,6 @@ namespace crossover::cuda::emulated {
 
 void set_device_count(int count);  // 1 unless said; all share one memory
 void hold_marks(bool hold);        // as if the stream stood still: no mark is reached (kernels have run all the same)
+void refuse_graphs_after(int calls);  // of making, changing and starting graphs; the next ones are refused. -1: never
 
 }  // namespace crossover::cuda::emulated

@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <stdexcept>
@@ -10,6 +11,7 @@ namespace crossover::cuda::emulated {
 namespace {
 
 constexpr std::size_t kArena = std::size_t{4} << 30, kAlignment = 256, kPage = 4096;
+constexpr int kReleased = 0xff;  // every byte of memory that was given back: NaNs and ids that nothing has, for whoever still reads it
 
 // Addresses are handed out once; they come back when nothing is held. Pages that were never touched cost nothing.
 struct Arena {
@@ -60,6 +62,10 @@ std::byte* allocate_device(std::size_t bytes) {
 
 void release_device(std::byte* memory, std::size_t bytes) {
   if (!memory) return;
+  {
+    const OpenMemory open;
+    std::memset(memory, kReleased, bytes);
+  }
   Arena& a = arena();
   const std::lock_guard lock(a.mutex);
   a.held -= (bytes + kAlignment - 1) / kAlignment * kAlignment;

@@ -1,4 +1,4 @@
-// runtime.h for the emulation: a launch is done when it returns, but on a stream beside another (stream.h).
+// runtime.h for the emulation: a launch is done when it returns, or has been handed over, but on a stream beside another (stream.h).
 #include "kernels/cuda/runtime.h"
 
 #include <cstring>
@@ -56,6 +56,7 @@ Device::~Device() {
 void Device::make_current() {}
 
 void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) {
+  hand_over();
   ++copies_;
   if (!stream_) return copy_bytes(to, from_host, bytes);
   reserve_staging(bytes);
@@ -74,12 +75,14 @@ void Device::reserve_staging(std::size_t bytes) {
   staging_bytes_ = staging.size();
 }
 void Device::download(std::byte* to_host, const std::byte* from, std::size_t bytes) {
+  hand_over();
   ++copies_;
   synchronize();
   copy_bytes(to_host, from, bytes);
 }
 
 void Device::clear(std::byte* memory, std::size_t bytes) {
+  hand_over();
   ++copies_;
   emulated::in_order(*this, [=] {
     const emulated::OpenMemory open;
@@ -88,6 +91,7 @@ void Device::clear(std::byte* memory, std::size_t bytes) {
 }
 
 void Device::synchronize() {
+  hand_over();
   if (stream_) stream_of(stream_)->run_all();
 }
 
@@ -98,7 +102,7 @@ void emulated::in_order(Device& device, std::function<void()> work) {
 
 Mark::Mark() = default;
 Mark::~Mark() = default;
-void Mark::set(const Device&) {}
+void Mark::set(Device& device) { device.hand_over(); }
 bool Mark::reached() const { return !marks_are_held; }
 
 std::byte* allocate(std::size_t bytes) {
