@@ -11,6 +11,7 @@
 #include <stdexcept>
 
 #include "engine/comm_choice.h"
+#include "engine/decode_graphs.h"
 #include "engine/forward.h"
 #include "engine/load/load_knobs.h"
 #include "engine/load/loader.h"
@@ -90,6 +91,9 @@ struct Rank {
       : device(std::move(gpu)), pool(threads, std::move(pool_options)), workspace(memory_of(ops)), traces(static_cast<std::size_t>(threads)), weights(ops, pin_of(knobs)),
         clock(device ? cuda::make_clock(*device) : nullptr), ctx{ops, pool, workspace, counters, &traces[0], micro, device.get()} {
     for (Trace& trace : traces) trace.delay_once(delay_of(knobs));
+    if (!device) return;
+    graphs.emplace(*device, knobs);
+    workspace.before_release([this] { device->hand_over(); });
   }
   void enter() const { if (device) device->make_current(); }  // of the thread that now works for this rank
 
@@ -103,6 +107,7 @@ struct Rank {
   std::unique_ptr<State> state;
   Probe probe;
   std::unique_ptr<DeviceClock> clock;  // of the device
+  std::optional<DecodeGraphs> graphs;
   Context ctx;
 };
 
@@ -330,7 +335,9 @@ void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out, std::int
     const bool times_ranges = tell_times(rank, tokens.size());
     const Range whole(times_ranges ? nullptr : &rank.traces[0], "pass");
     rank.traces[0].record(times_ranges);
-    forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out);
+    const auto run = [&] { forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out); };
+    if (rank.graphs && tokens.size() == 1) rank.graphs->run(rank.counters, times_ranges, run);
+    else run();
     // Logits have made the device finish; it works on between passes that end without.
     if (out.rows > 0) rank.traces[0].resolve();
   };
@@ -450,7 +457,7 @@ std::vector<LoadSpan> Engine::pass_timeline(double begin_s) const {
 }
 
 void Engine::set_range_listener(RangeListener* listener) {
-  for (auto& rank : impl_->ranks) rank->traces[0].set_listener(listener);
+  for (auto& rank : impl_->ranks) rank->traces[0].set_listener(rank->graphs ? rank->graphs->listener(listener) : listener);
 }
 
 std::int64_t Engine::kernel_launches() const {

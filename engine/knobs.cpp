@@ -21,6 +21,13 @@ std::span<const KnobInfo> all_knobs() {
        "60",
        {"1", "86400"},
        "seconds that a rank may wait for the others, to join or in one sum of NCCL; then all ranks stop with an error"},
+      {"CROSSOVER_CUDA_GRAPH",
+       "choice",
+       "auto",
+       {"auto", "on", "off"},
+       "passes of one token on a GPU: their launches as CUDA graphs, which are kept and changed where the next token's differ, or one by one "
+       "(off); auto: graphs where no range inside the pass is timed or traced, and one by one from then on where CUDA refuses them; on: always, "
+       "or it is an error (a result says what was done as path.decode)"},
       {"CROSSOVER_GDN_DECODE", "choice", "auto", {"auto", "recurrent", "chunked", "chunked-f32"}, "Gated DeltaNet for passes of one token; auto: recurrent"},
       {"CROSSOVER_GDN_PREFILL",
        "choice",

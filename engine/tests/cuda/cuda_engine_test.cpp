@@ -4,9 +4,13 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "engine/tests/reference_model.h"
 #include "kernels/cuda/runtime.h"
+#ifdef CROSSOVER_CUDA_EMULATED
+#include "kernels/cuda/emulator/machine.h"
+#endif
 
 namespace crossover::test {
 namespace {
@@ -167,6 +171,106 @@ TEST_F(CudaEngine, AListenerHearsPhasesAndLaunchesAreCounted) {
   engine.feed(std::vector<std::int32_t>{1});
   EXPECT_EQ(listener.heard, heard);
 }
+
+// What decode passes gave: the logits of each, and its launches.
+struct Decoded {
+  std::vector<std::vector<float>> logits;
+  std::vector<std::int64_t> launches;
+  void add(Engine& engine, std::int32_t token) {
+    const std::int64_t before = engine.kernel_launches();
+    const std::span<const float> row = engine.feed({&token, 1});
+    logits.emplace_back(row.begin(), row.end());
+    launches.push_back(engine.kernel_launches() - before);
+  }
+};
+
+EngineOptions with_graphs(const ReferenceModel& model, const char* graphs, const char* phases = "auto") {
+  EngineOptions options = on_gpu(model);
+  options.knobs.set("CROSSOVER_CUDA_GRAPH", graphs, "test"), options.knobs.set("CROSSOVER_GPU_PHASES", phases, "test");
+  return options;
+}
+
+// Tokens before and after the key from which on an attention is split among blocks and joined by a launch more; then, of an earlier sequence, again.
+Decoded decode_over_a_split(Engine& engine, const ReferenceModel& model) {
+  constexpr std::int64_t kWholeKeys = 32;
+  Decoded decoded;
+  std::vector<std::int32_t> prompt = model.prompt;
+  prompt.resize(static_cast<std::size_t>(kWholeKeys - 2), 1);
+  engine.feed(prompt);
+  const auto kept = engine.snapshot();
+  for (const std::int32_t token : {1, 2, 3, 4}) decoded.add(engine, token);
+  const auto later = engine.snapshot();
+  engine.restore(kept);
+  decoded.add(engine, 4);
+  engine.restore(later);
+  decoded.add(engine, 3);
+  engine.reset();
+  decoded.add(engine, 1);
+  return decoded;
+}
+
+TEST_F(CudaEngine, GraphsGiveTheBitsOfLaunchesOneByOne) {
+  for (const ReferenceModel* one : models({"synth-dense-r3"})) {
+    Engine alone(with_graphs(*one, "off"));
+    const Decoded expected = decode_over_a_split(alone, *one);
+    EXPECT_EQ(alone.counters().paths.at("decode"), "launches");
+    ASSERT_GT(expected.launches[3], expected.launches[0]) << "no attention was split";
+    Engine graphs(with_graphs(*one, "auto"));
+    const Decoded found = decode_over_a_split(graphs, *one);
+    EXPECT_EQ(graphs.counters().paths.at("decode"), "graph");
+    EXPECT_EQ(found.launches, expected.launches) << one->name;
+    for (std::size_t i = 0; i < expected.logits.size(); ++i) EXPECT_EQ(found.logits[i], expected.logits[i]) << one->name << " pass " << i;
+    EXPECT_EQ(graphs.counters().counts.at("launches.matmul"), alone.counters().counts.at("launches.matmul"));
+    EXPECT_GE(graphs.counters().counts.at("launches.graph"), static_cast<std::int64_t>(expected.logits.size()));
+  }
+}
+
+// Where every range is timed or told to somebody, launches stay in their ranges: one by one, or by graphs that end with them.
+TEST_F(CudaEngine, GraphsEndWithRangesThatAreTimedOrTold) {
+  struct Listener : RangeListener {
+    void opened(const char*) override {}
+    void closed() override {}
+  } listener;
+  const ReferenceModel& model = reference_models().front();
+  const auto path_of = [&](const char* graphs, const char* phases, RangeListener* who) {
+    Engine engine(with_graphs(model, graphs, phases));
+    engine.set_range_listener(who);
+    Decoded decoded;
+    decoded.add(engine, 1);
+    const Counters counters = engine.counters();
+    if (counters.paths.at("decode") == "graph") {
+      EXPECT_GE(counters.counts.at("launches.graph"), 3 * engine.config().layers);
+    }
+    engine.set_range_listener(nullptr);
+    decoded.add(engine, 2);
+    return std::pair(engine.counters().paths.at("decode"), decoded.logits);
+  };
+  const auto [path, expected] = path_of("off", "off", nullptr);
+  EXPECT_EQ(path, "launches");
+  EXPECT_EQ(path_of("auto", "events", nullptr), std::pair(std::string("launches"), expected));
+  EXPECT_EQ(path_of("auto", "off", &listener), std::pair(std::string("launches+graph"), expected));
+  EXPECT_EQ(path_of("on", "events", nullptr), std::pair(std::string("graph"), expected));
+  EXPECT_EQ(path_of("on", "off", &listener), std::pair(std::string("graph"), expected));
+}
+
+#ifdef CROSSOVER_CUDA_EMULATED
+TEST_F(CudaEngine, WhereGraphsAreRefusedTheResultSaysSo) {
+  const ReferenceModel& model = reference_models().front();
+  Decoded expected, found;
+  Engine alone(with_graphs(model, "off")), refused(with_graphs(model, "auto")), must(with_graphs(model, "on"));
+  for (const std::int32_t token : {1, 2}) expected.add(alone, token);
+  cuda::emulated::refuse_graphs_after(3);
+  for (const std::int32_t token : {1, 2}) found.add(refused, token);
+  EXPECT_THROW(must.feed(std::vector<std::int32_t>{1}), std::runtime_error);
+  EXPECT_THROW(must.feed(std::vector<std::int32_t>{1}), std::runtime_error) << "half advanced";
+  cuda::emulated::refuse_graphs_after(-1);
+  EXPECT_EQ(found.logits, expected.logits);
+  EXPECT_EQ(found.launches, expected.launches);
+  EXPECT_EQ(refused.counters().paths.at("decode"), "graph+launches");
+  EXPECT_NE(refused.counters().paths.at("decode.refused").find("told to refuse"), std::string::npos);
+  EXPECT_FALSE(alone.counters().paths.contains("decode.refused"));
+}
+#endif
 
 TEST_F(CudaEngine, ProbesSeeWhatTheDeviceHolds) {
   const ReferenceModel& model = reference_models().front();
