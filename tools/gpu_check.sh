@@ -90,6 +90,7 @@ for shape in qwen3.6-27b qwen3.6-35b-a3b; do  # real shapes, 8 layers
     --set /workload/prompt_tokens=2048 --set /workload/generate_tokens=512 --set /workload/kv_capacity_tokens=4096
 done
 scenario cold_load 90 cold_load_device_quantize --set '/workload/model={"synth":"qwen3.6-27b","layers":8,"vocab":8192,"seed":1}'
+scenario decode_graph 60 decode_graph
 scenario decode 60 demo_decode --set /workload/generate_tokens=1500 --set /workload/kv_capacity_tokens=2048
 if [ -n "$dry" ] || sanitizer=$(command -v compute-sanitizer); then
   some='*/rms_norm:*/conv1d_silu:*/matmul:*/gdn_recurrent:*/gdn_chunked:*/kv_write:*/attention:*/moe_route:*/moe_experts:CudaQuantize.BytesEqualPlainLoops'
