@@ -44,6 +44,7 @@ TEST_F(NcclEngine, GivesTheLogitsOfTheLocalWay) {
   EXPECT_EQ(logits(nccl), expected);
   EXPECT_EQ(path(nccl, "comm"), "nccl");
   EXPECT_EQ(path(nccl, "comm.type"), "f32");
+  EXPECT_EQ(path(nccl, "decode"), "graph");  // of the launches between two sums
   EXPECT_EQ(fake().joined, 2);
   // Per pass, of the prompt and of a token, the embedding and two sums a layer; before them the ones.
   EXPECT_EQ(fake().f32_sums, 1 + 2 * (1 + 2 * nccl.config().layers));
