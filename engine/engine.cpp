@@ -74,6 +74,13 @@ void check(const EngineOptions& options) {
   if (options.chunk_tokens < 1) throw std::invalid_argument(fmt::format("chunk must be at least 1 token, asked for {}", options.chunk_tokens));
 }
 
+bool loads_in_turn(const EngineOptions& options) { return options.knobs.get("CROSSOVER_LOAD_ORDER") == "in-turn"; }
+
+// Ranks that are as far as each other, served by the same readers.
+bool reads_together(const EngineOptions& options) {
+  return options.ranks > 1 && !loads_in_turn(options) && options.knobs.flag("CROSSOVER_READ_AHEAD");
+}
+
 StateOptions state_options(const EngineOptions& options) {
   const auto rotation = [&](const char* knob) { return parse_rotation(options.knobs.get(knob)).value(); };
   return {options.keys, options.values, options.capacity_tokens, rotation("CROSSOVER_K_ROTATION"), rotation("CROSSOVER_V_ROTATION")};
@@ -210,11 +217,13 @@ void Engine::Impl::connect() {
 
 void Engine::Impl::load_once(const std::string& before) {
   const Schedule schedule = schedule_of(options.knobs);
-  const bool in_turn = options.knobs.get("CROSSOVER_LOAD_ORDER") == "in-turn";
+  const bool in_turn = loads_in_turn(options);
   ShardPlan plan;
   CacheShares shares;
   std::mutex turn;
   std::vector<RankLoad> loads(ranks.size());
+  std::optional<FetchTogether> together;
+  if (reads_together(options)) together.emplace(ranks.size(), [this] { group.comm().barrier(); });
   group.run([&](int r) {
     const auto index = static_cast<std::size_t>(r);
     Rank& rank = *ranks[index];
@@ -225,7 +234,7 @@ void Engine::Impl::load_once(const std::string& before) {
         weights.emplace(options.model, options.weights, options.knobs, options.cache_folder, rank.pool, before);
         source = weights->source();
         plan = make_shard_plan(source, weights->weights(), options.ranks, head_policy(options.knobs));
-        weights->open(options.knobs, plan);
+        weights->open(options.knobs, plan, reads_together(options));
         rank.counters.path("read", name(weights->read().mode));
         if (weights->writer()) shares = cache_shares(source, *options.weights, plan);
       }
@@ -242,6 +251,7 @@ void Engine::Impl::load_once(const std::string& before) {
                 schedule == Schedule::kSerial ? &turn : nullptr, options.progress}};
     job.convert.check = weights->check();
     job.quantizes_on_device = quantizes_on_device(options.knobs, options.backend);
+    if (together) job.convert.together = &*together, job.convert.part = index;
     if (options.backend == "cpu") job.layout = weight_layout(options.knobs, rank.ctx.micro);
     if (writer) {
       job.convert.sink = [writer](const ConvertTask& task, const std::byte* bytes, Trace* trace) {

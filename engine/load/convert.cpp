@@ -1,6 +1,8 @@
 #include "engine/load/convert.h"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <exception>
@@ -28,6 +30,14 @@ struct Scratch {
   HostBuffer stored, widened, out, panel;
   std::vector<const std::byte*> data;
 };
+
+// Pages that are there already cost a look at them. Advice: where the system knows none, whoever writes first pays.
+void populate(std::byte* memory, std::int64_t bytes) {
+  constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE (Linux 5.14), which older C libraries do not define
+  const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE)), at = reinterpret_cast<std::uintptr_t>(memory);
+  const std::uintptr_t begin = at / page * page, end = (at + static_cast<std::uintptr_t>(bytes) + page - 1) / page * page;
+  if (bytes > 0) (void)::madvise(reinterpret_cast<void*>(begin), end - begin, kPopulateWrite);
+}
 
 // Rows of a task from `row` on, at most about `piece`: where a piece is longer than a panel its end is the end of one, since packing parts
 // of panels costs twice as much.
@@ -101,7 +111,9 @@ class Conversion {
     std::vector<FetchItem> items;
     items.reserve(tasks_.size());
     for (const ConvertTask* task : tasks_) items.push_back({&plan.source_.tensors[task->tensor], wanted(*task)});
-    fetcher_.emplace(options.files, std::move(items), options.fetch);
+    if (options.together) options.together->join(options.part, options.files, std::move(items), options.fetch);
+    else own_fetcher_.emplace(options.files, std::move(items), options.fetch);
+    fetcher_ = options.together ? &options.together->fetcher() : &*own_fetcher_;
     if (options.progress) expect_progress();
   }
 
@@ -127,9 +139,16 @@ class Conversion {
       report.launches += run_spawning(plan_.schedule_, group.tensor->expert_first, pool_.threads(),
                                       [&](std::size_t task, std::size_t worker) { convert_task(group.first + task, worker); });
     }
-    for (const Trace* reader : fetcher_->reader_traces()) report.readers.push_back(*reader);
-    report.bytes_read = fetcher_->bytes_read();
-    report.peak_buffer_bytes = fetcher_->peak_buffer_bytes();
+    FetchTogether* const together = options_.together;
+    if (together) {
+      const Range range(&traces_[0], "wait");
+      together->leave(options_.part);
+      report.readers = together->readers();
+    } else {
+      for (const Trace* reader : fetcher_->reader_traces()) report.readers.push_back(*reader);
+    }
+    report.bytes_read = together ? together->bytes_read(options_.part) : fetcher_->bytes_read();
+    report.peak_buffer_bytes = together ? together->peak_buffer_bytes(options_.part) : fetcher_->peak_buffer_bytes();
     return report;
   }
 
@@ -176,12 +195,12 @@ class Conversion {
   void convert_task(std::size_t index, std::size_t worker) {
     try {
       convert_one(index, worker);
-    } catch (const std::exception& error) {
+    } catch (const std::exception&) {
       {
         const std::lock_guard lock(failure_mutex_);
         if (!failure_) failure_ = std::current_exception();
       }
-      fetcher_->cancel(error.what());  // or workers would wait for room that this one no longer gives back
+      fetcher_->cancel(std::current_exception());  // or workers would wait for room that this one no longer gives back
       throw;
     }
   }
@@ -193,7 +212,7 @@ class Conversion {
     Scratch& scratch = scratch_[worker];
     const bool panels = task.layout == Layout::kPanels;
     std::byte* out = task.out && !panels && !options_.deliver ? task.out : nullptr;
-    const std::span<const std::byte* const> data = checked(task, fetcher_->acquire(index, trace), scratch, trace);
+    const std::span<const std::byte* const> data = checked(task, fetcher_->acquire(item(index), trace), scratch, trace);
     const std::byte* stored = nullptr;
     if (task.rows_of->in_place(data, task.first_row, task.rows)) {
       stored = data.front();
@@ -208,6 +227,7 @@ class Conversion {
     const bool as_stored = panels && tensor.dtype == task.to && tensor.transform == Transform::kNone;
     if (as_stored) out = const_cast<std::byte*>(stored);
     else if (!out) out = grown(scratch.out, task.bytes());
+    if (task.out && !options_.deliver) touch(task, trace);
     if (needs_quantizing(tensor, task.to)) quantize(task, tensor, stored, out, scratch, trace);
     else {
       const Range range(trace, task.phase ? task.phase : tensor.dtype == task.to ? "gather" : "cast");
@@ -215,23 +235,35 @@ class Conversion {
     }
     if (panels) pack(task, out, scratch, trace);
     if (options_.deliver && task.out) deliver(task, out, trace);
-    if (!as_stored) fetcher_->release(index);
+    if (!as_stored) fetcher_->release(item(index));
     if (options_.sink && task.kept) options_.sink(task, out, trace);
-    if (as_stored) fetcher_->release(index);
+    if (as_stored) fetcher_->release(item(index));
     if (options_.progress) progress(task);
   }
 
   void quantize_there(std::size_t index, const ConvertTask& task, const std::byte* stored, Scratch& scratch, Trace* trace) {
     std::byte* const blocks = options_.sink && task.kept ? grown(scratch.out, task.bytes()) : nullptr;
     options_.quantize_there(task, plan_.source_.tensors[task.tensor], stored, blocks, trace);
-    fetcher_->release(index);
+    fetcher_->release(item(index));
     if (blocks) options_.sink(task, blocks, trace);
     if (options_.progress) progress(task);
   }
 
+  std::size_t item(std::size_t index) const { return options_.together ? options_.together->item(options_.part, index) : index; }
+
   void deliver(const ConvertTask& task, const std::byte* rows, Trace* trace) const {
     const Range range(trace, task.phase ? task.phase : is_block_format(task.to) ? "upload_blocks" : "upload");
     options_.deliver(task.out, rows, static_cast<std::size_t>(task.bytes()));
+  }
+
+  // The memory that the rows will stay in: the system hands it out when it is first written, which costs as much as all else where a
+  // virtual machine has to ask its host for it, and would be taken for the work of whoever writes first.
+  static void touch(const ConvertTask& task, Trace* trace) {
+    const Range range(trace, task.phase ? task.phase : "first_touch");
+    std::int64_t first = 0, rows = task.rows;
+    if (task.layout == Layout::kPanels) first = task.out_row / kPanelRows * kPanelRows, rows = task.out_row + task.rows - first;
+    const std::int64_t stride = row_bytes(task.to, task.columns_count);
+    populate(task.out + first * stride, rows * stride);
   }
 
   // Rows of the task to the panels of their expert; a part of a panel by way of a panel of the worker's own.
@@ -338,7 +370,8 @@ class Conversion {
   std::vector<std::atomic<std::size_t>> left_;  // tasks of each source tensor that are not finished; for the progress alone
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
-  std::optional<Fetcher> fetcher_;
+  std::optional<Fetcher> own_fetcher_;
+  Fetcher* fetcher_ = nullptr;
 };
 
 std::string quantize_path(Schedule schedule, const cpu::Micro* micro) {

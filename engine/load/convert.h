@@ -15,6 +15,7 @@
 #include "engine/checkpoint/row_gather.h"
 #include "engine/checkpoint/source.h"
 #include "engine/load/fetch/fetch.h"
+#include "engine/load/fetch/fetch_together.h"
 #include "engine/load/progress.h"
 #include "engine/load/cache/piece_check.h"
 #include "engine/load/schedule.h"
@@ -94,6 +95,8 @@ struct ConvertOptions {
   LoadProgress* progress = nullptr;                   // may be null
   ConvertSink sink = {};                              // may be empty
   PieceCheck* check = nullptr;                        // of a source that is a quantized file; may be null
+  FetchTogether* together = nullptr;                  // with other conversions, of which this one is `part`; may be null
+  std::size_t part = 0;
   Deliver deliver = {};                               // empty: outputs are host memory
   QuantizeThere quantize_there = {};                  // of a plan that says so
 };

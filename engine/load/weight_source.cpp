@@ -27,8 +27,8 @@ WeightSource::WeightSource(const std::filesystem::path& model, std::optional<DTy
   }
 }
 
-void WeightSource::open(const Knobs& knobs, const ShardPlan& plan) {
-  read_ = read_choice(knobs, source(), direct_passes(source(), plan));
+void WeightSource::open(const Knobs& knobs, const ShardPlan& plan, bool together) {
+  read_ = read_choice(knobs, source(), together ? 1 : direct_passes(source(), plan));
   files_.emplace(source(), read_.mode);
 }
 

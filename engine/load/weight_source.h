@@ -37,8 +37,8 @@ class WeightSource {
 
   const Source& source() const { return loaded_ ? *loaded_ : checkpoint_; }
   std::optional<DType> weights() const { return loaded_ ? std::nullopt : weights_; }  // type to load as; empty: as stored
-  // Opens the files for a load by this plan.
-  void open(const Knobs& knobs, const ShardPlan& plan);
+  // Opens the files for a load by this plan. `together`: what several ranks want is read once (FetchTogether).
+  void open(const Knobs& knobs, const ShardPlan& plan, bool together);
   const SourceFiles& files() const { return *files_; }
   const ReadChoice& read() const { return read_; }
   PieceCheck* check() const { return check_.get(); }     // of a hit

@@ -130,7 +130,7 @@ inline std::string consume(Fetcher& fetcher, const RandomFiles* files, const std
       } catch (const std::exception& error) {
         const std::scoped_lock lock(mutex);
         if (failure.empty()) failure = error.what();
-        fetcher.cancel("another worker failed");
+        fetcher.cancel(std::make_exception_ptr(std::runtime_error("another worker failed")));
         return;
       }
   };

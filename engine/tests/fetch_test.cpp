@@ -104,7 +104,7 @@ TEST_P(Fetch, WakesWhoWaitsWhenAnotherFails) {
   fetcher->acquire(0, nullptr);
   std::thread failing([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    fetcher->cancel("the quantizer found a NaN");
+    fetcher->cancel(std::make_exception_ptr(std::runtime_error("the quantizer found a NaN")));
   });
   try {
     fetcher->acquire(1, nullptr);  // no room until item 0 is released

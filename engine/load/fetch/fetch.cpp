@@ -22,8 +22,8 @@ void Fetcher::State::run_reader(Trace& trace) {
     }
   } catch (const ReadFailure& failure) {
     fail(working_on, failure);
-  } catch (const std::exception& error) {
-    cancel(error.what());
+  } catch (const std::exception&) {
+    cancel(std::current_exception());
   }
 }
 
@@ -52,8 +52,8 @@ void Fetcher::State::run_ring(Trace& trace) {
         free.push_back(tag);
       });
     }
-  } catch (const std::exception& error) {  // the ring itself: nothing that is in flight can be counted on
-    cancel(error.what());
+  } catch (const std::exception&) {  // the ring itself: nothing that is in flight can be counted on
+    cancel(std::current_exception());
   }
 }
 
@@ -73,7 +73,7 @@ void Fetcher::State::await(std::size_t i, Trace* trace) {
       there.wait(lock, over);
       item.waiter = nullptr;
     }
-    if (i >= failed) throw std::runtime_error(why);
+    if (i >= failed) std::rethrow_exception(why);
     item.stage = Stage::kAcquired;
   }
   if (mapped()) check_size(i);
@@ -90,9 +90,9 @@ void Fetcher::State::check_size(std::size_t i) {
       files.view(last->file, last->offset, last->bytes, *wanted[i].tensor);
       from = next;
     }
-  } catch (const std::runtime_error& error) {
+  } catch (const std::runtime_error&) {
     const std::scoped_lock lock(mutex);
-    end(i, error.what());
+    end(i, std::current_exception());
     throw;
   }
 }
@@ -115,7 +115,7 @@ void Fetcher::State::fetch_here(std::size_t i, Trace* trace) {
     room.notify_all();  // the next in the queue
     if (i >= failed) {
       items[i].stage = Stage::kReleased;
-      throw std::runtime_error(why);
+      std::rethrow_exception(why);
     }
   }
   const Reading& reading = *batches[i].reading;
@@ -124,12 +124,12 @@ void Fetcher::State::fetch_here(std::size_t i, Trace* trace) {
     options.mode == ReadMode::kUring ? read_by_ring(reading) : read_here(reading);
   } catch (const std::exception& error) {
     const auto* failure = dynamic_cast<const ReadFailure*>(&error);
-    const std::string message = failure ? fail(i, *failure) : error.what();
+    const std::exception_ptr named = failure ? fail(i, *failure) : std::current_exception();
     const std::scoped_lock lock(mutex);
-    end(i, message);
+    end(i, named);
     items[i].stage = Stage::kReleased;
     let_go(batches[i]);
-    throw std::runtime_error(message);
+    std::rethrow_exception(named);
   }
   const std::scoped_lock lock(mutex);
   for (const ReadRequest& request : reading.plan.requests) asked += request.bytes;
@@ -196,7 +196,7 @@ void Fetcher::release(std::size_t item) {
   state.let_go(batch);
 }
 
-void Fetcher::cancel(const std::string& why) { state_->cancel(why); }
+void Fetcher::cancel(const std::exception_ptr& why) { state_->cancel(why); }
 
 std::vector<const Trace*> Fetcher::reader_traces() {
   state_->stop();

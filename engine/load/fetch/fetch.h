@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <span>
 #include <string>
@@ -47,9 +48,9 @@ class Fetcher {
   std::span<const std::byte* const> acquire(std::size_t item, Trace* trace);
   void release(std::size_t item);
 
-  // For a caller that fails between acquire and release: every acquire() that waits, and every later one, throws std::runtime_error
-  // with `why`, or with the message of the reader that failed before.
-  void cancel(const std::string& why);
+  // For a caller that fails between acquire and release: every acquire() that waits, and every later one, throws `why`, or
+  // std::runtime_error with the message of the reader that failed before.
+  void cancel(const std::exception_ptr& why);
 
   // Ends the readers, so call it after the last release (or after a failure). What they did: "read", and "wait" for room.
   std::vector<const Trace*> reader_traces();

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <optional>
 #include <stdexcept>
 
 #include "engine/load/fetch/fetch_state.h"
@@ -20,15 +19,6 @@ void check_extents(const SourceFiles& files, const FetchItem& item) {
   }
 }
 
-// Whether an item wants one stretch that begins in that of `before`, as neighbours do that are checked by common pieces: what it adds is
-// counted then, in bytes; otherwise nothing is returned.
-std::optional<std::uint64_t> added_to(const Extent* before, const std::vector<Extent>& extents, std::uint64_t alignment) {
-  if (!before || extents.size() != 1 || extents[0].file != before->file) return {};
-  const std::uint64_t end = before->offset + before->bytes, begin = extents[0].offset;
-  if (begin < before->offset || begin >= end) return {};
-  return round_up(std::max(end, begin + extents[0].bytes), alignment) - round_up(end, alignment);
-}
-
 }  // namespace
 
 std::vector<Extent> Fetcher::State::extents_of(const Batch& batch) const {
@@ -38,44 +28,41 @@ std::vector<Extent> Fetcher::State::extents_of(const Batch& batch) const {
   return all;
 }
 
-// A quarter of the buffer at most, so that a slow worker does not stop the readers.
+// A quarter of the buffer at most, so that a slow worker does not stop the readers. What most of an item lies in is not read again for
+// it, within twice that or twice the item, and half the buffer.
 void Fetcher::State::make_batches() {
-  const std::uint64_t most_bytes =
-      options.ahead ? std::min(reader.rules().request_bytes, static_cast<std::uint64_t>(options.buffer_bytes) / 4) : 0;
+  const auto buffer_bytes = static_cast<std::uint64_t>(options.buffer_bytes);
+  const std::uint64_t most_bytes = options.ahead ? std::min(reader.rules().request_bytes, buffer_bytes / 4) : 0;
   std::size_t first = 0;
   std::uint64_t sum = 0;
-  const Extent* last = nullptr;  // the stretch of the item before, where it has just one
+  std::vector<Extent> extents;  // of the batch
   for (std::size_t i = 0; i < wanted.size(); ++i) {
     check_extents(files, wanted[i]);
     const std::uint64_t alone = plan_reads(wanted[i].extents, reader.rules()).staging_bytes;
-    std::uint64_t bytes = added_to(last, wanted[i].extents, reader.rules().alignment).value_or(alone);
-    if (i > first && (!options.ahead || (bytes > 0 && sum + bytes > most_bytes))) {
-      close_batch(first, i, std::max(sum, most_bytes));
+    extents.insert(extents.end(), wanted[i].extents.begin(), wanted[i].extents.end());
+    const std::uint64_t together = i > first ? plan_reads(extents, reader.rules()).staging_bytes : alone;
+    const std::uint64_t added = together - std::min(sum, together);
+    const bool mostly_there = 2 * added <= alone && together <= std::min(2 * std::max(most_bytes, alone), buffer_bytes / 2);
+    if (i > first && (!options.ahead || (added > 0 && together > most_bytes && !mostly_there))) {
+      close_batch(first, i, sum);
       first = i;
-      sum = 0;
-      bytes = alone;
+      extents = wanted[i].extents;
+      sum = alone;
+    } else {
+      sum = together;
     }
-    sum += bytes;
-    last = wanted[i].extents.size() == 1 ? wanted[i].extents.data() : nullptr;
   }
-  if (first < wanted.size()) close_batch(first, wanted.size(), std::max(sum, most_bytes));
+  if (first < wanted.size()) close_batch(first, wanted.size(), sum);
 }
 
-// Items of which the gaps between them are what is large stay apart.
-void Fetcher::State::close_batch(std::size_t first, std::size_t end, std::uint64_t most_bytes) {
-  Batch batch{first, end - first, 0, nullptr};
-  batch.bytes = plan_reads(extents_of(batch), reader.rules()).staging_bytes;
-  if (batch.count > 1 && batch.bytes > 2 * most_bytes) {
-    for (std::size_t i = first; i < end; ++i) close_batch(i, i + 1, most_bytes);
-    return;
-  }
+void Fetcher::State::close_batch(std::size_t first, std::size_t end, std::uint64_t bytes) {
   std::uint32_t extents = 0;
   for (std::size_t i = first; i < end; ++i) {
     items[i].batch = static_cast<std::uint32_t>(batches.size());
     items[i].first_extent = extents;
     extents += static_cast<std::uint32_t>(wanted[i].extents.size());
   }
-  batches.push_back(std::move(batch));
+  batches.push_back({first, end - first, bytes, nullptr});
 }
 
 }  // namespace crossover

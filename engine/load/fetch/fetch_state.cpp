@@ -36,7 +36,7 @@ void Fetcher::State::start() {
 }
 
 void Fetcher::State::stop() {
-  cancel("the loading is over");
+  cancel(std::make_exception_ptr(std::runtime_error("the loading is over")));
   for (std::thread& thread : readers) thread.join();
   readers.clear();
 }
@@ -109,21 +109,21 @@ void Fetcher::State::arrived(std::size_t index, std::uint64_t bytes) {
 }
 
 // The first reason is kept, unless an earlier item has one of its own.
-void Fetcher::State::end(std::size_t from_item, const std::string& reason) {
-  if (why.empty() || (from_item > 0 && from_item < failed)) why = reason;
+void Fetcher::State::end(std::size_t from_item, const std::exception_ptr& reason) {
+  if (!why || (from_item > 0 && from_item < failed)) why = reason;
   failed = std::min(failed, from_item);
   for (std::size_t later = from_item; later < items.size(); ++later)
     if (items[later].waiter) items[later].waiter->notify_one();
   room.notify_all();
 }
 
-void Fetcher::State::cancel(const std::string& reason) {
+void Fetcher::State::cancel(const std::exception_ptr& reason) {
   const std::scoped_lock lock(mutex);
   end(0, reason);
 }
 
-// Returns the message: it names the tensor of the batch whose bytes are the first at or after the failure.
-std::string Fetcher::State::fail(std::size_t index, const ReadFailure& failure) {
+// What is returned names the tensor of the batch whose bytes are the first at or after the failure.
+std::exception_ptr Fetcher::State::fail(std::size_t index, const ReadFailure& failure) {
   const std::scoped_lock lock(mutex);
   const Batch& batch = batches[index];
   const SourceTensor* tensor = wanted[batch.first].tensor;
@@ -136,9 +136,9 @@ std::string Fetcher::State::fail(std::size_t index, const ReadFailure& failure) 
       }
   try {
     files.fail(failure.file, failure.offset, failure.what(), *tensor);
-  } catch (const std::runtime_error& named) {
-    end(batch.first, named.what());
-    return named.what();
+  } catch (const std::runtime_error&) {
+    end(batch.first, std::current_exception());
+    return std::current_exception();
   }
 }
 

@@ -64,7 +64,7 @@ struct Fetcher::State {
   std::condition_variable room;      // something was released, or all is over
   std::size_t front = 0;             // the next batch to claim requests of
   std::size_t failed = kNone;        // this item and all later ones cannot be had
-  std::string why;                   // they cannot
+  std::exception_ptr why;            // they cannot
   std::uint64_t ticket = 0;          // without read-ahead: who came first gets room first
   std::set<std::uint64_t> queue;     // tickets that wait
   std::uint64_t used = 0, peak = 0;  // bytes of the buffer
@@ -79,18 +79,18 @@ struct Fetcher::State {
 
   // fetch_batches.cpp: called by the constructor.
   void make_batches();
-  void close_batch(std::size_t first, std::size_t end, std::uint64_t most_bytes);
+  void close_batch(std::size_t first, std::size_t end, std::uint64_t bytes);
   std::vector<Extent> extents_of(const Batch& batch) const;
 
   // fetch_state.cpp: room and failure. The first four with the mutex held.
   bool admit(Batch& batch);
   void wake(const Batch& batch);
   void let_go(Batch& batch);
-  void end(std::size_t from_item, const std::string& reason);
+  void end(std::size_t from_item, const std::exception_ptr& reason);
   std::optional<Claim> claim(Trace* trace, bool may_wait);
   void arrived(std::size_t batch, std::uint64_t bytes);
-  void cancel(const std::string& reason);
-  std::string fail(std::size_t batch, const ReadFailure& failure);
+  void cancel(const std::exception_ptr& reason);
+  std::exception_ptr fail(std::size_t batch, const ReadFailure& failure);
   void start();
   void stop();
 
