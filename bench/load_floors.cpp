@@ -26,6 +26,17 @@ std::optional<double> median_of(const std::vector<const Sample*>& samples, std::
   return median(values);
 }
 
+// Of samples that know both; rows that stay as they are stored are not packed.
+std::optional<double> median_rest_s(const std::vector<const Sample*>& samples) {
+  std::vector<double> rests_s;
+  for (const Sample* sample : samples) {
+    const auto total = sample->metrics.find("load.total_s"), touch = sample->metrics.find("load.first_touch_s"), pack = sample->metrics.find("load.pack_s");
+    if (total != sample->metrics.end() && touch != sample->metrics.end())
+      rests_s.push_back(total->second - touch->second - (pack == sample->metrics.end() ? 0 : pack->second));
+  }
+  return median(rests_s);
+}
+
 // "cold" or "warm" where every sample was that; empty otherwise.
 std::string page_cache_of(const std::vector<const Sample*>& samples) {
   std::string state;
@@ -83,6 +94,7 @@ std::optional<double> LoadFloors::floor_s() const {
 }
 
 std::optional<double> LoadFloors::ratio() const { return over(total_s, floor_s()); }
+std::optional<double> LoadFloors::rest_ratio() const { return over(rest_s, floor_s()); }
 
 std::optional<ModelSize> made_size(const std::string& workload) { return size_of(workload, true); }
 std::optional<ModelSize> whole_size(const std::string& workload) { return size_of(workload, false); }
@@ -103,6 +115,9 @@ std::optional<LoadFloors> load_floors(const std::vector<const Sample*>& samples,
   floors.quantized_values = median_of(samples, &Sample::counters, "values.quantized");
   floors.quantize_values_per_s = times(rates.quantize_values_per_s, std::min(parsed.at("threads").get<int>(), rates.cores));
   floors.quantize_floor_s = over(floors.quantized_values, floors.quantize_values_per_s);
+  floors.pack_s = median_of(samples, &Sample::metrics, "load.pack_s");
+  floors.first_touch_s = median_of(samples, &Sample::metrics, "load.first_touch_s");
+  floors.rest_s = median_rest_s(samples);
   floors.busy_share = median_of(samples, &Sample::metrics, "load.busy_share");
   floors.peak_memory_bytes = median_of(samples, &Sample::metrics, "memory.peak_bytes");
   floors.held_bytes = median_of(samples, &Sample::counters, "bytes.held");
@@ -125,6 +140,9 @@ json floors_to_json(const LoadFloors& floors) {
   put(out, "quantize_floor_s", floors.quantize_floor_s);
   put(out, "floor_s", floors.floor_s());
   put(out, "total_over_floor", floors.ratio());
+  put(out, "pack_s", floors.pack_s);
+  put(out, "first_touch_s", floors.first_touch_s);
+  put(out, "rest_over_floor", floors.rest_ratio());
   put(out, "busy_share", floors.busy_share);
   put(out, "peak_memory_bytes", floors.peak_memory_bytes);
   put(out, "held_bytes", floors.held_bytes);

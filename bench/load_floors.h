@@ -35,12 +35,16 @@ struct LoadFloors {
   double total_s = 0;  // median of load.total_s
   std::optional<double> bytes_read, read_bytes_per_s, read_floor_s;  // from a cold page cache no more than the files hold
   std::optional<double> quantized_values, quantize_values_per_s, quantize_floor_s;  // the rate of all threads that have a core
+  // What no floor holds: laying weights out for the kernels, and the system's handing out of the memory they stay in; mean over the
+  // ranks, medians. The rest of the load is the median of what each sample has without them.
+  std::optional<double> pack_s, first_touch_s, rest_s;
   std::optional<double> busy_share;                     // of the workers' time, not waiting
   std::optional<double> peak_memory_bytes, held_bytes;  // of the process; of weights, sequence state and read buffers
   std::optional<WholeModel> whole;
 
   std::optional<double> floor_s() const;  // the larger of the two
-  std::optional<double> ratio() const;    // total_s / floor_s
+  std::optional<double> ratio() const;       // total_s / floor_s
+  std::optional<double> rest_ratio() const;  // rest_s / floor_s
 };
 
 // Of the good samples of one arm of one cell. `workload` is that arm's (JSON). Absent where no sample has load.total_s; a floor is

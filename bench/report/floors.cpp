@@ -50,6 +50,9 @@ std::vector<FloorLine> floor_lines(const CellView& cell) {
     return amount_at_rate(view, &FloorView::quantized_values, &FloorView::quantize_values_per_s, &FloorView::quantize_floor_s, "weights");
   });
   lines.add("load / larger floor", &FloorView::ratio, [](const FloorView& view) { return fmt::format("{:.2f}", *view.ratio); });
+  lines.add_seconds("packing", &FloorView::pack_s);
+  lines.add_seconds("first touch of memory", &FloorView::first_touch_s);
+  lines.add("load without these two / larger floor", &FloorView::rest_ratio, [](const FloorView& view) { return fmt::format("{:.2f}", *view.rest_ratio); });
   lines.add("workers busy", &FloorView::busy_share, [](const FloorView& view) { return fmt::format("{:.1f} %", 100 * *view.busy_share); });
   lines.add("peak memory", &FloorView::peak_memory_bytes, [](const FloorView& view) { return giga(view.peak_memory_bytes, "B"); });
   lines.add("held: weights, state, read buffers", &FloorView::held_bytes, [](const FloorView& view) { return giga(view.held_bytes, "B"); });

@@ -167,6 +167,7 @@ std::optional<FloorView> floors_of(const Json& floors, const char* arm) {
   if (!json.is_object()) return std::nullopt;
   FloorView view;
   view.total_s = number(json, "total_s"), view.ratio = number(json, "total_over_floor");
+  view.pack_s = number(json, "pack_s"), view.first_touch_s = number(json, "first_touch_s"), view.rest_ratio = number(json, "rest_over_floor");
   view.bytes_read = number(json, "bytes_read"), view.read_bytes_per_s = number(json, "read_bytes_per_s");
   view.read_floor_s = number(json, "read_floor_s");
   view.quantized_values = number(json, "quantized_values"), view.quantize_values_per_s = number(json, "quantize_values_per_s");

@@ -41,7 +41,7 @@ struct GateRow {
 // One arm's load beside what bounds it; `whole_*` is derived from the run for the model with nothing cut.
 struct FloorView {
   std::optional<double> total_s, bytes_read, read_bytes_per_s, read_floor_s, quantized_values, quantize_values_per_s, quantize_floor_s;
-  std::optional<double> ratio, busy_share, peak_memory_bytes, held_bytes;
+  std::optional<double> ratio, pack_s, first_touch_s, rest_ratio, busy_share, peak_memory_bytes, held_bytes;
   std::string whole;  // "qwen3.6-27b, 64 layers, vocabulary 248320"; empty without one
   std::optional<double> whole_total_s, whole_read_floor_s, whole_quantize_floor_s;
 };

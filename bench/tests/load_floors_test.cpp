@@ -43,6 +43,20 @@ TEST(LoadFloors, AreAmountsOverRates) {
   EXPECT_DOUBLE_EQ(*floors.held_bytes, 4e8);
 }
 
+TEST(LoadFloors, SetApartWhatNoFloorHolds) {
+  std::vector<Sample> samples{sample_of(6, "cold"), sample_of(5, "cold"), sample_of(30, "cold")};
+  EXPECT_FALSE(load_floors(pointers(samples), workload(kSynth), kRates)->rest_s) << "the samples do not know their first touch";
+  const double touch_s[] = {1, 0.5, 26};
+  for (std::size_t i = 0; i < samples.size(); ++i) samples[i].metrics["load.first_touch_s"] = touch_s[i];
+  samples[0].metrics["load.pack_s"] = 1;  // the others pack nothing
+  const LoadFloors floors = *load_floors(pointers(samples), workload(kSynth), kRates);
+  EXPECT_DOUBLE_EQ(*floors.first_touch_s, 1);
+  EXPECT_DOUBLE_EQ(*floors.pack_s, 1);
+  EXPECT_DOUBLE_EQ(*floors.rest_s, 4);  // of 4, 4.5 and 4
+  EXPECT_DOUBLE_EQ(*floors.rest_ratio(), 1);
+  EXPECT_DOUBLE_EQ(floors_to_json(floors)["rest_over_floor"].get<double>(), 1);
+}
+
 TEST(LoadFloors, TakeTheRateOfThePageCacheFound) {
   const auto read_floor = [](std::vector<Sample> samples) { return load_floors(pointers(samples), workload(kSynth), kRates)->read_floor_s; };
   EXPECT_DOUBLE_EQ(*read_floor({sample_of(6, "warm")}), 0.5);

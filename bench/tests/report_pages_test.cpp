@@ -103,14 +103,14 @@ json worst_other(const std::vector<const json*>& samples) {
 }
 
 std::string floors(const json& result) {
-  std::string text = head({"cell", "arm", "load, s", "floor: reading, s", "floor: quantizing, s", "load / larger floor", "workers busy", "`other`, worst rank",
+  std::string text = head({"cell", "arm", "load, s", "floor: reading, s", "floor: quantizing, s", "load / larger floor", "packing, s", "first touch, s", "rest / larger floor", "workers busy", "`other`, worst rank",
                            "peak memory over held, MiB", "derived for the whole model, s"});
   for (const json& cell : result["analysis"])
     for (const char* arm : {"A", "B"}) {
       const json& f = at(at(cell, "floors"), arm);
       json over = at(f, "peak_memory_bytes").is_number() && at(f, "held_bytes").is_number() ? json(f["peak_memory_bytes"].get<double>() - f["held_bytes"].get<double>()) : json();
       text += row({cell_name(cell), arm, shown(at(f, "total_s")), shown(at(f, "read_floor_s")), shown(at(f, "quantize_floor_s")),
-                   shown(at(f, "total_over_floor"), "{:.2f}"), shown(at(f, "busy_share"), "{:.0f} %", 100),
+                   shown(at(f, "total_over_floor"), "{:.2f}"), shown(at(f, "pack_s")), shown(at(f, "first_touch_s")), shown(at(f, "rest_over_floor"), "{:.2f}"), shown(at(f, "busy_share"), "{:.0f} %", 100),
                    shown(worst_other(samples_of(result, cell, arm)), "{:.2f} %", 100), shown(over, "{:.0f}", 1.0 / (1 << 20)),
                    shown(at(at(f, "derived"), "total_s"), "{:.0f}")});
     }

@@ -111,13 +111,13 @@ TEST_F(Report, ShowsALoadBesideItsFloors) {
   EXPECT_EQ(html_of(result).find("floor"), std::string::npos) << "nothing was loaded";
   const ordered_json floors{{"total_s", 4.5},          {"bytes_read", 3e9},          {"read_bytes_per_s", 2e9},       {"read_floor_s", 1.5},
                             {"quantized_values", 2e9}, {"quantize_values_per_s", 1e9}, {"quantize_floor_s", 2.0},       {"floor_s", 2.0},
-                            {"total_over_floor", 2.25}, {"busy_share", 0.875},         {"peak_memory_bytes", 1.75e9}, {"held_bytes", 1.5e9}};
+                            {"total_over_floor", 2.25}, {"pack_s", 0.25}, {"first_touch_s", 0.75}, {"rest_over_floor", 1.75}, {"busy_share", 0.875},         {"peak_memory_bytes", 1.75e9}, {"held_bytes", 1.5e9}};
   result["analysis"]["cells"][0]["floors"]["A"] = floors;
   result["analysis"]["cells"][0]["floors"]["B"] = {{"total_s", 2.5},
                                                    {"derived", {{"model", "m-27b"}, {"layers", 64}, {"vocab", 999}, {"stored_bytes", 5e10}, {"total_s", 41.5}}}};
   const std::string html = html_of(result);
   for (const std::string& page : {html}) {
-    for (const char* part : {"4.5 s", "1.5 s: 3 GB at 2 GB/s", "2 s: 2 Gweights at 1 Gweights/s", "2.25", "87.5 %", "1.75 GB",
+    for (const char* part : {"4.5 s", "1.5 s: 3 GB at 2 GB/s", "2 s: 2 Gweights at 1 Gweights/s", "2.25", "250 ms", "750 ms", "1.75", "87.5 %", "1.75 GB",
                              "derived for m-27b, 64 layers, vocabulary 999: load", "41.5 s", "they are no measurement"})
       EXPECT_NE(page.find(part), std::string::npos) << part;
     EXPECT_EQ(page.find("derived: floor of reading"), std::string::npos) << "what neither arm has is left out";
