@@ -308,7 +308,7 @@ void Engine::Impl::finish_report(const std::vector<RankLoad>& loads) {
   for (std::size_t r = 0; r < ranks.size(); ++r) {
     Rank& rank = *ranks[r];
     const RankLoad& load = loads[r];
-    report.ranks.push_back({static_cast<int>(r), load_shares(rank.traces, load.convert.readers, report.begin_s, end_s)});
+    report.ranks.push_back({static_cast<int>(r), load_shares(rank.traces, load.convert, report.begin_s, end_s)});
     report.details.push_back({rank.weights.bytes(), load.convert.bytes_read, load.convert.peak_buffer_bytes, load.quantized_values,
                               busy_seconds(rank.traces, report.begin_s, end_s)});
     add_timeline(static_cast<int>(r), rank.traces, load.convert.readers, report.begin_s, report.timeline);

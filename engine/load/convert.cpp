@@ -143,7 +143,9 @@ class Conversion {
     if (together) {
       const Range range(&traces_[0], "wait");
       together->leave(options_.part);
-      report.readers = together->readers();
+      const std::vector<Trace>& readers = together->readers();
+      for (std::size_t i = 0; i < readers.size(); ++i)
+        (i % together->parts() == options_.part ? report.readers : report.shared_readers).push_back(readers[i]);
     } else {
       for (const Trace* reader : fetcher_->reader_traces()) report.readers.push_back(*reader);
     }
@@ -378,11 +380,16 @@ std::string quantize_path(Schedule schedule, const cpu::Micro* micro) {
   return fmt::format("{}-{}", name(schedule), micro ? cpu::name(micro->isa) : "scalar");
 }
 
-std::vector<PhaseShare> load_shares(const std::vector<Trace>& workers, const std::vector<Trace>& readers, double begin_s, double end_s) {
+std::vector<PhaseShare> load_shares(const std::vector<Trace>& workers, const ConvertReport& converted, double begin_s, double end_s) {
   std::vector<const Trace*> threads;
-  for (const std::vector<Trace>* part : {&workers, &readers})
+  for (const std::vector<Trace>* part : {&workers, &converted.readers, &converted.shared_readers})
     for (const Trace& trace : *part) threads.push_back(&trace);
-  return wall_shares(threads, begin_s, end_s);
+  std::vector<PhaseShare> shares = wall_shares(threads, begin_s, end_s);
+  for (const Trace& trace : converted.shared_readers)
+    for (const PhaseShare& elsewhere : wall_shares({&trace}, begin_s, end_s))
+      for (PhaseShare& share : shares)
+        if (share.name == elsewhere.name) share.busy_s -= elsewhere.busy_s;
+  return shares;
 }
 
 void add_timeline(int rank, const std::vector<Trace>& workers, const std::vector<Trace>& readers, double begin_s, std::vector<LoadSpan>& out) {

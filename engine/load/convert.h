@@ -107,6 +107,7 @@ struct ConvertReport {
   bool quantized_there = false;         // something
   std::int64_t bytes_read = 0, peak_buffer_bytes = 0;
   std::vector<Trace> readers;           // what the reader threads did
+  std::vector<Trace> shared_readers;    // those that worked for this conversion too and are among the readers of another
 };
 
 // traces: one for each worker of the pool. std::runtime_error names the tensor and row of a NaN or infinity, or what could not be
@@ -121,8 +122,8 @@ bool needs_quantizing(const SourceTensor& tensor, DType to);
 // What a result calls the way tensors were quantized: "pool-avx512".
 std::string quantize_path(Schedule schedule, const cpu::Micro* micro);
 
-// Shares of wall time over workers and readers.
-std::vector<PhaseShare> load_shares(const std::vector<Trace>& workers, const std::vector<Trace>& readers, double begin_s, double end_s);
+// Shares of wall time over workers and all readers; thread-seconds without those of shared readers.
+std::vector<PhaseShare> load_shares(const std::vector<Trace>& workers, const ConvertReport& converted, double begin_s, double end_s);
 
 // What a thread of a rank was in, from the begin of the load. Workers count from 0, reader threads from -1 down.
 struct LoadSpan {

@@ -54,7 +54,7 @@ QuantizeReport quantize_checkpoint(const std::filesystem::path& model, const std
   report.counters.add("launches.quantize", converted.launches);
   report.counters.path("read", name(report.read.mode));
   for (Schedule used : converted.schedules) report.counters.path("quantize", quantize_path(used, convert_options.micro));
-  report.phases = load_shares(traces, converted.readers, begin_s, end_s);
+  report.phases = load_shares(traces, converted, begin_s, end_s);
   report.thread_busy_s = busy_seconds(traces, begin_s, end_s);
   add_timeline(0, traces, converted.readers, begin_s, report.timeline);
   return report;

@@ -224,7 +224,7 @@ double rest_s(const LoadReport& report, std::size_t rank, std::string_view phase
 // is busy with other things may stretch the rest once, hence the best of a few loads.
 TEST(Load, ADelayShowsUpInItsPhaseOnly) {
   constexpr double kDelay_s = 0.25;
-  for (const char* phase : {"open", "state", "read", "gather", "cast", "quantize", "pack", "lm_head"}) {
+  for (const char* phase : {"open", "state", "read", "gather", "cast", "first_touch", "quantize", "pack", "lm_head"}) {
     for (int ranks : {1, 2}) {
       double least_rest_s = 1e9;
       for (int attempt = 0; attempt < 5 && least_rest_s >= kDelay_s; ++attempt) {

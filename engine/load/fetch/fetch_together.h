@@ -33,6 +33,7 @@ class FetchTogether {
 
   // After the part's last release: returns when all have left, and the readers are done.
   void leave(std::size_t part);
+  std::size_t parts() const { return wanted_bytes_.size(); }
   const std::vector<Trace>& readers() const { return readers_; }
   // Of what all read, and of the buffer at its fullest: what falls to this part by the bytes that it wanted.
   std::int64_t bytes_read(std::size_t part) const { return share(part, fetcher_->bytes_read()); }
