@@ -41,7 +41,7 @@ std::span<const KnobInfo> all_knobs() {
        {"auto", "events", "off"},
        "phases of passes on a GPU as its own clock tells them, by an event for every range; off: a pass is one phase; auto: events in passes "
        "of several tokens, not in passes of one, where they cost as much as launches do"},
-      {"CROSSOVER_ISA", "choice", "auto", {"auto", "portable", "avx2", "avx512", "avx512bf16"}, "highest instruction set the cpu backend may use"},
+      {"CROSSOVER_ISA", "choice", "auto", {"auto", "portable", "avx2", "avx512", "avx512bf16", "amx"}, "highest instruction set the cpu backend may use"},
       {"CROSSOVER_K_ROTATION",
        "choice",
        "none",

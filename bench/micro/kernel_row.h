@@ -28,7 +28,7 @@ void add_row(const std::string& kernel, cpu::Isa isa, const std::string& shape, 
 // At least `bytes` of valid blocks, repeated; their values do not matter to the time. Earlier ones of that type and layout are gone.
 std::byte* weights(DType dtype, Layout layout, std::int64_t bytes = kMemoryBytes);
 
-// The arithmetic that products with these weights come down to: quantized ones in integers.
-const char* products_of(DType dtype, cpu::Isa isa);
+// The arithmetic that products with these weights come down to: quantized ones in integers, or in bf16 where tiles are multiplied.
+const char* products_of(DType dtype, Layout layout, cpu::Isa isa, std::int64_t tokens);
 
 }  // namespace crossover::micro_bench

@@ -119,7 +119,7 @@ std::string line(const std::vector<std::string>& cells) { return fmt::format("| 
 // Instruction sets that the run has, in ascending order.
 std::vector<std::string> isas_of(const std::vector<Kernel>& kernels) {
   std::vector<std::string> isas;
-  for (const cpu::Isa isa : {cpu::Isa::kPortable, cpu::Isa::kAvx2, cpu::Isa::kAvx512, cpu::Isa::kAvx512Bf16})
+  for (const cpu::Isa isa : {cpu::Isa::kPortable, cpu::Isa::kAvx2, cpu::Isa::kAvx512, cpu::Isa::kAvx512Bf16, cpu::Isa::kAmx})
     if (std::any_of(kernels.begin(), kernels.end(), [&](const Kernel& k) { return k.by_isa.contains(cpu::name(isa)); })) isas.push_back(cpu::name(isa));
   return isas;
 }

@@ -8,11 +8,12 @@
 #endif
 
 #include "kernels/cpu/micro.h"
+#include "kernels/cpu/tiles/panel_tiles.h"
 
 namespace crossover::cpu {
 namespace {
 
-constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16};
+constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx};
 
 }  // namespace
 
@@ -22,6 +23,7 @@ const char* name(Isa isa) {
     case Isa::kAvx2: return "avx2";
     case Isa::kAvx512: return "avx512";
     case Isa::kAvx512Bf16: return "avx512bf16";
+    case Isa::kAmx: return "amx";
   }
   return "unknown";
 }
@@ -41,6 +43,7 @@ Isa highest_isa() {
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
   const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vbmi");
+  if (bf16 && !tiles_lacking()) return Isa::kAmx;
   return bf16 ? Isa::kAvx512Bf16 : avx512 ? Isa::kAvx512 : avx2 ? Isa::kAvx2 : Isa::kPortable;
 #else
   return Isa::kPortable;
@@ -67,7 +70,7 @@ std::vector<Isa> usable_isas() {
 const Micro& micro(Isa isa) {
   if (isa > highest_isa())
     throw std::runtime_error(std::string("instruction set ") + name(isa) + " was asked for, but this CPU supports at most " + name(highest_isa()) +
-                             "; set CROSSOVER_ISA to auto or a lower one");
+                             (isa == Isa::kAmx && tiles_lacking() ? std::string(" (") + tiles_lacking() + ")" : "") + "; set CROSSOVER_ISA to auto or a lower one");
   static const Micro portable_micro{Isa::kPortable, &portable::formats, &portable::matmul, &portable::panels, &portable::gdn, &portable::attention, &portable::row_ops};
 #if defined(__x86_64__)
   static const Micro avx2_micro{Isa::kAvx2, &avx2::formats, &avx2::matmul, &avx2::panels, &avx2::gdn, &avx2::attention, &avx2::row_ops};
@@ -75,6 +78,12 @@ const Micro& micro(Isa isa) {
   static const Micro avx512bf16_micro{Isa::kAvx512Bf16,       &avx512bf16::formats,   &avx512bf16::matmul, &avx512bf16::panels,
                                       &avx512bf16::gdn,          &avx512bf16::attention, &avx512bf16::row_ops,
                                       &avx512bf16::attention_pairs};
+  static const Micro amx_micro = [] {
+    Micro micro = avx512_micro;
+    micro.isa = Isa::kAmx, micro.panel_tiles = &amx::tiles.panels;
+    return micro;
+  }();
+  if (isa == Isa::kAmx) return amx_micro;
   if (isa == Isa::kAvx512Bf16) return avx512bf16_micro;
   if (isa == Isa::kAvx512) return avx512_micro;
   if (isa == Isa::kAvx2) return avx2_micro;

@@ -7,14 +7,18 @@
 
 namespace crossover::cpu {
 
-// Each has the ones before it besides: kAvx2 = AVX2, FMA and F16C; kAvx512 = F, BW, DQ, VL and VNNI; kAvx512Bf16 = BF16 and VBMI.
-enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16 };
+// Each has the ones before it besides: kAvx2 = AVX2, FMA and F16C; kAvx512 = F, BW, DQ, VL and VNNI; kAvx512Bf16 = BF16 and VBMI;
+// kAmx = tiles with products of bf16, for what kAvx512 does by integers; its cores are slow at vdpbf16ps, so all else is kAvx512's.
+enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
-const char* name(Isa isa);  // "portable", "avx2", "avx512", "avx512bf16"
+const char* name(Isa isa);  // "portable", "avx2", "avx512", "avx512bf16", "amx"
 std::optional<Isa> parse_isa(std::string_view name);
 Isa highest_isa();               // that this CPU, the operating system and this build support
-Isa best_isa();                  // the one to use: the highest, but for cores with AMX, whose vdpbf16ps is slower than their f32
+Isa best_isa();                  // the one to use: the highest, but kAvx512 where tiles are there and cannot be used, because of vdpbf16ps
 std::vector<Isa> usable_isas();  // up to the highest, ascending, for tests
+
+// Why this process cannot multiply tiles; null where it can. Asks the system for them when first called.
+const char* tiles_lacking();
 
 struct Micro;
 const Micro& micro(Isa isa);     // std::runtime_error when this CPU lacks it

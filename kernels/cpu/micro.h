@@ -1,5 +1,5 @@
 // The inner loops that depend on the instruction set. Every file of kernels/cpu/micro/ is compiled once per instruction set with
-// its target flags and CROSSOVER_ISA = portable | avx2 | avx512 | avx512bf16, and defines its table in namespace crossover::cpu::CROSSOVER_ISA.
+// its target flags and CROSSOVER_ISA = portable | avx2 | avx512 | avx512bf16 (those of kernels/cpu/tiles/ once, as amx), and defines its table in namespace crossover::cpu::CROSSOVER_ISA.
 // Those files may use nothing that leaves an inline function outside that namespace (no std:: algorithm or container): the
 // linker would merge the copies and an AVX-512 one could end up under an AVX2 caller. Single-threaded and free of checks:
 // threads and shapes are the operations' job (kernels/cpu/*.cpp).
@@ -62,6 +62,22 @@ struct PanelMicro {
   std::int64_t (*scratch_bytes)(std::int64_t dim);
   void (*gemm)(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
                std::int64_t out_stride, const std::byte* next, std::byte* scratch);
+};
+
+inline constexpr std::int64_t kMostTileTokens = 16;
+
+// The same for many tokens where tiles are multiplied: activations are converted to tiles of `tokens` <= kMostTileTokens rows, weights
+// and activations rounded to bf16. A row of `out` has the same bits whatever rows it is computed beside, but not those of PanelMicro.
+struct PanelTilesMicro {
+  const char* path;
+  std::int64_t from_tokens;  // fewer are faster, or as fast, by PanelMicro
+  std::int64_t tokens;
+  std::int64_t (*tile_bytes)(std::int64_t dim);  // a multiple of 64
+  void (*pack_tile)(const float* const* rows, std::int64_t tokens, std::int64_t dim, std::byte* tile);
+  std::int64_t (*scratch_bytes)();               // of one worker
+  // out[t*out_stride + n] for n < rows of one panel and any number of tokens in consecutive tiles.
+  void (*gemm)(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std::byte* tiles, std::int64_t tokens, float* out,
+               std::int64_t out_stride, std::byte* scratch);
 };
 
 inline constexpr std::int64_t kGdnHeadDim = 128;
@@ -169,6 +185,7 @@ struct Micro {
   const AttentionMicro* attention;
   const RowsMicro* rows;
   const AttentionPairsMicro* attention_pairs = nullptr;  // of instruction sets that multiply pairs of bf16
+  const PanelTilesMicro* panel_tiles = nullptr;          // of those that multiply tiles
 };
 
 #define CROSSOVER_DECLARE_MICRO(isa)      \

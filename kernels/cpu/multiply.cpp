@@ -67,10 +67,13 @@ class Multiplication {
 
  private:
   struct Packed {
-    bool used, gemm, shared;  // shared: rows and place are those of the operand before
+    bool used, gemm, tiles, shared;  // tiles: rows are packed by the tile; shared: rows and place are those of the operand before
     std::int64_t offset;      // into packed_
     std::int64_t first_row;   // of this operand in rows_; weights in panels only
   };
+  bool takes_tiles(bool gemm, std::int64_t rows) const { return panels() ? panel_tiles_ && rows >= panel_tiles_->from_tokens : gemm; }
+  std::int64_t tile_rows() const { return panels() ? panel_tiles_->tokens : kTileTokens; }
+  std::int64_t most_packed_bytes() const;
   std::int64_t row_step() const { return panels() ? kPanelRows : 4; }
   bool panels() const { return layout_ == Layout::kPanels; }
   std::int64_t task_rows(const Packed& packed) const { return packed.gemm ? kPanelRows : task_rows_; }
@@ -84,6 +87,7 @@ class Multiplication {
 
   Context& context_;
   const MatmulMicro& micro_;
+  const PanelTilesMicro* panel_tiles_;  // null: weights are not in panels, or nothing multiplies tiles
   std::span<const Operand> operands_;
   std::span<const Product> products_;
   DType type_;
@@ -102,16 +106,21 @@ std::byte* list_memory(Context& context, const char* name, std::size_t operands,
 }
 
 Multiplication::Multiplication(Context& context, std::span<const Operand> operands, std::span<const Product> products, const Tensor& kind, const Names& names)
-    : context_(context), micro_(*context.micro->matmul), operands_(operands), products_(products), type_(kind.dtype), layout_(kind.layout), dim_(kind.cols()),
-      packed_bytes_(micro_.packed_bytes(type_, dim_)), tile_bytes_(micro_.tile_bytes(type_, dim_)),
-      panel_bytes_(((panels() ? context.micro->panels->scratch_bytes(dim_) : micro_.panel_bytes(type_, dim_)) + 63) / 64 * 64),
+    : context_(context), micro_(*context.micro->matmul), panel_tiles_(kind.layout == Layout::kPanels ? context.micro->panel_tiles : nullptr), operands_(operands),
+      products_(products), type_(kind.dtype), layout_(kind.layout), dim_(kind.cols()), packed_bytes_(micro_.packed_bytes(type_, dim_)),
+      tile_bytes_(panel_tiles_ ? panel_tiles_->tile_bytes(dim_) : micro_.tile_bytes(type_, dim_)),
+      panel_bytes_((std::max(panels() ? context.micro->panels->scratch_bytes(dim_) : micro_.panel_bytes(type_, dim_),
+                             panel_tiles_ ? panel_tiles_->scratch_bytes() : 0) + 63) / 64 * 64),
       task_rows_(std::max<std::int64_t>(1, kMatvecTaskBytes / kind.row_stride() / row_step()) * row_step()),
       where_(reinterpret_cast<Packed*>(list_memory(context, names.lists, operands.size(), products.size()))),
       pack_items_(reinterpret_cast<std::int64_t*>(where_ + operands.size())),
       compute_items_(reinterpret_cast<std::int64_t*>(where_ + operands.size()) + operands.size() + 1) {
   static_assert(sizeof(Packed) <= 32);
   const std::int64_t gemm_from = panels() ? context.micro->panels->gemm_from_tokens : micro_.gemm_from_tokens[static_cast<std::size_t>(type_)];
-  for (std::size_t i = 0; i < operands.size(); ++i) where_[i] = {false, operands[i].rows >= gemm_from, false, 0, 0};
+  for (std::size_t i = 0; i < operands.size(); ++i) {
+    const bool gemm = operands[i].rows >= gemm_from;
+    where_[i] = {false, gemm, takes_tiles(gemm, operands[i].rows), false, 0, 0};
+  }
   for (const Product& product : products) {
     if (takes(product)) where_[product.operand].used = operands[product.operand].rows > 0;
     const Packed& packed = where_[product.operand];
@@ -124,6 +133,19 @@ Multiplication::Multiplication(Context& context, std::span<const Operand> operan
   }
   place_operands(names);
   if (up_floats_ > 0) ups_ = context.workspace.floats(names.ups, static_cast<std::size_t>(up_floats_ * context.pool.threads()));
+}
+
+// Room for any other division of the same rows among as many operands: how many an expert gets changes from pass to pass.
+std::int64_t Multiplication::most_packed_bytes() const {
+  if (!panel_tiles_) return 0;
+  std::int64_t rows = 0, gathered = 0;
+  for (std::size_t i = 0; i < operands_.size(); ++i) {
+    if (!where_[i].used) continue;
+    rows += operands_[i].rows;
+    if (operands_[i].index) gathered = std::max(gathered, operands_[i].x.rows);
+  }
+  const std::int64_t begun = std::min(static_cast<std::int64_t>(operands_.size()), rows / panel_tiles_->from_tokens);  // tiles that may be incomplete
+  return (rows / panel_tiles_->tokens + begun) * tile_bytes_ + gathered * packed_bytes_;
 }
 
 // Operands that follow each other and take their rows from the same ones, as experts do, share them packed where weights are in panels.
@@ -142,36 +164,37 @@ void Multiplication::place_operands(const Names& names) {
       pack_items_.append(0);
       continue;
     }
-    packed.shared = panels() && before && operand_before->x.data == operand.x.data && packed_rows(*operand_before) == packed_rows(operand);
+    packed.shared = panels() && !packed.tiles && before && operand_before->x.data == operand.x.data && packed_rows(*operand_before) == packed_rows(operand);
     if (packed.shared) packed.offset = before->offset;
-    const bool tiles = packed.gemm && !panels();
-    const std::int64_t items = packed.shared ? 0 : tiles ? ceil_div(operand.rows, kTileTokens) : packed_rows(operand);
+    const std::int64_t items = packed.shared ? 0 : packed.tiles ? ceil_div(operand.rows, tile_rows()) : packed_rows(operand);
     pack_items_.append(items);
-    bytes += items * (tiles ? tile_bytes_ : packed_bytes_);
+    bytes += items * (packed.tiles ? tile_bytes_ : packed_bytes_);
     rows += operand.rows;
     any_gemm |= packed.gemm;
-    context_.counters.path(kPathNames[type], panels() ? (packed.gemm ? panel.gemm_path : panel.matvec_path)
+    context_.counters.path(kPathNames[type], panels() ? (packed.tiles ? panel_tiles_->path : packed.gemm ? panel.gemm_path : panel.matvec_path)
                                                       : (packed.gemm ? micro_.gemm_path : micro_.matvec_path)[type]);
-    before = &packed, operand_before = &operand;
+    if (!packed.tiles) before = &packed, operand_before = &operand;
   }
-  packed_ = context_.workspace.bytes(names.packed, static_cast<std::size_t>(bytes));
+  packed_ = context_.workspace.bytes(names.packed, static_cast<std::size_t>(std::max(bytes, most_packed_bytes())));
   if (any_gemm) panels_ = context_.workspace.bytes(names.panels, static_cast<std::size_t>(panel_bytes_ * context_.pool.threads()));
   if (!panels()) return;
   rows_ = reinterpret_cast<const std::byte**>(context_.workspace.bytes(names.rows, static_cast<std::size_t>(rows) * sizeof(std::byte*)));
   for (std::size_t i = 0; i < operands_.size(); ++i)
-    for (std::int64_t r = 0; where_[i].used && r < operands_[i].rows; ++r)
+    for (std::int64_t r = 0; where_[i].used && !where_[i].tiles && r < operands_[i].rows; ++r)
       rows_[where_[i].first_row + r] = packed_ + where_[i].offset + (operands_[i].index ? operands_[i].index[r] : r) * packed_bytes_;
 }
 
 void Multiplication::pack_item(std::size_t index, std::int64_t item) {
   const Operand& operand = operands_[index];
   const Packed& packed = where_[index];
-  if (panels()) return micro_.pack(type_, operand.x.row(item), dim_, packed_ + packed.offset + item * packed_bytes_);
-  if (!packed.gemm) return micro_.pack(type_, operand.row(item), dim_, packed_ + packed.offset + item * packed_bytes_);
-  const float* rows[kTileTokens];
-  const std::int64_t first = item * kTileTokens, count = std::min(kTileTokens, operand.rows - first);
+  std::byte* const memory = packed_ + packed.offset + item * (packed.tiles ? tile_bytes_ : packed_bytes_);
+  if (!packed.tiles) return micro_.pack(type_, panels() ? operand.x.row(item) : operand.row(item), dim_, memory);
+  static_assert(kTileTokens <= kMostTileTokens);
+  const float* rows[kMostTileTokens];
+  const std::int64_t first = item * tile_rows(), count = std::min(tile_rows(), operand.rows - first);
   for (std::int64_t t = 0; t < count; ++t) rows[t] = operand.row(first + t);
-  micro_.pack_tile(type_, rows, count, dim_, packed_ + packed.offset + item * tile_bytes_);
+  if (panel_tiles_) return panel_tiles_->pack_tile(rows, count, dim_, memory);
+  micro_.pack_tile(type_, rows, count, dim_, memory);
 }
 
 // Weight rows first_row .. first_row + rows - 1 times all rows of the operand; out[t*out_stride + n] is of weight row first_row + n.
@@ -181,16 +204,17 @@ void Multiplication::multiply_rows(std::size_t operand, const Tensor& weight, st
   const Packed& packed = where_[operand];
   const std::byte *w = weight.row(first_row), *activations = packed_ + packed.offset;
   const std::int64_t tokens = operands_[operand].rows;
+  std::byte* const scratch = packed.gemm ? panels_ + ThreadPool::worker() * panel_bytes_ : nullptr;
+  if (packed.tiles && panel_tiles_) return panel_tiles_->gemm(w, rows, dim_, activations, tokens, out, out_stride, scratch);
   if (panels()) {
     const PanelMicro& micro = *context_.micro->panels;
     const std::byte* const* x = rows_ + packed.first_row;
-    if (packed.gemm) return micro.gemm(w, rows, dim_, x, tokens, out, out_stride, next, panels_ + ThreadPool::worker() * panel_bytes_);
+    if (packed.gemm) return micro.gemm(w, rows, dim_, x, tokens, out, out_stride, next, scratch);
     for (std::int64_t t = 0; t < tokens; t += kMatvecTokens)
       micro.matvec(w, rows, dim_, x + t, std::min(kMatvecTokens, tokens - t), out + t * out_stride, out_stride);
     return;
   }
-  if (packed.gemm)
-    return micro_.gemm(type_, w, rows, dim_, activations, tokens, out, out_stride, panels_ + ThreadPool::worker() * panel_bytes_);
+  if (packed.gemm) return micro_.gemm(type_, w, rows, dim_, activations, tokens, out, out_stride, scratch);
   for (std::int64_t t = 0; t < tokens; t += kMatvecTokens)  // the rows of one task stay in the cache
     micro_.matvec(type_, w, rows, dim_, activations + t * packed_bytes_, std::min(kMatvecTokens, tokens - t), out + t * out_stride, out_stride);
 }

@@ -16,7 +16,7 @@ struct Probe {
 struct Probes {
   Probe f32{};   // multiply-add
   Probe int8{};  // unsigned by signed bytes summed in 32 bits: vpdpbusd, or vpmaddubsw, vpmaddwd and vpaddd
-  Probe bf16{};  // pairs of bf16 summed in f32: vdpbf16ps
+  Probe bf16{};  // pairs of bf16 summed in f32: vdpbf16ps, or tdpbf16ps
 };
 
 const Probes& probes(Isa isa);  // isa <= highest_isa()

@@ -197,7 +197,7 @@ TEST(GdnPath, IsReported) {
   for (const cpu::Isa isa : cpu::usable_isas()) {
     TestContext context({cpu_ops, isa, 1});
     Grid state = in.start, out(2, kDim);
-    const std::string set = cpu::name(isa), f32 = set + "-recurrent+" + set + "-chunked-f32";
+    const std::string set = cpu::name(isa == cpu::Isa::kAmx ? cpu::Isa::kAvx512 : isa), f32 = set + "-recurrent+" + set + "-chunked-f32";
     for (const Form form : {Form::kRecurrent, Form::kChunkedF32}) scan(context, in.slice(0, 2, state), form, out);
     EXPECT_EQ(context.counters.paths.at("gdn"), f32);
     scan(context, in.slice(0, 2, state), Form::kChunked, out);

@@ -4,7 +4,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/formats/panels.h"
-#include "kernels/tests/test_context.h"
+#include "kernels/tests/emulated_tiles.h"
 
 namespace crossover {
 namespace {
@@ -101,7 +101,40 @@ std::vector<double> rounded(const Grid& x) {
   return values;
 }
 
-void expect_products(const Grid& out, const std::vector<double>& x, const std::vector<float>& weight, std::int64_t dim) {
+// The same instruction set, one thread, and no tiles.
+Backend plain_backend(const Backend& backend) {
+  static const std::vector<cpu::Micro> plain = [] {
+    std::vector<cpu::Micro> all;
+    for (const cpu::Isa isa : cpu::usable_isas()) all.push_back(cpu::micro(isa)), all.back().panel_tiles = nullptr;
+    return all;
+  }();
+  const auto found = std::find_if(plain.begin(), plain.end(), [&](const cpu::Micro& micro) { return micro.isa == backend.isa; });
+  return {cpu_ops, backend.isa, 1, &*found};
+}
+
+bool by_tiles(const Context& context, std::int64_t tokens) { return context.micro->panel_tiles && tokens >= context.micro->panel_tiles->from_tokens; }
+
+// What is multiplied: by tiles both operands as bf16, else the activations as above and the weights as they are.
+std::vector<double> multiplied(const Context& context, const Grid& x) {
+  if (!by_tiles(context, x.row_count())) return rounded(x);
+  std::vector<double> values;
+  for (std::int64_t r = 0; r < x.row_count(); ++r)
+    for (std::int64_t k = 0; k < x.dim(); ++k) values.push_back(bf16_to_f32(f32_to_bf16(x.at(r, k))));
+  return values;
+}
+std::vector<float> multiplied(const Context& context, const Matrix& weight, std::int64_t tokens) {
+  std::vector<float> values = weight.values();
+  if (by_tiles(context, tokens))
+    for (float& value : values) value = bf16_to_f32(f32_to_bf16(value));
+  return values;
+}
+
+// Tiles sum in f32: 16 pairs at a time, so up to 16 + dim / 32 roundings of 2^-24; the others do so once for 32 values.
+void expect_products(const Context& context, const Grid& out, const Grid& activations, const Matrix& matrix) {
+  const std::int64_t dim = activations.dim();
+  const std::vector<double> x = multiplied(context, activations);
+  const std::vector<float> weight = multiplied(context, matrix, activations.row_count());
+  const double tolerance = by_tiles(context, activations.row_count()) ? static_cast<double>(20 + dim / 32) * 0x1p-24 : 2e-6;
   for (std::int64_t t = 0; t < out.row_count(); ++t)
     for (std::int64_t n = 0; n < out.dim(); ++n) {
       double dot = 0, magnitude = 0;
@@ -109,11 +142,11 @@ void expect_products(const Grid& out, const std::vector<double>& x, const std::v
         const double product = x[static_cast<std::size_t>(t * dim + i)] * weight[static_cast<std::size_t>(n * dim + i)];
         dot += product, magnitude += std::fabs(product);
       }
-      ASSERT_NEAR(out.at(t, n), dot, 2e-6 * magnitude + 1e-30) << "token " << t << " row " << n;
+      ASSERT_NEAR(out.at(t, n), dot, tolerance * magnitude + 1e-30) << "token " << t << " row " << n;
     }
 }
 
-TEST_P(PanelProducts, AreThoseOfTheRoundedActivations) {
+TEST_P(PanelProducts, AreThoseOfTheRoundedOperands) {
   for (const std::int64_t tokens : {1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 31, 33, 63, 64, 65})
     for (const auto& [rows, dim] : {std::pair(1, 256), std::pair(33, 512), std::pair(70, 768), std::pair(64, 5120)}) {
       if (dim == 5120 && tokens % 16 != 1) continue;
@@ -125,7 +158,8 @@ TEST_P(PanelProducts, AreThoseOfTheRoundedActivations) {
       cpu::matmul(context, x, PanelMatrix(weight), out);
       out.expect_gaps_untouched();
       EXPECT_NE(context.counters.paths.at("matmul.q6_k").find("panels"), std::string::npos);
-      expect_products(out, rounded(x), weight.values(), dim);
+      EXPECT_EQ(context.counters.paths.at("matmul.q6_k") == "amx-bf16-panels", by_tiles(context, tokens));
+      expect_products(context, out, x, weight);
       if (HasFatalFailure()) FAIL() << "tokens " << tokens << " rows " << rows << " dim " << dim;
     }
 }
@@ -141,13 +175,13 @@ TEST_P(PanelProducts, DoNotSaturate) {
       std::fill_n(p + 192, 16, std::byte{static_cast<unsigned char>(r % 4 < 2 ? 0x7f : 0x80)});
       p[208] = std::byte{0x00}, p[209] = std::byte{0x3c};
     }
-  for (const std::int64_t tokens : {1, 4, 20})
+  for (const std::int64_t tokens : {1, 4, 20, 50})
     for (const int pattern : {0, 1, 2}) {
       Grid x(tokens, kDim), out(tokens, kRows);
       x.set([&](std::int64_t t, std::int64_t i) { return (t % 2 ? -127.0f : 127.0f) * (pattern == 1 && i % 2 ? -1.0f : pattern == 2 && i % 4 > 1 ? -1.0f : 1.0f); });
       TestContext context(GetParam());
       cpu::matmul(context, x, PanelMatrix(weight), out);
-      expect_products(out, rounded(x), weight.values(), kDim);
+      expect_products(context, out, x, weight);
     }
 }
 
@@ -157,21 +191,25 @@ TEST_P(PanelProducts, DoNotDependOnNeighboursOrThreads) {
   const PanelMatrix weight(rows);
   Grid x(70, 4608), out(70, 150);
   x.fill(random);
-  TestContext context(GetParam());
+  TestContext context(GetParam()), without_tiles(plain_backend(GetParam()));
   cpu::matmul(context, x, weight, out);
-  for (const std::int64_t count : {1, 3, 4, 6, 30})
+  Grid integers(70, 150);
+  for (std::int64_t t = 0; t < 70; t += 14) cpu::matmul(without_tiles, static_cast<ConstRows>(x).slice(t, 14), weight, static_cast<Rows>(integers).slice(t, 14));
+  for (const std::int64_t count : {1, 3, 4, 6, 30, 33, 47, 64})
     for (std::int64_t first = 0; first + count <= 70; first += 13) {
       Grid part(count, 150);
-      TestContext other({reference_ops, GetParam().isa, GetParam().threads + 2});
+      Backend backend = GetParam();
+      backend.threads += 2;
+      TestContext other(backend);
       cpu::matmul(other, static_cast<ConstRows>(x).slice(first, count), weight, part);
       for (std::int64_t t = 0; t < count; ++t)
-        for (std::int64_t n = 0; n < 150; ++n) ASSERT_EQ(part.at(t, n), out.at(first + t, n)) << "token " << first + t << " of " << count;
+        for (std::int64_t n = 0; n < 150; ++n) ASSERT_EQ(part.at(t, n), (by_tiles(other, count) ? out : integers).at(first + t, n)) << "token " << first + t << " of " << count;
     }
 }
 
 TEST_P(PanelProducts, NotANumberReachesItsRowOnly) {
   Random random(7);
-  for (const std::int64_t tokens : {3, 30})
+  for (const std::int64_t tokens : {3, 30, 40})
     for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
       const Matrix weight = Matrix(DType::kQ6_K, 5, 512).fill(random);
       Grid x(tokens, 512), out(tokens, 5);
@@ -186,16 +224,18 @@ TEST_P(PanelProducts, NotANumberReachesItsRowOnly) {
 // Experts: rows found by index, several operands over the same rows, gate and up in one task.
 TEST_P(PanelProducts, OfGatheredRowsEqualThoseOfTheRowsThemselves) {
   Random random(8);
-  const Matrix gate = Matrix(DType::kQ6_K, 3, 40, 512).fill(random, 0.1f), up = Matrix(DType::kQ6_K, 3, 40, 512).fill(random, 0.1f);
+  const Matrix gate = Matrix(DType::kQ6_K, 4, 40, 512).fill(random, 0.1f), up = Matrix(DType::kQ6_K, 4, 40, 512).fill(random, 0.1f);
   const PanelMatrix gate_panels(gate), up_panels(up);
-  Grid x(30, 512, 7);
+  Grid x(50, 512, 7);
   x.fill(random);
-  const std::vector<std::int32_t> index[3] = {{4}, {}, {29, 0, 7, 7, 12, 1, 2, 3, 5, 6, 8, 9, 10, 11, 13, 14, 15, 20}};
+  std::vector<std::int32_t> most;
+  for (std::int32_t i = 0; i < 37; ++i) most.push_back(i * 13 % 50);
+  const std::vector<std::int32_t> index[4] = {{4}, most, {}, {29, 0, 7, 7, 12, 1, 2, 3, 5, 6, 8, 9, 10, 11, 13, 14, 15, 20}};
   std::vector<cpu::Operand> operands;
   std::vector<cpu::Product> products;
   std::vector<Grid> outs;
   for (const auto& rows : index) outs.emplace_back(static_cast<std::int64_t>(rows.size()), 40, 2);
-  for (std::size_t e = 0; e < 3; ++e) {
+  for (std::size_t e = 0; e < 4; ++e) {
     operands.push_back({x, static_cast<std::int64_t>(index[e].size()), index[e].data()});
     const Tensor& g = gate_panels;
     const Tensor& u = up_panels;
@@ -203,11 +243,12 @@ TEST_P(PanelProducts, OfGatheredRowsEqualThoseOfTheRowsThemselves) {
   }
   TestContext context(GetParam());
   cpu::multiply(context, operands, products);
-  for (std::size_t e = 0; e < 3; ++e) {
+  for (std::size_t e = 0; e < 4; ++e) {
     const auto expert = static_cast<std::int64_t>(e);
-    Grid all(30, 40), all_up(30, 40);
-    cpu::matmul(context, x, PanelMatrix(gate.tensor().expert(expert)), all);
-    cpu::matmul(context, x, PanelMatrix(up.tensor().expert(expert)), all_up);
+    Grid all(50, 40), all_up(50, 40);
+    TestContext other = by_tiles(context, static_cast<std::int64_t>(index[e].size())) ? TestContext(GetParam()) : TestContext(plain_backend(GetParam()));
+    cpu::matmul(other, x, PanelMatrix(gate.tensor().expert(expert)), all);
+    cpu::matmul(other, x, PanelMatrix(up.tensor().expert(expert)), all_up);
     for (std::size_t i = 0; i < index[e].size(); ++i)
       for (std::int64_t n = 0; n < 40; ++n) {
         const float g = all.at(index[e][i], n), u = all_up.at(index[e][i], n);
@@ -228,7 +269,7 @@ TEST_P(PanelProducts, RowsOfATableInPanelsAreEmbedded) {
     for (std::int64_t i = 0; i < 512; ++i) ASSERT_EQ(out.at(t, i), expected.at(t, i));
 }
 
-INSTANTIATE_TEST_SUITE_P(Isas, PanelProducts, ::testing::ValuesIn(tested_backends()), test_name);
+INSTANTIATE_TEST_SUITE_P(Isas, PanelProducts, ::testing::ValuesIn(backends_with_emulated_tiles()), test_name);
 
 // Integer sums are exact and the rest is done in one order, so instruction sets with fused multiply-add agree to the bit.
 TEST(Panels, InstructionSetsAgree) {

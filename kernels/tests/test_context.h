@@ -32,11 +32,13 @@ struct Backend {
   const Ops& (*ops)();
   std::optional<cpu::Isa> isa;  // cpu backend only
   int threads = 1;
+  const cpu::Micro* micro = nullptr;  // instead of that of isa
+  const char* variant = "";           // its name behind that of isa
 };
 
 inline std::string name(const Backend& backend) {
   if (!backend.isa) return "reference";
-  return std::string("cpu_") + cpu::name(*backend.isa) + "_" + std::to_string(backend.threads) + "_threads";
+  return std::string("cpu_") + cpu::name(*backend.isa) + backend.variant + "_" + std::to_string(backend.threads) + "_threads";
 }
 inline void PrintTo(const Backend& backend, std::ostream* out) { *out << name(backend); }
 inline std::string test_name(const ::testing::TestParamInfo<Backend>& info) { return name(info.param); }
@@ -55,7 +57,7 @@ class TestContext {
  public:
   explicit TestContext(const Backend& backend)
       : pool_(backend.threads), workspace_(kOperandMemory),
-        context{backend.ops(), pool_, workspace_, counters, nullptr, backend.isa ? &cpu::micro(*backend.isa) : nullptr} {}
+        context{backend.ops(), pool_, workspace_, counters, nullptr, backend.micro ? backend.micro : backend.isa ? &cpu::micro(*backend.isa) : nullptr} {}
   TestContext(const TestContext&) = delete;
   TestContext& operator=(const TestContext&) = delete;
 

@@ -1,0 +1,17 @@
+// What a file compiled for tiles offers (kernels/cpu/micro.h says why it is compiled apart).
+#pragma once
+
+#include "kernels/cpu/micro.h"
+#include "kernels/cpu/probe.h"
+
+namespace crossover::cpu {
+
+struct TileMicro {
+  PanelTilesMicro panels;
+  Probe bf16;         // products in registers
+  bool (*work)();     // products of known numbers come out right
+};
+
+namespace amx { extern const TileMicro tiles; }
+
+}  // namespace crossover::cpu

@@ -1,0 +1,48 @@
+// Backends that multiply tiles on machines without them: the kernels of AMX over plain loops that do what its instructions do, beside the
+// highest instruction set of this machine.
+#pragma once
+
+#include "kernels/cpu/tiles/panel_tiles.h"
+#include "kernels/tests/test_context.h"
+
+namespace crossover {
+
+namespace cpu::tiles_portable { extern const TileMicro tiles; }
+#if defined(CROSSOVER_EMULATED_AVX512_TILES)
+namespace cpu::tiles_avx512 { extern const TileMicro tiles; }
+#endif
+
+namespace testing {
+
+struct EmulatedTiles {
+  const cpu::TileMicro* tiles;
+  const char* variant;
+  cpu::Micro micro;
+};
+
+inline const std::vector<EmulatedTiles>& emulated_tiles() {
+  static const std::vector<EmulatedTiles> all = [] {
+    std::vector<EmulatedTiles> found;
+    const auto add = [&](const cpu::TileMicro& tiles, const char* variant) {
+      found.push_back({&tiles, variant, cpu::micro(cpu::highest_isa())});
+      found.back().micro.panel_tiles = &tiles.panels;
+    };
+    add(cpu::tiles_portable::tiles, "_emulated_tiles");
+#if defined(CROSSOVER_EMULATED_AVX512_TILES)
+    if (cpu::highest_isa() >= cpu::Isa::kAvx512Bf16) add(cpu::tiles_avx512::tiles, "_emulated_tiles_avx512");
+#endif
+    return found;
+  }();
+  return all;
+}
+
+// tested_backends() and those.
+inline std::vector<Backend> backends_with_emulated_tiles() {
+  std::vector<Backend> backends = tested_backends();
+  for (const EmulatedTiles& emulated : emulated_tiles())
+    for (const int threads : {1, 2}) backends.push_back({cpu_ops, emulated.micro.isa, threads, &emulated.micro, emulated.variant});
+  return backends;
+}
+
+}  // namespace testing
+}  // namespace crossover
