@@ -55,7 +55,7 @@ Isa best_isa() {
 #if defined(__x86_64__)
   // CPUID leaf 7, EDX bit 24: AMX-TILE. GCC 12 knows no name for it.
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (highest == Isa::kAvx512Bf16 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1)) return Isa::kAvx512;
+  if (highest >= Isa::kAvx512Bf16 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1)) return Isa::kAvx512;
 #endif
   return highest;
 }
