@@ -234,7 +234,7 @@ void Engine::Impl::load_once(const std::string& before) {
         weights.emplace(options.model, options.weights, options.knobs, options.cache_folder, rank.pool, before);
         source = weights->source();
         plan = make_shard_plan(source, weights->weights(), options.ranks, head_policy(options.knobs));
-        weights->open(options.knobs, plan, reads_together(options));
+        weights->open(options.knobs, plan, together.has_value());
         rank.counters.path("read", name(weights->read().mode));
         if (weights->writer()) shares = cache_shares(source, *options.weights, plan);
       }

@@ -106,14 +106,12 @@ void ConvertPlan::add(std::size_t tensor, DType to, std::span<const IndexRange> 
 class Conversion {
  public:
   Conversion(const ConvertPlan& plan, const ConvertOptions& options, ThreadPool& pool, std::vector<Trace>& traces)
-      : plan_(plan), options_(options), pool_(pool), traces_(traces), scratch_(traces.size()) {
+      : plan_(plan), options_(options), pool_(pool), traces_(traces), scratch_(traces.size()), fetch_(options.together ? *options.together : alone_) {
     order();
     std::vector<FetchItem> items;
     items.reserve(tasks_.size());
     for (const ConvertTask* task : tasks_) items.push_back({&plan.source_.tensors[task->tensor], wanted(*task)});
-    if (options.together) options.together->join(options.part, options.files, std::move(items), options.fetch);
-    else own_fetcher_.emplace(options.files, std::move(items), options.fetch);
-    fetcher_ = options.together ? &options.together->fetcher() : &*own_fetcher_;
+    fetch_.join(options.part, options.files, std::move(items), options.fetch);
     if (options.progress) expect_progress();
   }
 
@@ -139,18 +137,15 @@ class Conversion {
       report.launches += run_spawning(plan_.schedule_, group.tensor->expert_first, pool_.threads(),
                                       [&](std::size_t task, std::size_t worker) { convert_task(group.first + task, worker); });
     }
-    FetchTogether* const together = options_.together;
-    if (together) {
-      const Range range(&traces_[0], "wait");
-      together->leave(options_.part);
-      const std::vector<Trace>& readers = together->readers();
-      for (std::size_t i = 0; i < readers.size(); ++i)
-        (i % together->parts() == options_.part ? report.readers : report.shared_readers).push_back(readers[i]);
-    } else {
-      for (const Trace* reader : fetcher_->reader_traces()) report.readers.push_back(*reader);
+    {
+      const Range range(fetch_.parts() > 1 ? &traces_[0] : nullptr, "wait");
+      fetch_.leave(options_.part);
     }
-    report.bytes_read = together ? together->bytes_read(options_.part) : fetcher_->bytes_read();
-    report.peak_buffer_bytes = together ? together->peak_buffer_bytes(options_.part) : fetcher_->peak_buffer_bytes();
+    const std::vector<Trace>& readers = fetch_.readers();
+    for (std::size_t i = 0; i < readers.size(); ++i)
+      (i % fetch_.parts() == options_.part ? report.readers : report.shared_readers).push_back(readers[i]);
+    report.bytes_read = fetch_.bytes_read(options_.part);
+    report.peak_buffer_bytes = fetch_.peak_buffer_bytes(options_.part);
     return report;
   }
 
@@ -202,7 +197,7 @@ class Conversion {
         const std::lock_guard lock(failure_mutex_);
         if (!failure_) failure_ = std::current_exception();
       }
-      fetcher_->cancel(std::current_exception());  // or workers would wait for room that this one no longer gives back
+      fetch_.fetcher().cancel(std::current_exception());  // or workers would wait for room that this one no longer gives back
       throw;
     }
   }
@@ -214,7 +209,7 @@ class Conversion {
     Scratch& scratch = scratch_[worker];
     const bool panels = task.layout == Layout::kPanels;
     std::byte* out = task.out && !panels && !options_.deliver ? task.out : nullptr;
-    const std::span<const std::byte* const> data = checked(task, fetcher_->acquire(item(index), trace), scratch, trace);
+    const std::span<const std::byte* const> data = checked(task, fetch_.fetcher().acquire(item(index), trace), scratch, trace);
     const std::byte* stored = nullptr;
     if (task.rows_of->in_place(data, task.first_row, task.rows)) {
       stored = data.front();
@@ -237,21 +232,21 @@ class Conversion {
     }
     if (panels) pack(task, out, scratch, trace);
     if (options_.deliver && task.out) deliver(task, out, trace);
-    if (!as_stored) fetcher_->release(item(index));
+    if (!as_stored) fetch_.fetcher().release(item(index));
     if (options_.sink && task.kept) options_.sink(task, out, trace);
-    if (as_stored) fetcher_->release(item(index));
+    if (as_stored) fetch_.fetcher().release(item(index));
     if (options_.progress) progress(task);
   }
 
   void quantize_there(std::size_t index, const ConvertTask& task, const std::byte* stored, Scratch& scratch, Trace* trace) {
     std::byte* const blocks = options_.sink && task.kept ? grown(scratch.out, task.bytes()) : nullptr;
     options_.quantize_there(task, plan_.source_.tensors[task.tensor], stored, blocks, trace);
-    fetcher_->release(item(index));
+    fetch_.fetcher().release(item(index));
     if (blocks) options_.sink(task, blocks, trace);
     if (options_.progress) progress(task);
   }
 
-  std::size_t item(std::size_t index) const { return options_.together ? options_.together->item(options_.part, index) : index; }
+  std::size_t item(std::size_t index) const { return fetch_.item(options_.part, index); }
 
   void deliver(const ConvertTask& task, const std::byte* rows, Trace* trace) const {
     const Range range(trace, task.phase ? task.phase : is_block_format(task.to) ? "upload_blocks" : "upload");
@@ -372,8 +367,8 @@ class Conversion {
   std::vector<std::atomic<std::size_t>> left_;  // tasks of each source tensor that are not finished; for the progress alone
   std::mutex failure_mutex_;
   std::exception_ptr failure_;
-  std::optional<Fetcher> own_fetcher_;
-  Fetcher* fetcher_ = nullptr;
+  FetchTogether alone_{1, [] {}};
+  FetchTogether& fetch_;  // with the others, or alone
 };
 
 std::string quantize_path(Schedule schedule, const cpu::Micro* micro) {

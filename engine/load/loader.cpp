@@ -88,10 +88,6 @@ Tensor& slot(Weights& weights, std::string_view name) {
   return layer_slot(weights.layers.at(layer), rest.substr(rest.find('.') + 1));
 }
 
-}  // namespace
-
-namespace {
-
 ConvertReport convert_to_device(const ConvertPlan& plan, ConvertOptions options, Context& ctx, std::vector<Trace>& traces) {
   DeviceLanes lanes(ctx, plan.largest_delivery_bytes(), plan.largest_quantized_there_bytes());
   options.deliver = [&](std::byte* to, const std::byte* rows, std::size_t bytes) { lanes.deliver(to, rows, bytes); };

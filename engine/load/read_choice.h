@@ -26,8 +26,8 @@ ReadChoice choose_read(const Source& source, double passes);
 // std::runtime_error when a file cannot be opened or mapped.
 std::optional<double> resident_share(const Source& source);
 
-// Bytes that ranks which read each for itself would read past the page cache, over the bytes of the files. Rows that are split by columns are read whole
-// by every rank that holds a part of them, since that is faster than leaving the gaps out.
+// Bytes that ranks which read each for itself would read past the page cache, over the bytes of the files. Rows that are split by
+// columns are read whole by every rank that holds a part of them, since that is faster than leaving the gaps out.
 double direct_passes(const Source& source, const ShardPlan& plan);
 
 }  // namespace crossover
