@@ -13,7 +13,7 @@
 
 #include "engine/knobs.h"
 #include "engine/layers/layers.h"
-#include "engine/load/convert.h"
+#include "engine/load/load_times.h"
 #include "engine/load/progress.h"
 #include "engine/load/read_choice.h"
 #include "engine/load/shard_plan.h"

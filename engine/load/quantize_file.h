@@ -8,7 +8,7 @@
 
 #include "engine/checkpoint/source.h"
 #include "engine/knobs.h"
-#include "engine/load/convert.h"
+#include "engine/load/load_times.h"
 #include "engine/load/progress.h"
 #include "engine/load/read_choice.h"
 #include "kernels/counters.h"

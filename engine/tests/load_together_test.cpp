@@ -5,7 +5,7 @@
 #include <thread>
 
 #include "engine/engine.h"
-#include "engine/load/convert.h"
+#include "engine/load/load_times.h"
 #include "engine/tests/checkpoint_files.h"
 
 namespace crossover {
