@@ -1,6 +1,5 @@
 #include "kernels/cuda/device.h"
 
-#include <boost/context/fiber.hpp>
 #include <boost/context/fixedsize_stack.hpp>
 
 #include <algorithm>
@@ -10,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/emulator/fibers.h"
 #include "kernels/cuda/emulator/memory.h"
 #include "kernels/formats/formats.h"
 
@@ -19,47 +19,10 @@ namespace {
 namespace context = boost::context;
 
 constexpr std::size_t kStackBytes = std::size_t{256} << 10;
-constexpr int kLanes = 32;
-
-enum class Waiting : std::uint8_t { kNothing, kBlock, kWarp, kDone };
-
-struct Fiber {
-  Position position{};
-  int index = 0;               // in its block
-  context::fiber resume;       // of the fiber, while it waits
-  Waiting waiting = Waiting::kNothing;
-  bool predicate = false;      // given at a block's barrier
-  struct Copy { void* to; const void* from; };
-  std::vector<Copy> queued;
-  std::vector<std::vector<Copy>> groups;  // committed, oldest first
-};
-
-struct Warp {
-  std::array<void*, kLanes> given{};
-  unsigned arrived = 0, mask = 0;
-  Collective act = nullptr;
-};
-
-struct Block {
-  std::vector<Fiber> fibers;
-  std::vector<Warp> warps;
-  struct alignas(128) Line { std::array<std::byte, 128> bytes; };
-  std::vector<Line> shared;
-  int at_barrier = 0, done = 0, count = 0;
-  std::exception_ptr failure;
-};
-
 thread_local Block* block = nullptr;
 thread_local Fiber* fiber = nullptr;
 thread_local context::fiber scheduler;
 thread_local std::uint64_t seed = 1;
-
-void wait(Waiting what) {
-  fiber->waiting = what;
-  Fiber* const me = fiber;
-  scheduler = std::move(scheduler).resume();
-  fiber = me;
-}
 
 // Bytes of shared memory that nobody has written are not zero on a GPU either.
 constexpr std::byte kJunk{0xff};
@@ -106,7 +69,8 @@ void start(Fiber& one, const std::function<void()>& body, Stacks& stacks) {
   const auto waits = [](Waiting what) { return std::count_if(block->fibers.begin(), block->fibers.end(), [&](const Fiber& f) { return f.waiting == what; }); };
   throw std::runtime_error(std::string("deadlock in ") + kernel + ": of " + std::to_string(block->fibers.size()) + " threads of a block " +
                            std::to_string(waits(Waiting::kBlock)) + " wait at __syncthreads, " + std::to_string(waits(Waiting::kWarp)) +
-                           " at a collective of their warp, " + std::to_string(waits(Waiting::kDone)) + " have returned");
+                           " at a collective of their warp, " + std::to_string(waits(Waiting::kPhase)) + " at an mbarrier, " +
+                           std::to_string(waits(Waiting::kDone)) + " have returned");
 }
 
 void run_block(const char* kernel, std::mt19937_64& random, std::vector<int>& order) {
@@ -115,11 +79,15 @@ void run_block(const char* kernel, std::mt19937_64& random, std::vector<int>& or
     bool moved = false;
     for (const int i : order) {
       Fiber& one = block->fibers[static_cast<std::size_t>(i)];
+      if (!one.arrivals.empty() && random() % 4 == 0) finish_arrival(*block, one), moved = true;
+      if (one.waiting == Waiting::kPhase && one.barrier->passed(one.parity)) one.waiting = Waiting::kNothing;
       if (one.waiting != Waiting::kNothing) continue;
       moved = true;
       one.resume = std::move(one.resume).resume();
       if (block->failure) return;
     }
+    for (Fiber& one : block->fibers)
+      if (!moved && !one.arrivals.empty()) finish_arrival(*block, one), moved = true;
     if (moved) continue;
     if (block->at_barrier != static_cast<int>(block->fibers.size())) deadlock(kernel);
     block->at_barrier = 0;
@@ -129,6 +97,16 @@ void run_block(const char* kernel, std::mt19937_64& random, std::vector<int>& or
 }
 
 }  // namespace
+
+Block& running_block() { return *block; }
+Fiber& running_fiber() { return *fiber; }
+
+void wait(Waiting what) {
+  fiber->waiting = what;
+  Fiber* const me = fiber;
+  scheduler = std::move(scheduler).resume();
+  fiber = me;
+}
 
 const Position& position() { return fiber->position; }
 int lane_id() { return fiber->index % kLanes; }
@@ -174,8 +152,7 @@ void commit_copies() { fiber->groups.push_back(std::move(fiber->queued)), fiber-
 void wait_copies(int pending) {
   auto& groups = fiber->groups;
   const std::size_t ready = groups.size() > static_cast<std::size_t>(pending) ? groups.size() - static_cast<std::size_t>(pending) : 0;
-  for (std::size_t g = 0; g < ready; ++g)
-    for (const Fiber::Copy& copy : groups[g]) std::memcpy(copy.to, copy.from, 16);
+  for (std::size_t g = 0; g < ready; ++g) carry_out(*block, groups[g]);
   groups.erase(groups.begin(), groups.begin() + static_cast<std::ptrdiff_t>(ready));
 }
 
@@ -196,7 +173,9 @@ void run_grid(const char* kernel, const Shape& shape, const std::function<void()
         Block::Line junk;
         junk.bytes.fill(kJunk);
         own.shared.assign((shape.shared_bytes + 127) / 128, junk);
+        own.written.assign(own.shared.size() * (sizeof(Block::Line) / kUnitBytes), 0);
         own.warps.resize((count + kLanes - 1) / kLanes);
+        own.group_products.resize((own.warps.size() + 3) / 4);
         own.fibers = std::vector<Fiber>(count);
         block = &own;
         for (std::size_t i = 0; i < count; ++i) {
@@ -207,6 +186,7 @@ void run_grid(const char* kernel, const Shape& shape, const std::function<void()
           start(one, body, stacks);
         }
         run_block(kernel, random, order);
+        if (!own.failure) check_products(own);
         const std::exception_ptr failure = own.failure;
         own.fibers.clear();  // unwinds those that still wait
         block = nullptr, fiber = nullptr;

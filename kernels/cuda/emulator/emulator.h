@@ -2,7 +2,7 @@
 // A block's threads are fibers of the calling thread; a barrier or a warp's collective switches to the next. Between two of them the fibers
 // run in an order drawn from a seed: code that lacks a barrier gives other results under another seed. Deadlocks, collectives that lanes
 // reach at different places and asynchronous copies that nobody waited for are errors or wrong results here as they are there.
-// Tests only. Not emulated: clusters, TMA, wgmma, memory ordering between blocks (blocks run one after another, in order).
+// Tests only. What Hopper adds is in warpgroup.h. Not emulated: clusters, TMA, memory ordering between blocks (blocks run one after another, in order).
 #pragma once
 
 #include <math.h>  // device code calls expf and the like without std::

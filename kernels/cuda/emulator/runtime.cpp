@@ -12,7 +12,7 @@ namespace crossover::cuda {
 namespace {
 
 std::atomic<std::int64_t> held{0};
-std::atomic<int> devices{1};
+std::atomic<int> devices{1}, compute_capability{80};
 std::atomic<bool> marks_are_held{false};
 
 emulated::Stream* stream_of(void* stream) { return static_cast<emulated::Stream*>(stream); }
@@ -25,12 +25,14 @@ void copy_bytes(std::byte* to, const std::byte* from, std::size_t bytes) {
 }  // namespace
 
 void emulated::set_device_count(int count) { devices = count; }
+void emulated::set_compute_capability(int capability) { compute_capability = capability; }
 void emulated::hold_marks(bool hold) { marks_are_held = hold; }
 
 int device_count(std::string*) { return devices; }
 std::int64_t held_bytes() { return held; }
 
-Device::Device(int ordinal) : facts_{"emulated", 80, 3, 163 * 1024, std::size_t{1} << 32}, ordinal_(ordinal) {
+Device::Device(int ordinal)
+    : facts_{"emulated", compute_capability, 3, static_cast<std::size_t>(compute_capability >= 90 ? 227 : 163) * 1024, std::size_t{1} << 32}, ordinal_(ordinal) {
   if (ordinal < 0 || ordinal >= devices)
     throw std::runtime_error("backend cuda: asked for GPU " + std::to_string(ordinal) + ", found " + std::to_string(devices));
   open_stream();
