@@ -89,7 +89,9 @@ StateOptions state_options(const EngineOptions& options) {
 // Ranks go round the GPUs there are: several on one are virtual ranks.
 std::unique_ptr<cuda::Device> device_of(const EngineOptions& options, int rank) {
   if (options.backend != "cuda") return nullptr;
-  return std::make_unique<cuda::Device>(rank % std::max(1, cuda::device_count()));
+  auto device = std::make_unique<cuda::Device>(rank % std::max(1, cuda::device_count()));
+  if (options.knobs.get("CROSSOVER_CUDA_PRODUCTS") == "warpgroup") device->use_warpgroups();
+  return device;
 }
 
 // One rank: its workers, memory and sequence. Touched by its own thread only while the group runs.

@@ -28,6 +28,12 @@ std::span<const KnobInfo> all_knobs() {
        "passes of one token on a GPU: their launches as CUDA graphs, which are kept and changed where the next token's differ, or one by one "
        "(off); auto: graphs where no range inside the pass is timed or traced, and one by one from then on where CUDA refuses them; on: always, "
        "or it is an error (a result says what was done as path.decode)"},
+      {"CROSSOVER_CUDA_PRODUCTS",
+       "choice",
+       "auto",
+       {"auto", "warp", "warpgroup"},
+       "which instructions of a GPU's tensor cores multiply: those of a warp, or those of a warpgroup (compute capability 9.0) where a kernel has "
+       "them, as attention over many tokens has; auto: warp (a result says what was done as path.attention)"},
       {"CROSSOVER_GDN_DECODE", "choice", "auto", {"auto", "recurrent", "chunked", "chunked-f32"}, "Gated DeltaNet for passes of one token; auto: recurrent"},
       {"CROSSOVER_GDN_PREFILL",
        "choice",

@@ -168,6 +168,7 @@ const char* path_of(const AttentionPlan& plan, const AttentionArgs& a) {
     case AttentionKernel::kAny: return "fma-f32";
     case AttentionKernel::kFew: return bf16 ? "mma-bf16-split" : "mma-f16-split";
     case AttentionKernel::kTiles: return bf16 ? "mma-bf16-tile" : "mma-f16-tile";
+    case AttentionKernel::kWarpgroups: return bf16 ? "wgmma-bf16-tile" : "wgmma-f16-tile";
   }
   return "unknown";
 }
@@ -182,7 +183,8 @@ void attention(Context& ctx, const Attention& a, Rows out) {
                      static_cast<int>(out.rows / a.kv_heads), static_cast<int>(a.heads), static_cast<int>(a.heads / a.kv_heads),
                      static_cast<int>(out.dim), a.scale * kLog2E, nullptr, 1, 0};
   const AttentionPlan plan = plan_attention({out.rows / a.heads, a.past, a.heads, a.kv_heads, out.dim, args.keys.type, args.values.type,
-                                             aligned(args.keys) && aligned(args.values)}, ctx.device->facts().shared_bytes);
+                                             aligned(args.keys) && aligned(args.values), ctx.device->uses_warpgroups()},
+                                            ctx.device->facts().shared_bytes);
   args.splits = static_cast<int>(plan.splits), args.split_keys = plan.split_keys;
   if (args.splits > 1) args.parts = ctx.workspace.floats("attention.parts", static_cast<std::size_t>(out.rows * plan.splits * (out.dim + 2)));
   ctx.counters.path("attention", path_of(plan, args));
@@ -190,6 +192,7 @@ void attention(Context& ctx, const Attention& a, Rows out) {
     case AttentionKernel::kAny: attend_any(ctx, args, plan); break;
     case AttentionKernel::kFew: attend_few(ctx, args, plan); break;
     case AttentionKernel::kTiles: attend_tiles(ctx, args, plan); break;
+    case AttentionKernel::kWarpgroups: attend_warpgroups(ctx, args, plan); break;
   }
   if (args.splits > 1)
     launch(ctx, "attention.join", join_splits, {dim3(static_cast<unsigned>(args.rows), static_cast<unsigned>(a.kv_heads)), dim3(kJoinThreads)}, args);

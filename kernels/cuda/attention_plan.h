@@ -10,13 +10,15 @@
 
 namespace crossover::cuda {
 
-// kAny: f32 arithmetic, every type and head. Tensor cores for heads of 256: kFew splits keys among warps, kTiles rows of queries.
-enum class AttentionKernel : std::uint8_t { kAny, kFew, kTiles };
+// kAny: f32 arithmetic, every type and head. Tensor cores for heads of 256: kFew splits keys among warps, kTiles rows of queries, kWarpgroups rows among
+// warpgroups.
+enum class AttentionKernel : std::uint8_t { kAny, kFew, kTiles, kWarpgroups };
 
 struct AttentionShape {
   std::int64_t tokens = 0, past = 0, heads = 0, kv_heads = 0, dim = 0;
   DType keys = DType::kF16, values = DType::kF16;
   bool aligned = true;  // caches: every head of every row begins at 16 bytes
+  bool warpgroups = false;  // may be used: kWarpgroups in place of kTiles
   std::int64_t rows() const { return tokens * (heads / kv_heads); }  // query rows of a KV head: they share its keys
   std::int64_t keys_seen() const { return past + tokens; }
 };
@@ -43,15 +45,20 @@ constexpr std::size_t tile_shared(int rows) {
   return static_cast<std::size_t>((rows + 2 * kTileKeys) * 512 + rows * 12 + (rows == kOwnWeightRows ? rows * kTileKeys * 2 : 0));
 }
 
+// Of kWarpgroups, one block a multiprocessor: queries, two tiles of keys and two of values, barriers, and what puts them at a multiple of 1024.
+inline constexpr int kGroupTileRows = 128, kGroupTileKeys = 80;
+inline constexpr std::int64_t kGroupBlocksWanted = kBlocksWanted / 2, kGroupSplitKeys = 7 * kGroupTileKeys;
+inline constexpr std::size_t kGroupShared = (kGroupTileRows + 4 * kGroupTileKeys) * 512 + 1024 + 128;
+
 // Formats whose rows copy_async moves and whose codes become halves: a head of 256 is whole groups of 16 bytes.
 inline bool in_halves(DType type) { return type != DType::kF32 && type != DType::kQ6_K; }
 
 // Halves where no cache is bf16.
 inline DType product_type(DType keys, DType values) { return keys == DType::kBF16 || values == DType::kBF16 ? DType::kBF16 : DType::kF16; }
 
-// Keys of a split, whole units, so that `blocks` blocks for each split make about kBlocksWanted.
-inline std::int64_t split_keys(std::int64_t keys, std::int64_t blocks, std::int64_t unit) {
-  const std::int64_t wanted = std::max<std::int64_t>(1, kBlocksWanted / blocks), each = (keys + wanted - 1) / wanted;
+// Keys of a split, whole units, so that `blocks` blocks for each split make about `blocks_wanted`.
+inline std::int64_t split_keys(std::int64_t keys, std::int64_t blocks, std::int64_t unit, std::int64_t blocks_wanted = kBlocksWanted) {
+  const std::int64_t wanted = std::max<std::int64_t>(1, blocks_wanted / blocks), each = (keys + wanted - 1) / wanted;
   return (each + unit - 1) / unit * unit;
 }
 
@@ -61,17 +68,19 @@ inline AttentionPlan plan_attention(const AttentionShape& s, std::size_t shared_
   const bool halves = s.dim == kAttentionHeadDim && in_halves(s.keys) && in_halves(s.values) && shared_bytes >= tile_shared(64);
   const DType product = product_type(s.keys, s.values);
   const bool few = s.rows() <= (s.keys == product && s.values == product ? kFewRows : kFewRowsCopied);
-  std::int64_t unit = kAnyKeys;
+  std::int64_t unit = kAnyKeys, blocks_wanted = kBlocksWanted;
   if (!halves || (few && !s.aligned)) {
     plan.tile_rows = kAnyRows;
   } else if (few) {
     plan.kernel = AttentionKernel::kFew, plan.tile_rows = s.rows() <= 8 ? 8 : 16, unit = kFewKeys;
+  } else if (s.warpgroups && s.rows() > kGroupTileRows / 2 && shared_bytes >= kGroupShared) {
+    plan.kernel = AttentionKernel::kWarpgroups, plan.tile_rows = kGroupTileRows, unit = kGroupSplitKeys, blocks_wanted = kGroupBlocksWanted;
   } else {
     const bool large = shared_bytes >= tile_shared(128) && up(s.rows(), 128) * s.kv_heads >= kBlocksWanted / 2;
     plan.kernel = AttentionKernel::kTiles, plan.tile_rows = large ? 128 : 64, unit = kTileSplitKeys;
   }
   plan.tiles = up(s.rows(), plan.tile_rows);
-  plan.split_keys = split_keys(s.keys_seen(), plan.tiles * s.kv_heads, unit);
+  plan.split_keys = split_keys(s.keys_seen(), plan.tiles * s.kv_heads, unit, blocks_wanted);
   plan.splits = up(s.keys_seen(), plan.split_keys);
   return plan;
 }

@@ -81,5 +81,9 @@ __device__ __forceinline__ float score_base(float top) { return top == -INFINITY
 
 void attend_few(Context& ctx, const AttentionArgs& a, const AttentionPlan& plan);
 void attend_tiles(Context& ctx, const AttentionArgs& a, const AttentionPlan& plan);
+void attend_warpgroups(Context& ctx, const AttentionArgs& a, const AttentionPlan& plan);
+
+// Caches of another type than f16 or bf16 (`type`), or whose rows do not begin at 16 bytes, are copied to scratch memory.
+void use_tiles(Context& ctx, AttentionArgs& a, DType type);
 
 }  // namespace crossover::cuda

@@ -10,8 +10,8 @@
 // two warps share 32 rows. Each scores one half of the tile's keys; weights meet in shared memory; each multiplies all weights
 // with its half of the values' columns. 128 registers of sums a thread, 32 of scores. Per warp and tile 104 ldmatrix and 256 products (with 16 rows a
 // warp, as FlashAttention-2 has it: 144), for the block 4000 cycles of shared memory: 490 TFLOP/s of an H100 at 1.75 GHz, whose mma.sync peaks near
-// 620. The price is a barrier more a tile (two for 64 rows). Expected 330-370 (FlashAttention-2: 298; FlashAttention-3: 628): wgmma, which reads keys and values once
-// for 64 rows and leaves the exponentials of one group to the products of the other, would add three quarters. On sm_80 60-65 % of 312.
+// 620. The price is a barrier more a tile (two for 64 rows). Expected 330-370 (FlashAttention-2: 298); more takes wgmma, which reads keys and values once
+// for 64 rows and runs beside the exponentials (attention_warpgroup.cu). On sm_80 60-65 % of 312.
 //
 // A tile needs masks only where it crosses the diagonal; blocks with most keys start first. Other types than halves are turned into halves once
 // for all tiles of rows, in scratch memory (1 KiB a token and KV head): 0.6 % of the time at 8192 tokens.
@@ -282,15 +282,20 @@ CacheView tiles_of(Context& ctx, const CacheView& cache, const char* name, std::
 
 template <class E>
 void attend_tiles_of(Context& ctx, AttentionArgs a, const AttentionPlan& plan) {
-  const std::int64_t kv_heads = a.heads / a.group, keys = a.past + a.rows / a.group;
-  a.keys = tiles_of<E>(ctx, a.keys, "attention.keys", keys, kv_heads);
-  a.values = tiles_of<E>(ctx, a.values, "attention.values", keys, kv_heads);
-  const dim3 grid(static_cast<unsigned>(plan.tiles * kv_heads), static_cast<unsigned>(a.splits));
+  use_tiles(ctx, a, kTypeOf<E>);
+  const dim3 grid(static_cast<unsigned>(plan.tiles * (a.heads / a.group)), static_cast<unsigned>(a.splits));
   if (plan.tile_rows == 128) launch(ctx, "attention", attend_tile<E, 8>, {grid, dim3(8 * kWarp), tile_shared(128)}, a);
   else launch(ctx, "attention", attend_tile<E, 4>, {grid, dim3(4 * kWarp), tile_shared(64)}, a);
 }
 
 }  // namespace
+
+void use_tiles(Context& ctx, AttentionArgs& a, DType type) {
+  const std::int64_t kv_heads = a.heads / a.group, keys = a.past + a.rows / a.group;
+  const auto tiles = type == DType::kBF16 ? tiles_of<Bf16> : tiles_of<Half>;
+  a.keys = tiles(ctx, a.keys, "attention.keys", keys, kv_heads);
+  a.values = tiles(ctx, a.values, "attention.values", keys, kv_heads);
+}
 
 void attend_tiles(Context& ctx, const AttentionArgs& a, const AttentionPlan& plan) {
   if (product_type(a.keys.type, a.values.type) == DType::kBF16) attend_tiles_of<Bf16>(ctx, a, plan);

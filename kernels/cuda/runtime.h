@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <stdexcept>
 #include <string>
 
 namespace crossover::cuda {
@@ -45,6 +46,15 @@ class Device {
     if (queue_) hand_over();
     return stream_;
   }
+  // Kernels multiply by warpgroups (wgmma) where they can, which they do not unless asked to. std::runtime_error: the GPU is not of compute capability 9.0.
+  void use_warpgroups() {
+    if (facts_.compute_capability != 90)
+      throw std::runtime_error("products by warpgroups were asked for, which need compute capability 9.0; " + facts_.name + " has " +
+                               std::to_string(facts_.compute_capability / 10) + "." + std::to_string(facts_.compute_capability % 10) +
+                               "; set CROSSOVER_CUDA_PRODUCTS to auto");
+    warpgroups_ = true;
+  }
+  bool uses_warpgroups() const { return warpgroups_; }
   void hand_over();                   // what waits in the queue goes to the stream
   bool hand_over_quietly() noexcept;  // false: it failed, as the next call says
   LaunchGraphs* queue() const { return queue_; }  // null: launches go to the stream at once
@@ -75,6 +85,7 @@ class Device {
 
   DeviceFacts facts_;
   int ordinal_;
+  bool warpgroups_ = false;
   void* stream_ = nullptr;
   void* copied_ = nullptr;  // event: the last copy from the staging memory
   void* staging_ = nullptr;

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <stdexcept>
 
 #include "bench/micro/operands.h"
 #include "kernels/cuda/probe.h"
@@ -80,7 +81,12 @@ void measure(benchmark::State& state, const std::function<GpuRow(GpuContext&)>& 
   std::string why;
   if (cuda::device_count(&why) == 0) return state.SkipWithError(why.c_str());
   GpuContext gpu;
-  const GpuRow row = prepare(gpu);
+  GpuRow row;
+  try {
+    row = prepare(gpu);
+  } catch (const std::runtime_error& error) {  // not on this GPU
+    return state.SkipWithError(error.what());
+  }
   seconds(gpu, 3, row.call);
   const std::int64_t calls = std::clamp<std::int64_t>(std::llround(kBatch_s / (seconds(gpu, 4, row.call) / 4)), 1, 1000);
   for (auto _ : state) state.SetIterationTime(seconds(gpu, calls, row.call) / static_cast<double>(calls));
@@ -168,9 +174,12 @@ void add_gdn(std::int64_t tokens, std::int64_t value_heads) {
   });
 }
 
-// 16 heads over 2 key/value heads of 256.
-void add_attention(DType dtype, std::int64_t tokens, std::int64_t past) {
-  add(fmt::format("attention/{}/T:{}/past:{}/heads:16/kv_heads:2", name(dtype), tokens, past), [=](GpuContext& gpu) {
+// 16 heads over 2 key/value heads of 256. By warpgroups: beside the same by warps.
+enum class Products { kWarps, kWarpgroups };
+void add_attention(DType dtype, std::int64_t tokens, std::int64_t past, Products products = Products::kWarps) {
+  const char* const suffix = products == Products::kWarpgroups ? "/wgmma" : "";
+  add(fmt::format("attention/{}/T:{}/past:{}/heads:16/kv_heads:2{}", name(dtype), tokens, past, suffix), [=](GpuContext& gpu) {
+    if (products == Products::kWarpgroups) gpu.context().device->use_warpgroups();
     constexpr std::int64_t kHeads = 16, kKvHeads = 2, kDim = 256;
     const std::int64_t rows = past + tokens, layers = tokens == 1 ? std::max<std::int64_t>(1, kBeyondCache / (2 * rows * row_bytes(dtype, kKvHeads * kDim))) : 1;
     const Tensor keys = gpu.weights(dtype, {layers, rows, kKvHeads * kDim}), values = gpu.weights(dtype, {layers, rows, kKvHeads * kDim});
@@ -195,7 +204,9 @@ void add_gpu_rows() {
   for (const std::int64_t tokens : {1, 16, 512, 2048, 4096}) add_moe(tokens);
   add_quantize();
   for (const std::int64_t tokens : {1, 2048, 8192, 32768}) add_gdn(tokens, 32);
-  for (const std::int64_t tokens : {2048, 8192, 16384}) add_attention(DType::kF16, tokens, 0);
+  for (const std::int64_t tokens : {2048, 8192, 16384})
+    for (const Products products : {Products::kWarps, Products::kWarpgroups}) add_attention(DType::kF16, tokens, 0, products);
+  for (const Products products : {Products::kWarps, Products::kWarpgroups}) add_attention(DType::kBF16, 8192, 0, products);
   for (const DType dtype : {DType::kF16, DType::kQ8_0, DType::kQ4_0})
     for (const std::int64_t past : {4095, 32767}) add_attention(dtype, 1, past);
 }

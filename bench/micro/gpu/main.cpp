@@ -26,6 +26,9 @@ const std::map<std::string, const char*>& published() {
       {"attention/f16/T:2048/past:0/heads:16/kv_heads:2", "537 TFLOP/s, FlashAttention-3, H100 (paper)"},
       {"attention/f16/T:8192/past:0/heads:16/kv_heads:2", "628 TFLOP/s, FlashAttention-3, H100 (paper)"},
       {"attention/f16/T:16384/past:0/heads:16/kv_heads:2", "642 TFLOP/s, FlashAttention-3, H100 (paper)"},
+      {"attention/f16/T:2048/past:0/heads:16/kv_heads:2/wgmma", "537 TFLOP/s, FlashAttention-3, H100 (paper)"},
+      {"attention/f16/T:8192/past:0/heads:16/kv_heads:2/wgmma", "628 TFLOP/s, FlashAttention-3, H100 (paper)"},
+      {"attention/f16/T:16384/past:0/heads:16/kv_heads:2/wgmma", "642 TFLOP/s, FlashAttention-3, H100 (paper)"},
       {"moe_experts/q6_k/T:1/E:256/k:8/H:2048/Im:512", "29.5 us, other shard and FP8, vLLM, H100 (PR 44830)"},
   };
   return kFigures;

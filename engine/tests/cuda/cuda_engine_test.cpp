@@ -70,6 +70,25 @@ TEST_F(CudaEngine, LogitsStayWithinWhatBf16ProductsCost) {
     }
 }
 
+// The models here have smaller heads than the kernel that multiplies by warpgroups takes: the operation suite tests that, this the way to it.
+TEST_F(CudaEngine, WarpgroupsAreUsedWhereAskedForAndRefusedWhereTheGpuHasNone) {
+  for (const ReferenceModel* one : models({"synth-dense-r3"})) {
+    EngineOptions options = on_gpu(*one);
+    options.knobs.set("CROSSOVER_CUDA_PRODUCTS", "warpgroup", "test");
+    if (cuda::Device(0).facts().compute_capability != 90) {
+      EXPECT_THROW(Engine{options}, std::runtime_error);
+#ifdef CROSSOVER_CUDA_EMULATED
+      cuda::emulated::set_compute_capability(90);
+      EXPECT_EQ(Engine(options).isa(), "sm_90");
+      cuda::emulated::set_compute_capability(80);
+#endif
+      continue;
+    }
+    Engine engine(options);
+    expect_close(*one, one->golden, run_logits(engine, one->prompt, fed(*one)), has_experts(*one) ? 1e-3 : 5e-4, "warpgroups");
+  }
+}
+
 TEST_F(CudaEngine, QuantizedWeights) {
   for (const ReferenceModel* one : models({"synth-moe-r2-packed", "synth-dense-r3"})) {
     const ReferenceModel& model = *one;

@@ -6,7 +6,7 @@
 namespace crossover::cuda {
 namespace {
 
-constexpr std::size_t kA100 = 163 * 1024, kAda = 99 * 1024;
+constexpr std::size_t kA100 = 163 * 1024, kAda = 99 * 1024, kHopper = 227 * 1024;
 
 AttentionShape shape(std::int64_t tokens, std::int64_t past, std::int64_t heads = 16, std::int64_t kv_heads = 2) {
   return {tokens, past, heads, kv_heads, 256, DType::kF16, DType::kF16};
@@ -16,8 +16,9 @@ TEST(AttentionPlan, EveryKeyAndRowIsInOneBlock) {
   for (const std::int64_t heads : {16, 24})
     for (const std::int64_t tokens : {1, 2, 3, 5, 8, 64, 511, 512, 8192})
       for (const std::int64_t past : {0, 1, 63, 64, 4095, 32768, 262144})
-        for (const std::size_t shared : {kA100, kAda}) {
-          const AttentionShape s = shape(tokens, past, heads, heads == 16 ? 2 : 4);
+        for (const std::size_t shared : {kA100, kAda, kHopper}) {
+          AttentionShape s = shape(tokens, past, heads, heads == 16 ? 2 : 4);
+          s.warpgroups = shared == kHopper;
           const AttentionPlan plan = plan_attention(s, shared);
           EXPECT_GE(plan.splits * plan.split_keys, s.keys_seen());
           EXPECT_LT((plan.splits - 1) * plan.split_keys, s.keys_seen()) << "an empty split";
@@ -62,6 +63,24 @@ TEST(AttentionPlan, TilesAreLargeWhereTheyFillADevice) {
   EXPECT_EQ(plan_attention(shape(512, 0), kA100).tile_rows, 64);
   EXPECT_EQ(plan_attention(shape(1, 0), kA100).tile_rows, 8);
   EXPECT_EQ(plan_attention(shape(2, 0), kA100).tile_rows, 16);
+}
+
+TEST(AttentionPlan, WarpgroupsTakeManyRowsAndFillADeviceByOneBlockEach) {
+  const auto plan = [](std::int64_t tokens, std::int64_t past, std::size_t shared = kHopper) {
+    AttentionShape s = shape(tokens, past);
+    s.warpgroups = true;
+    return plan_attention(s, shared);
+  };
+  EXPECT_EQ(plan(9, 0).kernel, AttentionKernel::kWarpgroups);
+  EXPECT_EQ(plan(9, 0).tile_rows, kGroupTileRows);
+  EXPECT_EQ(plan(8, 0).kernel, AttentionKernel::kTiles) << "half a tile";
+  EXPECT_EQ(plan(1, 8192).kernel, AttentionKernel::kFew);
+  EXPECT_EQ(plan(512, 0, kA100).kernel, AttentionKernel::kTiles) << "no room";
+  EXPECT_EQ(plan(8192, 0).splits, 1);
+  const AttentionPlan few = plan(512, 32768);
+  EXPECT_EQ(few.split_keys % kGroupTileKeys, 0);
+  EXPECT_GT(few.splits * few.tiles * 2, kGroupBlocksWanted * 3 / 4);
+  EXPECT_LE(few.splits * few.tiles * 2, kGroupBlocksWanted);
 }
 
 TEST(AttentionPlan, LongCachesMakeAboutTwoBlocksForEachMultiprocessor) {

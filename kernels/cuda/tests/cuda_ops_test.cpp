@@ -2,10 +2,15 @@
 // are tested on any machine, and for a GPU, where operands lie in host memory that the device reads too (gpu/pinned_memory.cpp).
 #include <gtest/gtest.h>
 
+#include <map>
+#include <optional>
+#include <string>
+
 #include "kernels/cuda/runtime.h"
 #include "kernels/tests/op_cases.h"
 #ifdef CROSSOVER_CUDA_EMULATED
 #include "kernels/cuda/device.h"
+#include "kernels/cuda/emulator/machine.h"
 #endif
 
 namespace crossover::testing {
@@ -55,27 +60,64 @@ class CudaOps : public ::testing::TestWithParam<const char*> {
   }
 };
 
-TEST_P(CudaOps, EqualReference) {
-  const std::vector<OpCase> cases = cases_of(GetParam());
-  ASSERT_FALSE(cases.empty());
+// only: of these, those that take a path that begins so. How many were compared, by path.
+std::map<std::string, int> expect_reference(cuda::Device& device, const std::vector<OpCase>& cases, const std::string& only = "") {
+  EXPECT_FALSE(cases.empty());
+  std::map<std::string, int> paths;
   TestContext tested({waiting_ops, std::nullopt, 1}), again({waiting_ops, std::nullopt, 1}), reference(reference_backend());
-  cuda::Device device(0);
   tested.context.device = again.context.device = &device;
   for (const OpCase& op_case : cases) {
-    const Result expected = op_case.run(reference);
     order_threads(1);
+    tested.counters.paths.clear();
     const Result found = op_case.run(tested);
+    const std::string path = tested.counters.paths.contains(op_case.op) ? tested.counters.paths.at(op_case.op) : "";
+    if (!path.starts_with(only)) continue;
+    ++paths[path];
+    const Result expected = op_case.run(reference);
     EXPECT_LE(error_of(op_case, found, expected), op_case.tolerance_on(tested)) << op_case.what;
     order_threads(2);
     EXPECT_TRUE(same_bits(found, op_case.run(again))) << op_case.what << ": a second run, its threads in another order, gives other bits";
   }
   EXPECT_GT(device.launches(), 0);
-  EXPECT_EQ(tested.counters.counts, reference.counters.counts);
+  if (only.empty()) {
+    EXPECT_EQ(tested.counters.counts, reference.counters.counts);
+  }
+  return paths;
+}
+
+TEST_P(CudaOps, EqualReference) {
+  cuda::Device device(0);
+  (void)expect_reference(device, cases_of(GetParam()));
 }
 
 std::string op_name(const ::testing::TestParamInfo<const char*>& parameter) { return parameter.param; }
 
 INSTANTIATE_TEST_SUITE_P(Ops, CudaOps, ::testing::ValuesIn(kOpNames), op_name);
+
+// What a device does by warpgroups when it is asked to; on a GPU only where it is a Hopper.
+class CudaWarpgroups : public ::testing::Test {
+ protected:
+#ifdef CROSSOVER_CUDA_EMULATED
+  CudaWarpgroups() { cuda::emulated::set_compute_capability(90); }
+  ~CudaWarpgroups() override { cuda::emulated::set_compute_capability(80); }
+#endif
+  void SetUp() override {
+    std::string why;
+    if (cuda::device_count(&why) == 0) GTEST_SKIP() << why;
+    device.emplace(0);
+    if (device->facts().compute_capability != 90) GTEST_SKIP() << device->facts().name << " is not of compute capability 9.0";
+    device->use_warpgroups();
+  }
+  std::optional<cuda::Device> device;
+};
+
+TEST_F(CudaWarpgroups, AttentionEqualsReference) {
+  std::vector<OpCase> cases = cases_of("attention");
+  std::erase_if(cases, [](const OpCase& one) { return one.bf16_tolerance == 0; });  // f32 caches
+  const std::map<std::string, int> paths = expect_reference(*device, cases, "wgmma");
+  EXPECT_GE(paths.at("wgmma-f16-tile"), 20);
+  EXPECT_GE(paths.at("wgmma-bf16-tile"), 4);
+}
 
 }  // namespace
 }  // namespace crossover::testing
