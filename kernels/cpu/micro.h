@@ -47,13 +47,16 @@ struct MatmulMicro {
                float* out, std::int64_t out_stride, std::byte* panel);
 };
 
-// Products with Q6_K weights in Layout::kPanels (kernels/formats/panels.h). Activations are rows packed for Q6_K by MatmulMicro::pack;
-// x[t] is that of token t. All paths give the same bits.
+// Products with Q6_K weights in Layout::kPanels (kernels/formats/panels.h). x[t]: the packed activations of token t. All paths give the
+// same bits.
 struct PanelMicro {
   const char *matvec_path, *gemm_path;
   std::int64_t gemm_from_tokens;  // fewer are faster by matvec
   // As pack_panel, the same bytes.
   void (*pack)(const std::byte* stored, std::int64_t first, std::int64_t rows, std::int64_t dim, std::byte* panel);
+  // Bytes of one activation row (a multiple of 64), and the conversion; dim is a multiple of 256.
+  std::int64_t (*activation_bytes)(std::int64_t dim);
+  void (*pack_activations)(const float* x, std::int64_t dim, std::byte* to);
   // out[t*out_stride + n] for n < rows of consecutive panels, t < tokens <= kMatvecTokens: codes are unpacked in registers.
   void (*matvec)(const std::byte* panels, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
                  std::int64_t out_stride);

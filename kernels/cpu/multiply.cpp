@@ -107,7 +107,8 @@ std::byte* list_memory(Context& context, const char* name, std::size_t operands,
 
 Multiplication::Multiplication(Context& context, std::span<const Operand> operands, std::span<const Product> products, const Tensor& kind, const Names& names)
     : context_(context), micro_(*context.micro->matmul), panel_tiles_(kind.layout == Layout::kPanels ? context.micro->panel_tiles : nullptr), operands_(operands),
-      products_(products), type_(kind.dtype), layout_(kind.layout), dim_(kind.cols()), packed_bytes_(micro_.packed_bytes(type_, dim_)),
+      products_(products), type_(kind.dtype), layout_(kind.layout), dim_(kind.cols()),
+      packed_bytes_(panels() ? context.micro->panels->activation_bytes(dim_) : micro_.packed_bytes(type_, dim_)),
       tile_bytes_(panel_tiles_ ? panel_tiles_->tile_bytes(dim_) : micro_.tile_bytes(type_, dim_)),
       panel_bytes_((std::max(panels() ? context.micro->panels->scratch_bytes(dim_) : micro_.panel_bytes(type_, dim_),
                              panel_tiles_ ? panel_tiles_->scratch_bytes() : 0) + 63) / 64 * 64),
@@ -188,7 +189,8 @@ void Multiplication::pack_item(std::size_t index, std::int64_t item) {
   const Operand& operand = operands_[index];
   const Packed& packed = where_[index];
   std::byte* const memory = packed_ + packed.offset + item * (packed.tiles ? tile_bytes_ : packed_bytes_);
-  if (!packed.tiles) return micro_.pack(type_, panels() ? operand.x.row(item) : operand.row(item), dim_, memory);
+  if (!packed.tiles && panels()) return context_.micro->panels->pack_activations(operand.x.row(item), dim_, memory);
+  if (!packed.tiles) return micro_.pack(type_, operand.row(item), dim_, memory);
   static_assert(kTileTokens <= kMostTileTokens);
   const float* rows[kMostTileTokens];
   const std::int64_t first = item * tile_rows(), count = std::min(tile_rows(), operand.rows - first);

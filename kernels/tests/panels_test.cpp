@@ -87,16 +87,23 @@ class PanelMatrix {
 
 class PanelProducts : public ::testing::TestWithParam<Backend> {};
 
-// Activations as int8 with one scale per 32 values, to the nearest code.
+// Activations as int8 with one scale per 32 values, to the nearest code; where the magnitudes of 16 neighbours add up to more than 1023,
+// so that 16 products with codes of -32 might not fit 16 bits, the scale is as much wider as it takes even if each rounds up.
 std::vector<double> rounded(const Grid& x) {
   std::vector<double> values;
   for (std::int64_t r = 0; r < x.row_count(); ++r)
     for (std::int64_t k = 0; k < x.dim(); k += 32) {
-      float largest = 0;
-      for (std::int64_t i = k; i < k + 32; ++i) largest = std::max(largest, std::fabs(x.at(r, i)));
-      const float scale = largest / 127.0f, inverse = 1.0f / scale;
-      for (std::int64_t i = k; i < k + 32; ++i)
-        values.push_back(largest == 0 ? 0.0 : static_cast<double>(scale) * std::nearbyint(x.at(r, i) * inverse));
+      const auto code = [&](std::int64_t i, float scale) { return std::nearbyint(x.at(r, k + i) * (1.0f / scale)); };
+      float largest = 0, most = 0;
+      for (std::int64_t i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x.at(r, k + i)));
+      float scale = largest / 127.0f;
+      for (const std::int64_t group : {0, 16}) {
+        float magnitude = 0;
+        for (std::int64_t i = group; i < group + 16; ++i) magnitude += std::fabs(code(i, scale));
+        most = std::max(most, magnitude);
+      }
+      if (most > 1023.0f) scale *= (most + 8.0f) / 1015.0f;
+      for (std::int64_t i = 0; i < 32; ++i) values.push_back(largest == 0 ? 0.0 : static_cast<double>(scale) * code(i, scale));
     }
   return values;
 }
@@ -162,6 +169,29 @@ TEST_P(PanelProducts, AreThoseOfTheRoundedOperands) {
       expect_products(context, out, x, weight);
       if (HasFatalFailure()) FAIL() << "tokens " << tokens << " rows " << rows << " dim " << dim;
     }
+}
+
+// Values of about one magnitude, which rounding may carry past the limit of 16 bits; weights of the largest magnitude meet them sign for sign.
+TEST_P(PanelProducts, SumsOfSixteenFitSixteenBits) {
+  Random random(12);
+  constexpr std::int64_t kTokens = 24, kDim = 1024;
+  Matrix weight(DType::kQ6_K, 3, kDim);
+  std::fill_n(weight.tensor().row(0), weight.tensor().bytes(), std::byte{0});
+  for (std::int64_t r = 0; r < 3; ++r)
+    for (std::int64_t b = 0; b < kDim / 256; ++b) {
+      std::byte* p = weight.tensor().row(r) + b * 210;
+      std::fill_n(p, 192, std::byte{static_cast<unsigned char>(r == 2 ? 0xff : 0x00)});
+      std::fill_n(p + 192, 16, std::byte{static_cast<unsigned char>(r == 1 ? 0x80 : 0x7f)});
+      p[209] = std::byte{0x3c};
+    }
+  for (const float least : {0.0f, 0.3f, 0.45f, 0.499f, 0.9f, 0.996f, 1.0f}) {
+    Grid x(kTokens, kDim), out(kTokens, 3);
+    x.set([&](std::int64_t t, std::int64_t) { return (t % 2 ? -1.0f : 1.0f) * (least + (1.0f - least) * static_cast<float>(random() % 1000) / 999.0f); });
+    TestContext context(GetParam());
+    cpu::matmul(context, x, PanelMatrix(weight), out);
+    expect_products(context, out, x, weight);
+    if (HasFatalFailure()) FAIL() << "magnitudes from " << least;
+  }
 }
 
 // Codes and scales at both ends of their ranges, all activations of one magnitude: the largest sums.

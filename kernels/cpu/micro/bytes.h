@@ -37,6 +37,11 @@ CROSSOVER_INLINE F16 nearest(F16 x) {
 }
 CROSSOVER_INLINE unsigned lane_bits(M16 m) { return m.v; }
 
+// sum += the four products of each lane. By hand because GCC 12 copies the sums of its own intrinsic before every use once there are many.
+CROSSOVER_INLINE void add_quads(__m512i& sum, __m512i weights, __m512i activations) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(activations));
+}
+
 // Lane g of column i is element i of row g.
 CROSSOVER_INLINE void transpose(const float* rows /* [16, 16] */, F16* columns) {
   __m512 a[16], b[16];

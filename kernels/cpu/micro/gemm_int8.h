@@ -96,11 +96,6 @@ inline void pack_int8_tile(DType type, const float* const* x, std::int64_t token
   }
 }
 
-// sum += the four products of each lane. By hand because GCC 12 copies the sums of its own intrinsic before every use once there are many.
-CROSSOVER_INLINE void add_quads(__m512i& sum, __m512i weights, __m512i activations) {
-  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(weights), "v"(activations));
-}
-
 // Output [kTokens][32] = or += tokens first_token .. of a tile times a panel.
 template <bool kBase, int kTokens>
 void multiply_int8(const Int8Tile* a, std::int64_t first_token, Int8Panel panel, std::int64_t blocks, bool accumulate, const __mmask16* columns,

@@ -12,7 +12,6 @@ struct alignas(64) Int8Block {
   float scale[16];   // per 16 values; two neighbours are equal
   float offset[16];  // scale * sum of the 16 codes: what a constant added to every weight contributes
   std::int8_t code[kInt8Block];
-  std::int32_t bias[16];  // per 16 values: see add_bias
 };
 
 CROSSOVER_INLINE std::int64_t int8_blocks(std::int64_t dim) { return (dim + kInt8Block - 1) / kInt8Block; }
@@ -36,20 +35,6 @@ CROSSOVER_INLINE float store_codes(F16 x, std::int8_t* code) {
   for (int i = 0; i < 16; ++i) code[i] = static_cast<std::int8_t>(lanes[i]);
 #endif
   return sum(to_float(rounded));  // integers below 2^24: exact in any order
-}
-
-// What makes codes 0 .. 63 count as -32 .. 31 when the sum of 16 products begins with it: -32 times the sum of the 16 activations. AVX2
-// sums in halves of 16 bits, of which the low one takes values 0 and 1 of every four.
-CROSSOVER_INLINE std::int32_t bias_of(const std::int8_t* code) {
-#if defined(__AVX2__) && !defined(__AVX512F__)
-  const __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), _mm_loadu_si128(reinterpret_cast<const __m128i*>(code)));
-  const __m128i fours = _mm_add_epi16(pairs, _mm_srli_si128(pairs, 8)), sum = _mm_add_epi16(fours, _mm_srli_si128(fours, 4));
-  return _mm_cvtsi128_si32(_mm_sub_epi16(_mm_setzero_si128(), _mm_slli_epi16(sum, 5)));
-#else
-  std::int32_t sum = 0;
-  for (int i = 0; i < 16; ++i) sum += code[i];
-  return -32 * sum;
-#endif
 }
 
 // 32 values. A non-finite value makes the scale NaN, so that it reaches the output instead of becoming some code.
@@ -77,7 +62,6 @@ inline void quantize_row(const float* x, std::int64_t dim, Int8Block* out) {
       for (std::int64_t j = 0; j < 2; ++j) block.scale[i / 16 + j] = block.offset[i / 16 + j] = 0.0f;
       for (std::int64_t j = 0; j < 32; ++j) block.code[i + j] = 0;
     }
-    for (std::int64_t j = 0; j < 2; ++j) block.bias[i / 16 + j] = bias_of(block.code + i + 16 * j);
   }
 }
 

@@ -1,10 +1,6 @@
 // Int8 activations times Q6_K weights in panels: integer sums over 16 values, which are exact, times the group's scale; two groups share
 // the scale of their 32 activations. Few and many tokens go through the same operations in the same order, so an output has the same
-// bits whatever it is computed beside.
-//
-// The bound: multiply-type instructions share two pipes. 32 values of a vector of rows take 8 dot products, 2 products with the scales
-// and 1 multiply-add, so at most 8/11 = 73 % of the dot-product rate (measured on Zen 4: 71 %; with one scale per 256 activations it is
-// 74 %, at 1.7 times the error; with the scales applied in f32 64 %).
+// bits whatever it is computed beside; panel_pairs.h comes to the same integers another way.
 #pragma once
 
 #include "kernels/cpu/micro/panel_q6_k.h"
@@ -18,7 +14,7 @@ inline constexpr int kTileVectors = 1;
 #endif
 inline constexpr int kTileRowTokens = 4;
 
-// What is fetched while a tile is worked on; step() runs once for every two groups of 16 values.
+// What is fetched while a tile is worked on; step() runs once for every two groups of 16 values, pair 0 .. 7 of block b.
 struct NothingAhead {
   template <int kTokens>
   CROSSOVER_INLINE void step(std::int64_t, int) {}
@@ -26,13 +22,14 @@ struct NothingAhead {
 
 // The next tokens' activations, which lie in the L3 cache: 5 % of a product whose tokens the L2 cache does not hold.
 struct TokensAhead {
-  const Int8Block* x[kTileRowTokens] = {};
+  const ActivationBlock* x[kTileRowTokens] = {};
 
   template <int kTokens>
-  CROSSOVER_INLINE void step(std::int64_t b, int group) {
-    static_assert(sizeof(Int8Block) <= 8 * 64);
+  CROSSOVER_INLINE void step(std::int64_t b, int pair) {
+    static_assert(sizeof(ActivationBlock) <= 8 * 64);
+    if (64 * pair >= static_cast<int>(sizeof(ActivationBlock))) return;
 #pragma GCC unroll 4
-    for (int t = 0; t < kTokens; ++t) __builtin_prefetch(reinterpret_cast<const char*>(x[t] + b) + 64 * (group / 2), 0, 3);
+    for (int t = 0; t < kTokens; ++t) __builtin_prefetch(reinterpret_cast<const char*>(x[t] + b) + 64 * pair, 0, 3);
   }
 };
 
@@ -43,45 +40,45 @@ struct PanelAhead : TokensAhead {
   int lines;  // a step
 
   template <int kTokens>
-  CROSSOVER_INLINE void step(std::int64_t b, int group) {
-    TokensAhead::step<kTokens>(b, group);
+  CROSSOVER_INLINE void step(std::int64_t b, int pair) {
+    TokensAhead::step<kTokens>(b, pair);
     for (int i = 0; i < lines && at < end; ++i, at += 64) __builtin_prefetch(at, 0, 2);
   }
 };
 
 // total[t][row] += one block of 256 values, for the rows of kTileVectors vectors.
 template <int kTokens, class Source, class Ahead>
-CROSSOVER_INLINE void add_block(const Source& w, int vector, const Int8Block* const* x, Ahead& ahead, std::int64_t b, float (*total)[kPanelRows]) {
+CROSSOVER_INLINE void add_block(const Source& w, int vector, const ActivationBlock* const* x, Ahead& ahead, std::int64_t b, float (*total)[kPanelRows]) {
   Floats sum[kTokens][kTileVectors];
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t)
     for (int v = 0; v < kTileVectors; ++v) sum[t][v] = zero_floats();
 #pragma GCC unroll 1
-  for (int group = 0; group < 16; group += 2) {
+  for (int pair = 0; pair < 8; ++pair) {
     Bytes part[kTokens][kTileVectors];
-    if (vector == 0) ahead.template step<kTokens>(b, group);
+    if (vector == 0) ahead.template step<kTokens>(b, pair);
 #pragma GCC unroll 2
     for (int second = 0; second < 2; ++second) {
-      const int g = group + second;
+      const int g = 2 * pair + second;
       Bytes quad[kTileVectors][4], scale[kTileVectors];
 #pragma GCC unroll 2
       for (int v = 0; v < kTileVectors; ++v) w.quads(g, vector + v, quad[v]), scale[v] = w.scale(g, vector + v);
 #pragma GCC unroll 4
       for (int t = 0; t < kTokens; ++t) {
-        const Int8Block& a = x[t][b];
+        const ActivationBlock& a = x[t][b];
         Bytes dot[kTileVectors];
 #pragma GCC unroll 2
         for (int v = 0; v < kTileVectors; ++v) dot[v] = splat_int(&a.bias[g]);
 #pragma GCC unroll 4
         for (int q = 0; q < 4; ++q) {
-          const Bytes activations = splat_int(a.code + 16 * g + 4 * q);
+          const Bytes activations = splat_int(a.quads(pair, q) + 4 * second);
 #pragma GCC unroll 2
           for (int v = 0; v < kTileVectors; ++v) dot[v] = add_products(dot[v], quad[v][q], activations);
         }
 #pragma GCC unroll 2
         for (int v = 0; v < kTileVectors; ++v) {
           const Bytes product = scaled(dot[v], scale[v]);
-          if (second) sum[t][v] = fma_floats(to_floats(add_ints(part[t][v], product)), splat(a.scale[g]), sum[t][v]);
+          if (second) sum[t][v] = fma_floats(to_floats(add_ints(part[t][v], product)), splat(a.scale[pair]), sum[t][v]);
           else part[t][v] = product;
         }
       }
@@ -95,23 +92,27 @@ CROSSOVER_INLINE void add_block(const Source& w, int vector, const Int8Block* co
     }
 }
 
+// The same for all rows of a panel.
+template <int kTokens, class Source, class Ahead>
+CROSSOVER_INLINE void add_block(Source& w, const ActivationBlock* const* x, Ahead& ahead, std::int64_t b, float (*total)[kPanelRows]) {
+  w.enter(b);
+  for (int v = 0; v < kPanelVectors; v += kTileVectors) add_block<kTokens>(w, v, x, ahead, b, total);
+}
+
 // out[t][row] = or += `blocks` blocks of a panel, of which the first `rows` rows exist; x: blocks of each token.
 template <int kTokens, class Source, class Ahead>
-CROSSOVER_INLINE void add_blocks(Source w, std::int64_t blocks, const Int8Block* const* x, Ahead& ahead, bool accumulate, std::int64_t rows,
+CROSSOVER_INLINE void add_blocks(Source w, std::int64_t blocks, const ActivationBlock* const* x, Ahead& ahead, bool accumulate, std::int64_t rows,
                                  float* out, std::int64_t out_stride) {
   alignas(64) float total[kTokens][kPanelRows];
   for (int t = 0; t < kTokens; ++t)
     for (std::int64_t r = 0; r < kPanelRows; ++r) total[t][r] = accumulate && r < rows ? out[t * out_stride + r] : 0.0f;
-  for (std::int64_t b = 0; b < blocks; ++b) {
-    w.enter(b);
-    for (int v = 0; v < kPanelVectors; v += kTileVectors) add_block<kTokens>(w, v, x, ahead, b, total);
-  }
+  for (std::int64_t b = 0; b < blocks; ++b) add_block<kTokens>(w, x, ahead, b, total);
   for (int t = 0; t < kTokens; ++t)
     for (std::int64_t r = 0; r < rows; ++r) out[t * out_stride + r] = total[t][r];
 }
 
 template <class Source, class Ahead>
-CROSSOVER_INLINE void add_blocks(std::int64_t tokens, Source w, std::int64_t blocks, const Int8Block* const* x, Ahead& ahead, bool accumulate,
+CROSSOVER_INLINE void add_blocks(std::int64_t tokens, Source w, std::int64_t blocks, const ActivationBlock* const* x, Ahead& ahead, bool accumulate,
                                  std::int64_t rows, float* out, std::int64_t out_stride) {
   if (tokens >= 4) return add_blocks<4>(w, blocks, x, ahead, accumulate, rows, out, out_stride);
   if (tokens == 3) return add_blocks<3>(w, blocks, x, ahead, accumulate, rows, out, out_stride);

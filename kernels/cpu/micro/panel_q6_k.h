@@ -1,26 +1,13 @@
-// Where products with Q6_K weights in panels (kernels/formats/panels.h) take their codes from: the panel itself, for few tokens, or a
-// copy with one byte per code that a worker keeps in its L2 cache while many tokens pass over it.
+// Where products of few tokens with Q6_K weights in panels (kernels/formats/panels.h) take their codes from: the panel itself.
 #pragma once
 
 #include "kernels/cpu/micro.h"
 #include "kernels/cpu/micro/bytes.h"
-#include "kernels/cpu/micro/int8_row.h"
+#include "kernels/cpu/micro/panel_activations.h"
 #include "kernels/cpu/micro/matvec_float.h"
 #include "kernels/formats/panels.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
-
-// 16 values of the 32 rows of a panel.
-struct alignas(64) UnpackedGroup {
-  std::uint8_t quad[4][2][64];  // [quad][rows 0 .. 15, 16 .. 31][4r + i]
-  std::int32_t scale[32];       // as scale_lanes wants it
-};
-
-// 256 values.
-struct alignas(64) UnpackedBlock {
-  UnpackedGroup group[16];
-  float d[32];
-};
 
 #if defined(__AVX512F__)
 
@@ -46,9 +33,12 @@ CROSSOVER_INLINE Floats to_floats(Bytes x) { return _mm512_cvtepi32_ps(x); }
 CROSSOVER_INLINE Bytes add_ints(Bytes a, Bytes b) { return _mm512_add_epi32(a, b); }
 CROSSOVER_INLINE Bytes scale_lanes(const std::int8_t* scale) { return _mm512_cvtepi8_epi32(load_16_bytes(scale)); }
 CROSSOVER_INLINE Bytes scale_lanes(const std::int32_t* scale) { return _mm512_load_si512(scale); }
-// A group's sums begin here: -32 times the sum of its activations (Int8Block::bias), the offset of the codes. Sums of 16 products of
+// A group's sums begin here: -32 times the sum of its activations (ActivationBlock::bias), the offset of the codes. Sums of 16 products of
 // 63 * 127 and their products with a scale of 128 fit 32 bits.
-CROSSOVER_INLINE Bytes add_products(Bytes sum, Bytes codes, Bytes activations) { return _mm512_dpbusd_epi32(sum, codes, activations); }
+CROSSOVER_INLINE Bytes add_products(Bytes sum, Bytes codes, Bytes activations) {
+  add_quads(sum, codes, activations);
+  return sum;
+}
 CROSSOVER_INLINE Bytes scaled(Bytes sum, Bytes scale) { return _mm512_mullo_epi32(sum, scale); }
 
 // The four quads of a group; `half` as it lies in a panel.
@@ -91,7 +81,7 @@ CROSSOVER_INLINE Bytes scale_lanes(const std::int8_t* scale) {
   return _mm256_set_m128i(_mm_unpackhi_epi16(words, words), _mm_unpacklo_epi16(words, words));
 }
 CROSSOVER_INLINE Bytes scale_lanes(const std::int32_t* scale) { return load_32_bytes(scale); }
-// Pairs of products in 16 bits: two of 63 * 127 do not saturate; the sum of all four quads and Int8Block::bias (-32 times the sum of
+// Pairs of products in 16 bits: two of 63 * 127 do not saturate; the sum of all four quads and ActivationBlock::bias (-32 times the sum of
 // the same activations) is that of eight products of 32 * 127 and fits, so it is right although parts of it may wrap.
 CROSSOVER_INLINE Bytes add_products(Bytes sum, Bytes codes, Bytes activations) {
   return _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, activations));
@@ -191,33 +181,5 @@ class PanelSource {
   const PanelQ6_K *panel_, *block_ = nullptr;
   alignas(64) PanelQ6_K::Factors factors_;
 };
-
-class UnpackedSource {
- public:
-  CROSSOVER_INLINE explicit UnpackedSource(const UnpackedBlock* first) : first_(first) {}
-  CROSSOVER_INLINE void enter(std::int64_t b) { block_ = first_ + b; }
-  CROSSOVER_INLINE void quads(int group, int vector, Bytes quad[4]) const {
-#pragma GCC unroll 4
-    for (int q = 0; q < 4; ++q) quad[q] = load_bytes(block_->group[group].quad[q][0] + kVectorBytes * vector);
-  }
-  CROSSOVER_INLINE Bytes scale(int group, int vector) const { return scale_lanes(block_->group[group].scale + kPanelLanes * vector); }
-  CROSSOVER_INLINE Floats d(int vector) const { return load_floats(block_->d + kPanelLanes * vector); }
-
- private:
-  const UnpackedBlock *first_, *block_ = nullptr;
-};
-
-inline void unpack_block(const PanelQ6_K& from, UnpackedBlock& to) {
-  alignas(64) PanelQ6_K::Factors factors;
-  copy_factors(from, factors);
-  for (int g = 0; g < 16; ++g)
-    for (int v = 0; v < kPanelVectors; ++v) {
-      Bytes quad[4];
-      unpack_quads(from.half[g], v, quad);
-      for (int q = 0; q < 4; ++q) store_bytes(to.group[g].quad[q][0] + kVectorBytes * v, quad[q]);
-      store_bytes(to.group[g].scale + kPanelLanes * v, scale_lanes(factors.scales[g] + kPanelLanes * v));
-    }
-  for (int v = 0; v < kPanelVectors; ++v) store_floats(to.d + kPanelLanes * v, halves(factors.d + kPanelLanes * v));
-}
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

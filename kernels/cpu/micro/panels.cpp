@@ -1,5 +1,7 @@
 // The table of products with weights in panels, and how rows get into panels.
+#include "kernels/cpu/micro/panel_pairs.h"
 #include "kernels/cpu/micro/panel_products.h"
+#include "kernels/cpu/micro/panel_unpacked.h"
 #include "kernels/cpu/micro/transpose.h"
 #include "kernels/formats/blocks.h"
 
@@ -7,18 +9,22 @@ namespace crossover::cpu::CROSSOVER_ISA {
 namespace {
 
 constexpr std::int64_t kFewTokens = 128;      // of a panel that are done before the next one is here by itself
-constexpr std::int64_t kUnpackedBlocks = 16;  // 162 KiB of a worker's L2 cache; a longer row is worked off in equal parts
+constexpr std::int64_t kUnpackedBlocks = 16;  // 146 to 162 KiB of a worker's L2 cache; a longer row is worked off in equal parts
 
 std::int64_t part_blocks(std::int64_t blocks) {
   const std::int64_t parts = (blocks + kUnpackedBlocks - 1) / kUnpackedBlocks;
   return parts == 0 ? 0 : (blocks + parts - 1) / parts;
 }
 
+std::int64_t activation_bytes(std::int64_t dim) { return dim / kInt8Block * static_cast<std::int64_t>(sizeof(ActivationBlock)); }
+
+void pack_activations(const float* x, std::int64_t dim, std::byte* to) { quantize_activations(x, dim, reinterpret_cast<ActivationBlock*>(to)); }
+
 void matvec(const std::byte* panels, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
             std::int64_t out_stride) {
   const std::int64_t blocks = dim / kInt8Block;
   const auto* panel = reinterpret_cast<const PanelQ6_K*>(panels);
-  const auto* activations = reinterpret_cast<const Int8Block* const*>(x);
+  const auto* activations = reinterpret_cast<const ActivationBlock* const*>(x);
   NothingAhead ahead;
   for (std::int64_t r = 0; r < rows; r += kPanelRows, panel += blocks)
     add_blocks(tokens, PanelSource(panel), blocks, activations, ahead, false, rows - r < kPanelRows ? rows - r : kPanelRows, out + r, out_stride);
@@ -32,11 +38,11 @@ void multiply_panel(const PanelQ6_K* panel, std::int64_t rows, std::int64_t bloc
     const std::int64_t count = blocks - first < part ? blocks - first : part;
     for (std::int64_t b = 0; b < count; ++b) unpack_block(panel[first + b], unpacked[b]);
     for (std::int64_t t = 0; t < tokens; t += kTileRowTokens) {
-      const Int8Block* activations[kTileRowTokens] = {};
+      const ActivationBlock* activations[kTileRowTokens] = {};
       const std::int64_t n = tokens - t < kTileRowTokens ? tokens - t : kTileRowTokens;
       for (std::int64_t i = 0; i < n; ++i) {
-        activations[i] = reinterpret_cast<const Int8Block*>(x[t + i]) + first;
-        ahead.x[i] = reinterpret_cast<const Int8Block*>(x[t + kTileRowTokens + i < tokens ? t + kTileRowTokens + i : t + i]) + first;
+        activations[i] = reinterpret_cast<const ActivationBlock*>(x[t + i]) + first;
+        ahead.x[i] = reinterpret_cast<const ActivationBlock*>(x[t + kTileRowTokens + i < tokens ? t + kTileRowTokens + i : t + i]) + first;
       }
       add_blocks(n, UnpackedSource(unpacked), count, activations, ahead, first > 0, rows, out + t * out_stride, out_stride);
     }
@@ -124,6 +130,6 @@ constexpr const char *kMatvec = "portable-int8-panels", *kGemm = "portable-int8-
 }  // namespace
 
 extern const PanelMicro panels;
-const PanelMicro panels = {kMatvec, kGemm, kGemmFrom, pack, matvec, scratch_bytes, gemm};
+const PanelMicro panels = {kMatvec, kGemm, kGemmFrom, pack, activation_bytes, pack_activations, matvec, scratch_bytes, gemm};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA
