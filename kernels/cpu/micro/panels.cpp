@@ -34,6 +34,7 @@ template <class Ahead>
 void multiply_panel(const PanelQ6_K* panel, std::int64_t rows, std::int64_t blocks, const std::byte* const* x, std::int64_t tokens, float* out,
                     std::int64_t out_stride, Ahead ahead, UnpackedBlock* unpacked) {
   const std::int64_t part = part_blocks(blocks);
+  ahead.last_row = rows - 1;
   for (std::int64_t first = 0; first < blocks; first += part) {
     const std::int64_t count = blocks - first < part ? blocks - first : part;
     for (std::int64_t b = 0; b < count; ++b) unpack_block(panel[first + b], unpacked[b]);
@@ -42,7 +43,9 @@ void multiply_panel(const PanelQ6_K* panel, std::int64_t rows, std::int64_t bloc
       const std::int64_t n = tokens - t < kTileRowTokens ? tokens - t : kTileRowTokens;
       for (std::int64_t i = 0; i < n; ++i) {
         activations[i] = reinterpret_cast<const ActivationBlock*>(x[t + i]) + first;
-        ahead.x[i] = reinterpret_cast<const ActivationBlock*>(x[t + kTileRowTokens + i < tokens ? t + kTileRowTokens + i : t + i]) + first;
+        const std::int64_t next = t + kTileRowTokens + i < tokens ? t + kTileRowTokens + i : t + i;
+        ahead.x[i] = reinterpret_cast<const ActivationBlock*>(x[next]) + first;
+        ahead.out[i] = out + next * out_stride;
       }
       add_blocks(n, UnpackedSource(unpacked), count, activations, ahead, first > 0, rows, out + t * out_stride, out_stride);
     }
@@ -54,7 +57,7 @@ void gemm(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std
   const std::int64_t blocks = dim / kInt8Block;
   const auto* from = reinterpret_cast<const PanelQ6_K*>(panel);
   auto* unpacked = reinterpret_cast<UnpackedBlock*>(scratch);
-  if (!next || tokens > kFewTokens) return multiply_panel(from, rows, blocks, x, tokens, out, out_stride, TokensAhead{}, unpacked);
+  if (!next || tokens > kFewTokens) return multiply_panel(from, rows, blocks, x, tokens, out, out_stride, TileAhead{}, unpacked);
   const std::int64_t bytes = blocks * static_cast<std::int64_t>(sizeof(PanelQ6_K)), steps = (tokens + kTileRowTokens - 1) / kTileRowTokens * blocks * 8;
   PanelAhead ahead{{}, reinterpret_cast<const char*>(next), reinterpret_cast<const char*>(next) + bytes, static_cast<int>((bytes / 64 + steps - 1) / steps)};
   multiply_panel(from, rows, blocks, x, tokens, out, out_stride, ahead, unpacked);
