@@ -52,7 +52,7 @@ home 'valijson/' 'bench/scenario'
 home 'boost/' 'bench/|kernels/cuda/emulator/'
 home 'sqlite3\.h' 'bench/history/sqlite\.cpp'
 home 'benchmark/' 'bench/micro/'
-home 'CLI/' 'bench/main\.cpp|bench/commands/'
+home 'CLI/' 'bench/commands/command_line\.cpp'
 home 'immintrin\.h' 'kernels/cpu/'
 
 # Only commands print (progress and the reports' files aside); nothing below bench/ may exit.

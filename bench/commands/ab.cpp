@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -89,23 +88,23 @@ json scenario_of(const AbOptions& options) {
 
 }  // namespace
 
-void add_ab(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("ab", "A against B of any program, without writing a scenario file");
-  command->footer(
+void add_ab(Command app, int& exit_code) {
+  const Command command = app.add_subcommand("ab", "A against B of any program, without writing a scenario file");
+  command.footer(
       "The scenario that it makes is shown on stderr.\nExample: crossover ab --a OMP_NUM_THREADS=1 --b "
       "OMP_NUM_THREADS=2 --metric 't_s=took ([0-9.]+) s' -- ./program --size 10");
   const auto options = std::make_shared<AbOptions>();
-  add_list_option(*command, "--a", options->a, "environment variable or knob of arm A", "NAME=VALUE");
-  add_list_option(*command, "--b", options->b, "environment variable or knob of arm B", "NAME=VALUE");
-  command->add_option("--a-cmd", options->a_command, "command of arm A, run by sh -c")->type_name("CMD");
-  command->add_option("--b-cmd", options->b_command, "command of arm B, run by sh -c")->type_name("CMD");
-  command->add_option("--a-url", options->a_url, "OpenAI-compatible server of arm A, like http://127.0.0.1:8080/v1")->type_name("URL");
-  command->add_option("--b-url", options->b_url, "server of arm B")->type_name("URL");
-  add_list_option(*command, "--metric", options->metrics,
+  add_list_option(command, "--a", options->a, "environment variable or knob of arm A", "NAME=VALUE");
+  add_list_option(command, "--b", options->b, "environment variable or knob of arm B", "NAME=VALUE");
+  command.add_option("--a-cmd", options->a_command, "command of arm A, run by sh -c").type_name("CMD");
+  command.add_option("--b-cmd", options->b_command, "command of arm B, run by sh -c").type_name("CMD");
+  command.add_option("--a-url", options->a_url, "OpenAI-compatible server of arm A, like http://127.0.0.1:8080/v1").type_name("URL");
+  command.add_option("--b-url", options->b_url, "server of arm B").type_name("URL");
+  add_list_option(command, "--metric", options->metrics,
                   "what to read from its output; the first one decides (default wall_s; of servers NAME alone, default ttft_s)", "NAME=REGEX");
-  add_run_options(*command, options->run);
-  command->add_option("command", options->command, "the program and its arguments, after --")->type_name("CMD");
-  command->callback([options, &exit_code] {
+  add_run_options(command, options->run);
+  command.add_option("command", options->command, "the program and its arguments, after --").type_name("CMD");
+  command.callback([options, &exit_code] {
     const std::string text = scenario_of(*options).dump(2);
     const RunRequest request = to_request(options->run);
     parse_scenario(text, "the scenario of ab", request.changes);  // what is refused is not shown: a secret may be in it

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <map>
 #include <memory>
 #include <stdexcept>
@@ -52,12 +51,12 @@ void clear() {
 
 }  // namespace
 
-void add_cache(CLI::App& app, int&) {
-  CLI::App* cache = app.add_subcommand("cache", "Prepared models and quantized files");
-  cache->footer("Example: CROSSOVER_CACHE_DIR=/data/crossover crossover cache list");
-  cache->require_subcommand(1);
-  cache->add_subcommand("list", "Every entry with its size in bytes; of quantized files also what they were made from and whether they still are")->callback(list);
-  cache->add_subcommand("clear", "Remove every entry that crossover made")->callback(clear);
+void add_cache(Command app, int&) {
+  const Command cache = app.add_subcommand("cache", "Prepared models and quantized files");
+  cache.footer("Example: CROSSOVER_CACHE_DIR=/data/crossover crossover cache list");
+  cache.require_subcommand();
+  cache.add_subcommand("list", "Every entry with its size in bytes; of quantized files also what they were made from and whether they still are").callback(list);
+  cache.add_subcommand("clear", "Remove every entry that crossover made").callback(clear);
 }
 
 }  // namespace crossover::commands

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "bench/calibrate/calibrate.h"
@@ -131,29 +130,29 @@ int run_processes_and_print(const Options& options) {
 
 }  // namespace
 
-void add_calibrate(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand(
+void add_calibrate(Command app, int& exit_code) {
+  const Command command = app.add_subcommand(
       "calibrate", "How often this pipeline is wrong: simulated programs whose truth is known, through plan, samples and verdict");
-  command->footer(
+  command.footer(
       "Exit code 0: every criterion holds; 3: one fails; 2: too few experiments to tell.\n"
       "Examples: crossover calibrate --experiments 2000 --shape drift ar1\n"
       "          crossover calibrate --processes 20 --scenario external_example");
   const auto options = std::make_shared<Options>();
   options->simulated.threads = usable_cores();
-  command->add_option("--experiments", options->simulated.experiments, "of each kind and shape of noise")->capture_default_str();
-  command->add_option("--pairs", options->pairs, "of each experiment or run (default 8, or those of the scenario)");
-  command->add_option("--seed", options->simulated.seed, "equal seeds give equal numbers on every machine")->capture_default_str();
-  command->add_option("--shape", options->simulated.shapes, "only these shapes of noise, `equivalence`, `control`")->type_name("NAME");
-  command->add_option("--threads", options->simulated.threads, "changes no number")->check(CLI::Range(1, 1024))->capture_default_str();
-  command->add_option("--processes", options->processes, "instead: so many real runs of a scenario's arm A against itself, and --overhead")
-      ->type_name("RUNS");
-  command->add_option("--scenario", options->scenario, "of --processes: a file, or a name from `crossover list`")->capture_default_str();
-  add_list_option(*command, "--set", options->sets, "change that scenario; VALUE is JSON, else a string", "/POINTER=VALUE");
-  command->add_option("--out", options->out, "where the runs are kept (default crossover-out/calibrate-NAME/UTC)")->type_name("DIR");
-  command->add_flag("--resume", options->resume, "continue the runs in --out");
-  command->add_flag("--overhead", options->overhead, "instead: what the harness itself costs a sample");
-  command->add_flag("--json", options->json, "print a JSON object");
-  command->callback([options, &exit_code] {
+  command.add_option("--experiments", options->simulated.experiments, "of each kind and shape of noise").show_default();
+  command.add_option("--pairs", options->pairs, "of each experiment or run (default 8, or those of the scenario)");
+  command.add_option("--seed", options->simulated.seed, "equal seeds give equal numbers on every machine").show_default();
+  command.add_option("--shape", options->simulated.shapes, "only these shapes of noise, `equivalence`, `control`").type_name("NAME");
+  command.add_option("--threads", options->simulated.threads, "changes no number").range(1, 1024).show_default();
+  command.add_option("--processes", options->processes, "instead: so many real runs of a scenario's arm A against itself, and --overhead")
+      .type_name("RUNS");
+  command.add_option("--scenario", options->scenario, "of --processes: a file, or a name from `crossover list`").show_default();
+  add_list_option(command, "--set", options->sets, "change that scenario; VALUE is JSON, else a string", "/POINTER=VALUE");
+  command.add_option("--out", options->out, "where the runs are kept (default crossover-out/calibrate-NAME/UTC)").type_name("DIR");
+  command.add_flag("--resume", options->resume, "continue the runs in --out");
+  command.add_flag("--overhead", options->overhead, "instead: what the harness itself costs a sample");
+  command.add_flag("--json", options->json, "print a JSON object");
+  command.callback([options, &exit_code] {
     exit_code = options->processes || options->overhead ? run_processes_and_print(*options) : simulate_and_print(*options);
   });
 }

@@ -3,24 +3,24 @@
 // Data goes to stdout, progress and diagnostics to stderr.
 #pragma once
 
-namespace CLI { class App; }
+#include "bench/commands/command_line.h"
 
 namespace crossover::commands {
 
-void add_run(CLI::App& app, int& exit_code);
-void add_ab(CLI::App& app, int& exit_code);
-void add_compare(CLI::App& app, int& exit_code);
-void add_history(CLI::App& app, int& exit_code);
-void add_report(CLI::App& app, int& exit_code);
-void add_synth(CLI::App& app, int& exit_code);
-void add_quantize(CLI::App& app, int& exit_code);
-void add_generate(CLI::App& app, int& exit_code);
-void add_knobs(CLI::App& app, int& exit_code);
-void add_doctor(CLI::App& app, int& exit_code);
-void add_calibrate(CLI::App& app, int& exit_code);
-void add_cache(CLI::App& app, int& exit_code);
-void add_list(CLI::App& app, int& exit_code);
-void add_sample(CLI::App& app, int& exit_code);  // hidden: takes one sample in this process
-void add_simulated_sample(CLI::App& app, int& exit_code);  // hidden: plays a program whose truth is known
+void add_run(Command app, int& exit_code);
+void add_ab(Command app, int& exit_code);
+void add_compare(Command app, int& exit_code);
+void add_history(Command app, int& exit_code);
+void add_report(Command app, int& exit_code);
+void add_synth(Command app, int& exit_code);
+void add_quantize(Command app, int& exit_code);
+void add_generate(Command app, int& exit_code);
+void add_knobs(Command app, int& exit_code);
+void add_doctor(Command app, int& exit_code);
+void add_calibrate(Command app, int& exit_code);
+void add_cache(Command app, int& exit_code);
+void add_list(Command app, int& exit_code);
+void add_sample(Command app, int& exit_code);  // hidden: takes one sample in this process
+void add_simulated_sample(Command app, int& exit_code);  // hidden: plays a program whose truth is known
 
 }  // namespace crossover::commands

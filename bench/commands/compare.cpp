@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -166,24 +165,24 @@ constexpr const char* kAbout =
 
 }  // namespace
 
-void add_compare(CLI::App& app, int& exit_code) {
+void add_compare(Command app, int& exit_code) {
   const auto options = std::make_shared<Options>();
-  CLI::App* command = app.add_subcommand("compare", "Two result files, last night's and tonight's: has anything become faster or slower?");
-  command->footer(std::string(kAbout) + "\n\nExample: crossover compare last_night/result.json tonight/result.json");
-  command->add_option("base", options->base, "the earlier result.json")->required()->type_name("BASE.json");
-  command->add_option("new", options->next, "the later one")->required()->type_name("NEW.json");
-  command->add_option("--history", options->history, "the SQLite file; default $XDG_DATA_HOME/crossover/history.sqlite where it is")->type_name("FILE");
-  add_list_option(*command, "--metric", options->compare.metrics, "judge this metric instead of the primary; may be given again", "M");
-  command->add_option("--arm", options->compare.arm, "compare this arm alone")->check(CLI::IsMember({"A", "B"}));
-  command->add_option("--allow-unlike", options->allow_unlike, "compare though these differ: scenario, machine, flags, page-cache")
-      ->type_name("WHAT[,WHAT]")->delimiter(',')->check(CLI::IsMember({"scenario", "machine", "flags", "page-cache"}))
-      ->expected(1)->take_all()->allow_extra_args(false);
-  command->add_option("--machine", options->machine, "both ran on the machine that the history knows under this name")->type_name("NAME");
-  command->add_option("--write-plan", options->plan, "write the scenario with both builds in it, which decides what two files cannot")->type_name("FILE");
-  command->add_flag("--json", options->json, "as JSON");
-  command->add_flag("--all", options->all, "show every metric, shares of a load or a pass too");
-  command->add_flag("--report-only", options->report_only, "exit 0 for every verdict; errors stay 4");
-  command->callback([options, &exit_code] {
+  const Command command = app.add_subcommand("compare", "Two result files, last night's and tonight's: has anything become faster or slower?");
+  command.footer(std::string(kAbout) + "\n\nExample: crossover compare last_night/result.json tonight/result.json");
+  command.add_option("base", options->base, "the earlier result.json").required().type_name("BASE.json");
+  command.add_option("new", options->next, "the later one").required().type_name("NEW.json");
+  command.add_option("--history", options->history, "the SQLite file; default $XDG_DATA_HOME/crossover/history.sqlite where it is").type_name("FILE");
+  add_list_option(command, "--metric", options->compare.metrics, "judge this metric instead of the primary; may be given again", "M");
+  command.add_option("--arm", options->compare.arm, "compare this arm alone").one_of({"A", "B"});
+  command.add_option("--allow-unlike", options->allow_unlike, "compare though these differ: scenario, machine, flags, page-cache")
+      .type_name("WHAT[,WHAT]").separated_by(',').one_of({"scenario", "machine", "flags", "page-cache"})
+      .one_each_time();
+  command.add_option("--machine", options->machine, "both ran on the machine that the history knows under this name").type_name("NAME");
+  command.add_option("--write-plan", options->plan, "write the scenario with both builds in it, which decides what two files cannot").type_name("FILE");
+  command.add_flag("--json", options->json, "as JSON");
+  command.add_flag("--all", options->all, "show every metric, shares of a load or a pass too");
+  command.add_flag("--report-only", options->report_only, "exit 0 for every verdict; errors stay 4");
+  command.callback([options, &exit_code] {
     options->compare.allow_unlike = {options->allow_unlike.begin(), options->allow_unlike.end()};
     exit_code = run(*options);
   });

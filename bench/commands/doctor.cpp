@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -141,15 +140,15 @@ void print_text(const Json& found) {
 
 }  // namespace
 
-void add_doctor(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand(
+void add_doctor(Command app, int&) {
+  const Command command = app.add_subcommand(
       "doctor", "Is this machine fit to measure on? Its ceilings measured, and a grade for everything that disturbs a comparison");
-  command->footer("Examples: crossover doctor --json > machine.json\n          crossover doctor --noise demo_prefill");
+  command.footer("Examples: crossover doctor --json > machine.json\n          crossover doctor --noise demo_prefill");
   auto json = std::make_shared<bool>(false);
-  command->add_flag("--json", *json, "print a JSON object");
+  command.add_flag("--json", *json, "print a JSON object");
   const auto noise = std::make_shared<NoiseCommand>();
-  add_noise_options(*command, *noise);
-  command->callback([json, noise] {
+  add_noise_options(command, *noise);
+  command.callback([json, noise] {
     if (!noise->scenario.empty()) return measure_noise_and_print(*noise, *json);
     Examined examined = examine();
     add_findings(examined.findings, examined.json);

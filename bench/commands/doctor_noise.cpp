@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
@@ -82,15 +81,15 @@ void print_result(const NoiseResult& result, const std::vector<std::string>& fil
 
 }  // namespace
 
-void add_noise_options(CLI::App& command, NoiseCommand& options) {
-  CLI::Option* noise = command.add_option("--noise", options.scenario, "measure how far A of this scenario differs from itself, and keep it for verdicts");
-  noise->type_name("SCENARIO");
-  const auto with_noise = [noise](CLI::Option* option) { option->needs(noise); };
+void add_noise_options(Command command, NoiseCommand& options) {
+  const Option noise = command.add_option("--noise", options.scenario, "measure how far A of this scenario differs from itself, and keep it for verdicts");
+  noise.type_name("SCENARIO");
+  const auto with_noise = [noise](Option option) { option.needs(noise); };
   with_noise(command.add_option("--comparisons", options.plan.comparisons, "comparisons of A with itself, 10 or more")
-                 ->check(CLI::Range(kFewestComparisons, 1000)));
+                 .range(kFewestComparisons, 1000));
   with_noise(command.add_option("--pairs", options.plan.pairs, "pairs of each comparison, an even number from 4")
-                 ->check(CLI::Range(kFewestPairsOfComparison, 1000)));
-  with_noise(command.add_option("--out", options.out, "folder of the comparisons; default crossover-out/NAME-noise/UTC")->type_name("DIR"));
+                 .range(kFewestPairsOfComparison, 1000));
+  with_noise(command.add_option("--out", options.out, "folder of the comparisons; default crossover-out/NAME-noise/UTC").type_name("DIR"));
   with_noise(add_list_option(command, "--set", options.sets, "change the scenario, as in `run`", "/POINTER=VALUE"));
   with_noise(command.add_flag("--resume", options.resume, "continue in --out (default: the newest one of the scenario)"));
   with_noise(command.add_flag("--inherit-env", options.inherit_env, "pass on CROSSOVER_* variables that the scenario does not set"));

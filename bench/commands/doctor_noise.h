@@ -4,9 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/commands/command_line.h"
 #include "bench/noise/noise_run.h"
-
-namespace CLI { class App; }
 
 namespace crossover::commands {
 
@@ -17,7 +16,7 @@ struct NoiseCommand {
   bool resume = false, quiet = false, inherit_env = false;
 };
 
-void add_noise_options(CLI::App& command, NoiseCommand& options);
+void add_noise_options(Command command, NoiseCommand& options);
 void measure_noise_and_print(const NoiseCommand& options, bool as_json);
 
 }  // namespace crossover::commands

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
 #include <memory>
@@ -28,7 +27,7 @@ struct Arguments {
   int ranks = 1, threads = 0;
   bool prints_json = false, ignore_end_of_text = false, shard_plan = false;
   SamplerOptions sampler;
-  CLI::Option *tokens_given = nullptr, *file_given = nullptr, *prompt_given = nullptr;
+  std::optional<Option> tokens_given, file_given, prompt_given;
 };
 
 DType dtype_of(const std::string& option, const std::string& name) {
@@ -64,8 +63,8 @@ std::vector<std::int32_t> parse_ids(const std::string& text, const std::string& 
 }
 
 std::vector<std::int32_t> prompt_ids(const Arguments& arguments) {
-  if (arguments.tokens_given->count()) return parse_ids("[" + arguments.tokens + "]", "--tokens");
-  if (arguments.prompt_given->count()) return Tokenizer::from_file(tokenizer_path(arguments.model)).encode(arguments.prompt);
+  if (arguments.tokens_given->is_given()) return parse_ids("[" + arguments.tokens + "]", "--tokens");
+  if (arguments.prompt_given->is_given()) return Tokenizer::from_file(tokenizer_path(arguments.model)).encode(arguments.prompt);
   std::ifstream file(arguments.tokens_file);
   if (!file) throw std::runtime_error(fmt::format("cannot read the tokens file {}", arguments.tokens_file));
   return parse_ids({std::istreambuf_iterator<char>(file), {}}, "the tokens file " + arguments.tokens_file);
@@ -120,7 +119,7 @@ std::optional<std::string> text_of(const Arguments& arguments, const std::vector
     if (const fs::path found = find_tokenizer(arguments.model); !found.empty())
       return Tokenizer::from_file(found).decode(tokens, /*skip_special=*/true);
   } catch (const std::runtime_error&) {
-    if (arguments.prompt_given->count()) throw;
+    if (arguments.prompt_given->is_given()) throw;
   }
   return std::nullopt;
 }
@@ -128,7 +127,7 @@ std::optional<std::string> text_of(const Arguments& arguments, const std::vector
 void print_result(const Arguments& arguments, const std::vector<std::int32_t>& prompt, const std::vector<std::int32_t>& tokens, json details) {
   const std::optional<std::string> text = text_of(arguments, tokens);
   if (!arguments.prints_json) {
-    if (text && arguments.prompt_given->count()) fmt::print("{}\n", *text);
+    if (text && arguments.prompt_given->is_given()) fmt::print("{}\n", *text);
     else fmt::print("{}\n", json(tokens).dump());
     return;
   }
@@ -139,7 +138,7 @@ void print_result(const Arguments& arguments, const std::vector<std::int32_t>& p
 }
 
 void run(const Arguments& arguments) {
-  if (arguments.tokens_given->count() + arguments.file_given->count() + arguments.prompt_given->count() != 1)
+  if (arguments.tokens_given->is_given() + arguments.file_given->is_given() + arguments.prompt_given->is_given() != 1)
     throw std::invalid_argument("generate takes exactly one of --tokens, --tokens-file and --prompt");
   if (arguments.shard_plan) {
     const Source source = open_checkpoint(arguments.model);
@@ -171,32 +170,32 @@ void run(const Arguments& arguments) {
 
 }  // namespace
 
-void add_generate(CLI::App& app, int&) {
+void add_generate(Command app, int&) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* generate = app.add_subcommand("generate", "Run a prompt through a model: greedy or sampled tokens, logits, timings");
-  generate->footer("Example: crossover generate MODEL --tokens 1,2,3 --max-tokens 8 --json");
+  const Command generate = app.add_subcommand("generate", "Run a prompt through a model: greedy or sampled tokens, logits, timings");
+  generate.footer("Example: crossover generate MODEL --tokens 1,2,3 --max-tokens 8 --json");
   Arguments& a = *arguments;
-  generate->add_option("MODEL", a.model, "checkpoint directory or .gguf file")->required();
-  a.tokens_given = generate->add_option("--tokens", a.tokens, "prompt as ids: 1,2,3");
-  a.file_given = generate->add_option("--tokens-file", a.tokens_file, "prompt as a JSON array of ids");
-  a.prompt_given = generate->add_option("--prompt", a.prompt, "prompt as text; needs a tokenizer in the model or a tokenizer.json beside it");
-  generate->add_option("--max-tokens", a.max_tokens, "tokens to generate; 0 only runs (or, without --logits, only tokenizes) the prompt")->check(CLI::NonNegativeNumber)->capture_default_str();
-  generate->add_flag("--json", a.prints_json, "everything as one JSON object");
-  generate->add_option("--logits", a.logits, "NPY file of float32 [prompt + max(generated - 1, 0), vocab]; row i follows token i");
-  generate->add_option("--weights", a.weights, "type matrices are held in: as-is, q6_k, q8_0, bf16, f32")->capture_default_str();
-  generate->add_option("--ranks", a.ranks, "tensor-parallel ranks (threads of this process)")->check(CLI::PositiveNumber)->capture_default_str();
-  generate->add_option("--threads", a.threads, "workers over all ranks; default: all allowed cores")->check(CLI::PositiveNumber);
-  generate->add_option("--kv-k", a.keys, "type of the key cache")->capture_default_str();
-  generate->add_option("--kv-v", a.values, "type of the value cache")->capture_default_str();
-  generate->add_option("--chunk", a.chunk, "prompt tokens per pass")->check(CLI::PositiveNumber)->capture_default_str();
-  generate->add_option("--backend", a.backend, "cpu, cuda or reference")->capture_default_str();
-  generate->add_option("--temperature", a.sampler.temperature, "0 = greedy")->check(CLI::NonNegativeNumber)->capture_default_str();
-  generate->add_option("--top-k", a.sampler.top_k, "0 = all")->check(CLI::NonNegativeNumber)->capture_default_str();
-  generate->add_option("--top-p", a.sampler.top_p)->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  generate->add_option("--seed", a.sampler.seed)->capture_default_str();
-  generate->add_flag("--ignore-eos", a.ignore_end_of_text, "go on after an end-of-text token");
-  generate->add_flag("--shard-plan", a.shard_plan, "print which part of every tensor each rank would hold, and stop");
-  generate->callback([arguments] { run(*arguments); });
+  generate.add_option("MODEL", a.model, "checkpoint directory or .gguf file").required();
+  a.tokens_given = generate.add_option("--tokens", a.tokens, "prompt as ids: 1,2,3");
+  a.file_given = generate.add_option("--tokens-file", a.tokens_file, "prompt as a JSON array of ids");
+  a.prompt_given = generate.add_option("--prompt", a.prompt, "prompt as text; needs a tokenizer in the model or a tokenizer.json beside it");
+  generate.add_option("--max-tokens", a.max_tokens, "tokens to generate; 0 only runs (or, without --logits, only tokenizes) the prompt").not_negative().show_default();
+  generate.add_flag("--json", a.prints_json, "everything as one JSON object");
+  generate.add_option("--logits", a.logits, "NPY file of float32 [prompt + max(generated - 1, 0), vocab]; row i follows token i");
+  generate.add_option("--weights", a.weights, "type matrices are held in: as-is, q6_k, q8_0, bf16, f32").show_default();
+  generate.add_option("--ranks", a.ranks, "tensor-parallel ranks (threads of this process)").positive().show_default();
+  generate.add_option("--threads", a.threads, "workers over all ranks; default: all allowed cores").positive();
+  generate.add_option("--kv-k", a.keys, "type of the key cache").show_default();
+  generate.add_option("--kv-v", a.values, "type of the value cache").show_default();
+  generate.add_option("--chunk", a.chunk, "prompt tokens per pass").positive().show_default();
+  generate.add_option("--backend", a.backend, "cpu, cuda or reference").show_default();
+  generate.add_option("--temperature", a.sampler.temperature, "0 = greedy").not_negative().show_default();
+  generate.add_option("--top-k", a.sampler.top_k, "0 = all").not_negative().show_default();
+  generate.add_option("--top-p", a.sampler.top_p).range(0.0, 1.0).show_default();
+  generate.add_option("--seed", a.sampler.seed).show_default();
+  generate.add_flag("--ignore-eos", a.ignore_end_of_text, "go on after an end-of-text token");
+  generate.add_flag("--shard-plan", a.shard_plan, "print which part of every tensor each rank would hold, and stop");
+  generate.callback([arguments] { run(*arguments); });
 }
 
 }  // namespace crossover::commands

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -176,50 +175,50 @@ void trend(const Options& options) {
              static_cast<double>(all.size()) * chances.false_alarms);
 }
 
-void add_filters(CLI::App& command, Options& options) {
-  command.add_option("--scenario", options.filter.scenario, "only runs of this scenario")->type_name("NAME");
-  command.add_option("--machine", options.filter.machine, "only runs on this machine: its id, or the name it was added under")->type_name("ID");
-  command.add_option("--since", options.filter.since, "only runs that started at this UTC time or later")->type_name("2026-11-21[T06:00]");
+void add_filters(Command command, Options& options) {
+  command.add_option("--scenario", options.filter.scenario, "only runs of this scenario").type_name("NAME");
+  command.add_option("--machine", options.filter.machine, "only runs on this machine: its id, or the name it was added under").type_name("ID");
+  command.add_option("--since", options.filter.since, "only runs that started at this UTC time or later").type_name("2026-11-21[T06:00]");
   command.add_flag("--json", options.json, "as JSON");
 }
 
-CLI::App* subcommand(CLI::App& history, const std::shared_ptr<Options>& options, const char* name, const char* what, const char* example) {
-  CLI::App* command = history.add_subcommand(name, what);
-  command->footer(std::string("Example: ") + example);
-  command->add_option("--file", options->file, "the SQLite file; default $XDG_DATA_HOME/crossover/history.sqlite")->type_name("FILE");
+Command subcommand(Command history, const std::shared_ptr<Options>& options, const char* name, const char* what, const char* example) {
+  const Command command = history.add_subcommand(name, what);
+  command.footer(std::string("Example: ") + example);
+  command.add_option("--file", options->file, "the SQLite file; default $XDG_DATA_HOME/crossover/history.sqlite").type_name("FILE");
   return command;
 }
 
 }  // namespace
 
-void add_history(CLI::App& app, int&) {
+void add_history(Command app, int&) {
   const auto options = std::make_shared<Options>();
-  CLI::App* history = app.add_subcommand("history", "Results over time in one SQLite file: add, list, show, trend");
-  history->require_subcommand(1);
-  history->footer("Example: crossover history add crossover-out/demo_decode/*/result.json && crossover history trend decode.tokens_per_s");
-  CLI::App* command = subcommand(*history, options, "add", "Keep result files; one that is there already is not added again",
+  const Command history = app.add_subcommand("history", "Results over time in one SQLite file: add, list, show, trend");
+  history.require_subcommand();
+  history.footer("Example: crossover history add crossover-out/demo_decode/*/result.json && crossover history trend decode.tokens_per_s");
+  Command command = subcommand(history, options, "add", "Keep result files; one that is there already is not added again",
                                  "crossover history add result.json");
-  command->add_option("results", options->results, "result.json of crossover run, one or several")->required()->type_name("RESULT.json");
-  command->add_option("--machine", options->names.machine, "the name of the machine, where the file's description would tell two apart that are one")
-      ->type_name("NAME");
-  command->add_option("--commit", options->names.commit, "of the program that was measured, where that is not this build of crossover")
-      ->type_name("COMMIT");
-  command->callback([options] { add(*options); });
-  command = subcommand(*history, options, "list", "Every run, by time", "crossover history list --scenario demo_decode --since 2026-11-01");
-  add_filters(*command, *options);
-  command->callback([options] { list(*options); });
-  command = subcommand(*history, options, "show", "A result as it was added", "crossover history show 12 > result.json");
-  command->add_option("id", options->id, "of the run, from list")->required()->type_name("ID");
-  command->callback([options] { show(*options); });
-  command = subcommand(*history, options, "trend", "A metric over time, per scenario and machine, and the builds with which it changed",
+  command.add_option("results", options->results, "result.json of crossover run, one or several").required().type_name("RESULT.json");
+  command.add_option("--machine", options->names.machine, "the name of the machine, where the file's description would tell two apart that are one")
+      .type_name("NAME");
+  command.add_option("--commit", options->names.commit, "of the program that was measured, where that is not this build of crossover")
+      .type_name("COMMIT");
+  command.callback([options] { add(*options); });
+  command = subcommand(history, options, "list", "Every run, by time", "crossover history list --scenario demo_decode --since 2026-11-01");
+  add_filters(command, *options);
+  command.callback([options] { list(*options); });
+  command = subcommand(history, options, "show", "A result as it was added", "crossover history show 12 > result.json");
+  command.add_option("id", options->id, "of the run, from list").required().type_name("ID");
+  command.callback([options] { show(*options); });
+  command = subcommand(history, options, "trend", "A metric over time, per scenario and machine, and the builds with which it changed",
                        "crossover history trend load.total_s --scenario demo_cold_load --arm A");
-  command->add_option("metric", options->metric, "its name, as in the result files")->required()->type_name("METRIC");
-  add_filters(*command, *options);
-  command->add_option("--arm", options->arm, "A, B, or effect: the difference of the two; default all three")
-      ->check(CLI::IsMember({"A", "B", "effect"}));
-  command->add_option("--false-alarms", options->false_alarms_percent, "share of the series without a change that may show one")
-      ->type_name("PERCENT")->check(CLI::Range(0.2, 50.0))->capture_default_str();
-  command->callback([options] { trend(*options); });
+  command.add_option("metric", options->metric, "its name, as in the result files").required().type_name("METRIC");
+  add_filters(command, *options);
+  command.add_option("--arm", options->arm, "A, B, or effect: the difference of the two; default all three")
+      .one_of({"A", "B", "effect"});
+  command.add_option("--false-alarms", options->false_alarms_percent, "share of the series without a change that may show one")
+      .type_name("PERCENT").range(0.2, 50.0).show_default();
+  command.callback([options] { trend(*options); });
 }
 
 }  // namespace crossover::commands

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -42,13 +41,13 @@ void print_json(const Knobs& knobs) {
 
 }  // namespace
 
-void add_knobs(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand(
+void add_knobs(Command app, int&) {
+  const Command command = app.add_subcommand(
       "knobs", "Every knob: type, default, values, meaning, its value here and where that came from");
-  command->footer("Example: CROSSOVER_GDN_PREFILL=recurrent crossover knobs --json");
+  command.footer("Example: CROSSOVER_GDN_PREFILL=recurrent crossover knobs --json");
   auto json = std::make_shared<bool>(false);
-  command->add_flag("--json", *json, "print a JSON array");
-  command->callback([json] {
+  command.add_flag("--json", *json, "print a JSON array");
+  command.callback([json] {
     Knobs knobs;
     knobs.set_from_environment(environ);
     *json ? print_json(knobs) : print_text(knobs);

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
@@ -9,10 +8,10 @@
 
 namespace crossover::commands {
 
-void add_list(CLI::App& app, int&) {
-  CLI::App* list = app.add_subcommand("list", "The scenarios shipped, one line each: name and question");
-  list->footer("Example: crossover list && crossover run demo_decode");
-  list->callback([] {
+void add_list(Command app, int&) {
+  const Command list = app.add_subcommand("list", "The scenarios shipped, one line each: name and question");
+  list.footer("Example: crossover list && crossover run demo_decode");
+  list.callback([] {
     std::size_t width = 0;
     for (const ShippedScenario& scenario : shipped_scenarios())
       width = std::max(width, std::string_view(scenario.name).size());

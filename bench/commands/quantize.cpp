@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 
 #include "bench/commands/commands.h"
 #include "bench/load_watch.h"
@@ -37,16 +36,16 @@ void run(const Arguments& arguments) {
 
 }  // namespace
 
-void add_quantize(CLI::App& app, int&) {
+void add_quantize(Command app, int&) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* quantize = app.add_subcommand("quantize", "Write a checkpoint as a GGUF file that llama.cpp reads too");
-  quantize->footer("Example: crossover quantize MODEL --out model-q6_k.gguf --type q6_k");
-  quantize->add_option("MODEL", arguments->model, "checkpoint directory or .gguf file")->required();
-  quantize->add_option("--out", arguments->out, "the GGUF file to write")->required();
-  quantize->add_option("--type", arguments->type, "q6_k, q8_0, bf16, f16, f32, q4_0, q4_1, q5_0 or q5_1")->capture_default_str();
-  quantize->add_option("--threads", arguments->threads, "default: all allowed cores")->check(CLI::PositiveNumber);
-  quantize->add_option("--schedule", arguments->schedule, "serial, expert-spawn, expert-per-thread, chunk-queue or pool; sets CROSSOVER_QUANT_SCHEDULE");
-  quantize->callback([arguments] { run(*arguments); });
+  const Command quantize = app.add_subcommand("quantize", "Write a checkpoint as a GGUF file that llama.cpp reads too");
+  quantize.footer("Example: crossover quantize MODEL --out model-q6_k.gguf --type q6_k");
+  quantize.add_option("MODEL", arguments->model, "checkpoint directory or .gguf file").required();
+  quantize.add_option("--out", arguments->out, "the GGUF file to write").required();
+  quantize.add_option("--type", arguments->type, "q6_k, q8_0, bf16, f16, f32, q4_0, q4_1, q5_0 or q5_1").show_default();
+  quantize.add_option("--threads", arguments->threads, "default: all allowed cores").positive();
+  quantize.add_option("--schedule", arguments->schedule, "serial, expert-spawn, expert-per-thread, chunk-queue or pool; sets CROSSOVER_QUANT_SCHEDULE");
+  quantize.callback([arguments] { run(*arguments); });
 }
 
 }  // namespace crossover::commands

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "bench/commands/commands.h"
@@ -12,7 +11,7 @@
 
 namespace crossover::commands {
 
-void add_report(CLI::App& app, int&) {
+void add_report(Command app, int&) {
   struct Options {
     std::vector<std::filesystem::path> results;
     std::filesystem::path out, history;
@@ -20,16 +19,16 @@ void add_report(CLI::App& app, int&) {
     bool publish = false;
   };
   auto options = std::make_shared<Options>();
-  CLI::App* command =
+  const Command command =
       app.add_subcommand("report", "Write report.html, summary.md, trace.json and plots of result files");
-  command->footer("Example: crossover report crossover-out/demo_decode/*/result.json --out report");
-  command->add_option("results", options->results, "result.json of crossover run, one or several")->type_name("RESULT.json");
-  command->add_option("--history", options->history, "write trend.html of this history too, or alone: every headline metric over time, changes marked")
-      ->type_name("FILE");
-  command->add_option("--out", options->out, "folder to write into; made where missing")->required()->type_name("DIR");
-  command->add_flag("--publish", options->publish, "leave out host names and absolute paths; write NAME.json too, the result to be kept");
-  add_export_option(*command, options->exports);
-  command->callback([options] {
+  command.footer("Example: crossover report crossover-out/demo_decode/*/result.json --out report");
+  command.add_option("results", options->results, "result.json of crossover run, one or several").type_name("RESULT.json");
+  command.add_option("--history", options->history, "write trend.html of this history too, or alone: every headline metric over time, changes marked")
+      .type_name("FILE");
+  command.add_option("--out", options->out, "folder to write into; made where missing").required().type_name("DIR");
+  command.add_flag("--publish", options->publish, "leave out host names and absolute paths; write NAME.json too, the result to be kept");
+  add_export_option(command, options->exports);
+  command.callback([options] {
     std::vector<ExportTo> exports;  // a typo is found before anything is written
     for (const std::string& text : options->exports) exports.push_back(parse_export(text));
     if (!options->history.empty()) {

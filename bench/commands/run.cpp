@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "bench/commands/commands.h"
@@ -7,16 +6,16 @@
 
 namespace crossover::commands {
 
-void add_run(CLI::App& app, int& exit_code) {
-  CLI::App* command = app.add_subcommand("run", "Measure A against B as a scenario says, judge, and write a report");
-  command->footer("Example: crossover run scenarios/external_example.json --set /plan/seed=3");
+void add_run(Command app, int& exit_code) {
+  const Command command = app.add_subcommand("run", "Measure A against B as a scenario says, judge, and write a report");
+  command.footer("Example: crossover run scenarios/external_example.json --set /plan/seed=3");
   const auto files = std::make_shared<std::vector<std::string>>();
   const auto options = std::make_shared<RunOptionsText>();
-  command->add_option("scenarios", *files, "scenario files, or names from `crossover list`")
-      ->required()
-      ->type_name("SCENARIO.json");
-  add_run_options(*command, *options);
-  command->callback([files, options, &exit_code] {
+  command.add_option("scenarios", *files, "scenario files, or names from `crossover list`")
+      .required()
+      .type_name("SCENARIO.json");
+  add_run_options(command, *options);
+  command.callback([files, options, &exit_code] {
     std::vector<ScenarioText> scenarios;
     for (const std::string& file : *files) scenarios.push_back(load_scenario(file));
     exit_code = run_and_print(scenarios, to_request(*options));

@@ -1,31 +1,30 @@
 #include "bench/commands/run_options.h"
 
-#include <CLI/CLI.hpp>
 
 namespace crossover::commands {
 
-CLI::Option* add_list_option(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& about,
+Option add_list_option(Command command, const std::string& name, std::vector<std::string>& values, const std::string& about,
                              const std::string& type) {
-  return command.add_option(name, values, about)->type_name(type)->expected(1)->take_all()->allow_extra_args(false);
+  return command.add_option(name, values, about).type_name(type).one_each_time();
 }
 
-void add_export_option(CLI::App& command, std::vector<std::string>& exports) {
+void add_export_option(Command command, std::vector<std::string>& exports) {
   add_list_option(command, "--export", exports,
                   "write the results too as json, junit, csv, markdown, github, gbench, llama-bench or openmetrics", "FORMAT=FILE");
 }
 
-void add_run_options(CLI::App& command, RunOptionsText& options) {
+void add_run_options(Command command, RunOptionsText& options) {
   command.add_option("--out", options.out, "folder for journal, result and report; default crossover-out/NAME/UTC")
-      ->type_name("DIR");
+      .type_name("DIR");
   add_list_option(command, "--set", options.sets, "change the scenario; VALUE is JSON, else a string", "/POINTER=VALUE");
   command.add_option("--pairs", options.pairs, "pairs of samples in each cell, an even number; more than a run whose result is known had are a plan of their own")
-      ->check(CLI::Range(2, 10000));
+      .range(2, 10000);
   command.add_flag("--resume", options.resume,
                    "continue the journal in --out (default: the newest run of the scenario)");
   command.add_flag("--dry-run", options.dry_run, "print the plan, its order and an estimate; take no sample");
   command.add_option("--max-time", options.max_time_s, "start no sample that would end later; continue with --resume")
-      ->type_name("S")
-      ->check(CLI::PositiveNumber);
+      .type_name("S")
+      .positive();
   command.add_flag("--report-only", options.report_only, "exit 0 for every verdict; errors stay 4");
   command.add_flag("--inherit-env", options.inherit_env,
                    "pass on CROSSOVER_* variables that the scenario does not set; ask endpoints by the environment's proxy");

@@ -5,12 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/commands/command_line.h"
 #include "bench/commands/scenario_run.h"
-
-namespace CLI {
-class App;
-class Option;
-}  // namespace CLI
 
 namespace crossover::commands {
 
@@ -23,10 +19,10 @@ struct RunOptionsText {
 };
 
 // An option that takes one value each time it is given.
-CLI::Option* add_list_option(CLI::App& command, const std::string& name, std::vector<std::string>& values, const std::string& about,
+Option add_list_option(Command command, const std::string& name, std::vector<std::string>& values, const std::string& about,
                              const std::string& type);
-void add_export_option(CLI::App& command, std::vector<std::string>& exports);
-void add_run_options(CLI::App& command, RunOptionsText& options);
+void add_export_option(Command command, std::vector<std::string>& exports);
+void add_run_options(Command command, RunOptionsText& options);
 RunRequest to_request(const RunOptionsText& options);  // std::invalid_argument
 
 }  // namespace crossover::commands

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <iostream>
 #include <iterator>
@@ -42,13 +41,13 @@ void run(int descriptor) {
 
 }  // namespace
 
-void add_sample(CLI::App& app, int&) {
+void add_sample(Command app, int&) {
   auto descriptor = std::make_shared<int>(3), job = std::make_shared<int>(0);
-  CLI::App* sample = app.add_subcommand("sample", "Take one sample in this process (used by run)");
-  sample->group("");  // hidden
-  sample->add_option("--job", *job, "descriptor of the job; only 0")->check(CLI::Range(0, 0));
-  sample->add_option("--result", *descriptor, "descriptor that the sample is written to")->check(CLI::Range(3, 3));
-  sample->callback([descriptor, job] { run(*descriptor); });
+  const Command sample = app.add_subcommand("sample", "Take one sample in this process (used by run)");
+  sample.hide();
+  sample.add_option("--job", *job, "descriptor of the job; only 0").range(0, 0);
+  sample.add_option("--result", *descriptor, "descriptor that the sample is written to").range(3, 3);
+  sample.callback([descriptor, job] { run(*descriptor); });
 }
 
 }  // namespace crossover::commands

@@ -2,7 +2,6 @@
 // the harness's own cost is measured (bench/calibrate/overhead.h).
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
 
@@ -42,21 +41,21 @@ void print_sample(const Options& options) {
 
 }  // namespace
 
-void add_simulated_sample(CLI::App& app, int&) {
-  CLI::App* command = app.add_subcommand("simulated-sample", "Print one sample of a simulated program (for checking `external`)");
-  command->group("");  // hidden
-  command->footer("Example: crossover simulated-sample --shape drift --arm B --sample 5 --effect-percent -3");
+void add_simulated_sample(Command app, int&) {
+  const Command command = app.add_subcommand("simulated-sample", "Print one sample of a simulated program (for checking `external`)");
+  command.hide();
+  command.footer("Example: crossover simulated-sample --shape drift --arm B --sample 5 --effect-percent -3");
   const auto options = std::make_shared<Options>();
-  command->add_option("--shape", options->shape, "of its noise")->capture_default_str();
-  command->add_option("--arm", options->arm, "A or B")->check(CLI::IsMember({"A", "B"}))->capture_default_str();
-  command->add_option("--sample", options->sample, "place in the plan, from 0")->check(CLI::NonNegativeNumber)->capture_default_str();
-  command->add_option("--pairs", options->pairs, "of the plan")->check(CLI::Range(4, 100000))->capture_default_str();
-  command->add_option("--seed", options->seed, "of its noise")->capture_default_str();
-  command->add_option("--effect-percent", options->effect_percent, "of B against A, negative = faster")->check(CLI::Range(-99.0, 1000.0));
-  command->add_option("--stamps", options->stamps_window_s, "instead: work for so long, print when main began and where that window lay")
-      ->check(CLI::Range(0.0, 60.0))
-      ->type_name("SECONDS");
-  command->callback([options] { options->stamps_window_s ? print_stamps(*options->stamps_window_s) : print_sample(*options); });
+  command.add_option("--shape", options->shape, "of its noise").show_default();
+  command.add_option("--arm", options->arm, "A or B").one_of({"A", "B"}).show_default();
+  command.add_option("--sample", options->sample, "place in the plan, from 0").not_negative().show_default();
+  command.add_option("--pairs", options->pairs, "of the plan").range(4, 100000).show_default();
+  command.add_option("--seed", options->seed, "of its noise").show_default();
+  command.add_option("--effect-percent", options->effect_percent, "of B against A, negative = faster").range(-99.0, 1000.0);
+  command.add_option("--stamps", options->stamps_window_s, "instead: work for so long, print when main began and where that window lay")
+      .range(0.0, 60.0)
+      .type_name("SECONDS");
+  command.callback([options] { options->stamps_window_s ? print_stamps(*options->stamps_window_s) : print_sample(*options); });
 }
 
 }  // namespace crossover::commands

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <CLI/CLI.hpp>
 
 #include "bench/commands/commands.h"
 #include "bench/progress.h"
@@ -33,19 +32,19 @@ void run(Arguments& arguments) {
 
 }  // namespace
 
-void add_synth(CLI::App& app, int&) {
+void add_synth(Command app, int&) {
   auto arguments = std::make_shared<Arguments>();
-  CLI::App* synth = app.add_subcommand("synth", "Write a synthetic Hugging Face checkpoint with the tensor shapes of a real model");
-  synth->footer("Example: crossover synth qwen3.5-0.8b --out /tmp/model --layers 8");
+  const Command synth = app.add_subcommand("synth", "Write a synthetic Hugging Face checkpoint with the tensor shapes of a real model");
+  synth.footer("Example: crossover synth qwen3.5-0.8b --out /tmp/model --layers 8");
   SynthOptions& options = arguments->synth;
-  synth->add_option("PRESET", options.preset, fmt::format("one of {}", fmt::join(synth_presets(), ", ")))->required();
-  synth->add_option("--out", arguments->out, "the folder to write; it must not exist or be empty")->required();
-  synth->add_option("--layers", options.layers, "depth in whole groups of 4")->check(CLI::PositiveNumber);
-  synth->add_option("--vocab", options.vocab, "vocabulary rows")->check(CLI::PositiveNumber);
-  synth->add_option("--experts", options.experts, "experts of a MoE preset")->check(CLI::PositiveNumber);
-  synth->add_option("--seed", options.seed, "same seed, same bytes on every machine")->capture_default_str();
-  synth->add_option("--dtype", arguments->dtype, "bf16 or f32")->capture_default_str();
-  synth->callback([arguments] { run(*arguments); });
+  synth.add_option("PRESET", options.preset, fmt::format("one of {}", fmt::join(synth_presets(), ", "))).required();
+  synth.add_option("--out", arguments->out, "the folder to write; it must not exist or be empty").required();
+  synth.add_option("--layers", options.layers, "depth in whole groups of 4").positive();
+  synth.add_option("--vocab", options.vocab, "vocabulary rows").positive();
+  synth.add_option("--experts", options.experts, "experts of a MoE preset").positive();
+  synth.add_option("--seed", options.seed, "same seed, same bytes on every machine").show_default();
+  synth.add_option("--dtype", arguments->dtype, "bf16 or f32").show_default();
+  synth.callback([arguments] { run(*arguments); });
 }
 
 }  // namespace crossover::commands
