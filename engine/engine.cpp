@@ -16,6 +16,7 @@
 #include "engine/load/load_knobs.h"
 #include "engine/load/loader.h"
 #include "engine/ranks.h"
+#include "engine/logits_room.h"
 #include "kernels/cuda/device_clock.h"
 #include "kernels/cuda/runtime.h"
 
@@ -123,7 +124,7 @@ struct Rank {
 }  // namespace
 
 struct Engine::Impl {
-  explicit Impl(const EngineOptions& o) : options(o), ops(backend_ops(o.backend)), group(o.ranks) {}
+  explicit Impl(const EngineOptions& o) : options(o), ops(backend_ops(o.backend)), group(o.ranks), logits(o.backend == "cuda") {}
 
   EngineOptions options;
   const Ops& ops;
@@ -139,7 +140,7 @@ struct Engine::Impl {
   MoeMode moe_mode = MoeMode::kGrouped;
   std::string gpu_phases;
   bool all_logits = false;              // of every row of a prompt, wanted or not
-  std::vector<float> logits;
+  LogitsRoom logits;
   bool broken = false;
 
   void load();
@@ -150,7 +151,6 @@ struct Engine::Impl {
   void pass(std::span<const std::int32_t> tokens, Rows out, std::int64_t rehearsed_experts = 0);
   void rehearse();
   bool tell_times(Rank& rank, std::size_t tokens);
-  Rows room_for_logits(std::int64_t rows);
 };
 
 // Rank 0 loads, then rank 1, ...: or all at once. Every rank leaves together.
@@ -200,6 +200,7 @@ void Engine::Impl::load() {
   report.read = weights->read();
   weights.reset();
 }
+  (void)logits.rows(1, source.config.vocab);  // now, and not in a pass that somebody times
 
 // How the ranks sum from now on.
 void Engine::Impl::connect() {
@@ -293,7 +294,7 @@ void Engine::Impl::rehearse() {
   for (std::int64_t count = longest; count > 0; count /= 2)
     for (const std::int64_t hit : {std::max<std::int64_t>(1, experts), std::max<std::int64_t>(1, k)}) {  // many experts with few tokens, few with all
       for (auto& rank : ranks) rank->state->advance(options.capacity_tokens - count);
-      pass({tokens.data(), static_cast<std::size_t>(count)}, room_for_logits(all_logits ? count : 1), hit);
+      pass({tokens.data(), static_cast<std::size_t>(count)}, logits.rows(all_logits ? count : 1, source.config.vocab), hit);
       for (auto& rank : ranks) rank->state->advance(-options.capacity_tokens);
     }
   group.comm().rehearse(false);
@@ -326,13 +327,6 @@ void Engine::Impl::check_room(std::span<const std::int32_t> tokens) const {
   for (std::int32_t id : tokens)
     if (id < 0 || id >= source.config.vocab)
       throw std::invalid_argument(fmt::format("token id {} is outside the vocabulary of {}", id, source.config.vocab));
-}
-
-Rows Engine::Impl::room_for_logits(std::int64_t rows) {
-  const std::int64_t vocab = source.config.vocab;
-  const auto wanted = static_cast<std::size_t>(rows * vocab);
-  if (logits.size() < wanted) logits.resize(wanted);
-  return Rows(logits.data(), rows, vocab);
 }
 
 void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out, std::int64_t rehearsed_experts) {
@@ -410,7 +404,7 @@ std::span<const float> Engine::feed(std::span<const std::int32_t> tokens, const 
     const bool last = first + n == count;
     const std::int64_t rows = sink || impl.all_logits ? n : last ? 1 : 0;
     if (n > 1) impl.ranks[0]->counters.path("logits", rows == n ? "all" : "last");
-    const Rows out = impl.room_for_logits(rows);
+    const Rows out = impl.logits.rows(rows, vocab);
     impl.pass(tokens.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(n)), out);
     if (sink) sink(first, out);
     if (last) return {out.row(rows - 1), static_cast<std::size_t>(vocab)};

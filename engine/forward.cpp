@@ -35,9 +35,7 @@ void head(Context& ctx, const RankModel& model, ConstRows x, Rows out) {
   const Rows own(ctx.workspace.floats("logits", static_cast<std::size_t>(x.rows * width)), x.rows, width);
   op::matmul(ctx, x, model.weights.head, own);
   if (copy) return;  // rank 0's are the answer
-  const Rows part = out.columns(model.shape.first_head_row, width);
-  for (std::int64_t r = 0; r < x.rows; ++r)
-    ctx.ops.download(ctx, reinterpret_cast<std::byte*>(part.row(r)), reinterpret_cast<const std::byte*>(own.row(r)), static_cast<std::size_t>(width) * sizeof(float));
+  ctx.ops.download_rows(ctx, out.columns(model.shape.first_head_row, width), own);
 }
 
 }  // namespace

@@ -120,6 +120,7 @@ struct Ops {
   void (*synchronize)(Context&);                                                   // all work asked for so far is done
 
   void (*embed)(Context&, const Tensor& table, std::int64_t first_row,             // table [N, H] holds rows first_row ..;
+  void (*download_rows)(Context&, Rows to_host, ConstRows from);                   // of one shape, each with its own stride; one wait for all
                 std::span<const std::int32_t> ids, Rows out);                      // an id outside it gives a zero row
   void (*rms_norm)(Context&, ConstRows x, const float* weight, float eps, Rows out);            // x*rsqrt(mean(x^2)+eps)*w; may be in place
   void (*add_rms_norm)(Context&, Rows x, ConstRows y, const float* weight, float eps, Rows out);  // x += y, out = rms_norm(x): the same bits as both apart

@@ -36,6 +36,11 @@ void download(Context&, std::byte* to_host, const std::byte* from, std::size_t b
   if (bytes > 0) std::memcpy(to_host, from, bytes);
 }
 
+void download_rows(Context&, Rows to_host, ConstRows from) {
+  if (from.dim == 0) return;
+  for (std::int64_t r = 0; r < from.rows; ++r) std::memcpy(to_host.row(r), from.row(r), static_cast<std::size_t>(from.dim) * sizeof(float));
+}
+
 void clear(Context&, std::byte* memory, std::size_t bytes) {
   if (bytes > 0) std::memset(memory, 0, bytes);
 }

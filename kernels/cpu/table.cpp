@@ -11,6 +11,7 @@ const Ops& cpu_ops() {
       .release = release,
       .upload = upload,
       .download = download,
+      .download_rows = download_rows,
       .clear = clear,
       .synchronize = synchronize,
       .embed = embed,

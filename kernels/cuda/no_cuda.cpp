@@ -32,6 +32,7 @@ Device::~Device() = default;
 void Device::make_current() { refuse(); }
 void Device::upload(std::byte*, const std::byte*, std::size_t) { refuse(); }
 void Device::download(std::byte*, const std::byte*, std::size_t) { refuse(); }
+void Device::download_rows(Rows, ConstRows) { refuse(); }
 void Device::clear(std::byte*, std::size_t) { refuse(); }
 void Device::synchronize() { refuse(); }
 std::unique_ptr<Device> Device::beside() const { refuse(); }
@@ -46,6 +47,8 @@ void from_bf16(Context&, const std::uint16_t*, float*, std::int64_t) { refuse();
 void quantize_q6_k(Device&, DType, const std::byte*, std::int64_t, std::byte*, std::uint64_t*) { refuse(); }
 std::byte* allocate(std::size_t) { refuse(); }
 void release(std::byte*, std::size_t) {}
+std::byte* allocate_pinned(std::size_t) { refuse(); }
+void release_pinned(std::byte*, std::size_t) {}
 std::unique_ptr<DeviceClock> make_clock(Device&) { refuse(); }
 std::unique_ptr<Graph> make_graph(Device&, LaunchList&) { refuse(); }
 void start_alone(Device&, LaunchList&, std::size_t) { refuse(); }

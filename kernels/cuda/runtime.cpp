@@ -118,6 +118,16 @@ void Device::download(std::byte* to_host, const std::byte* from, std::size_t byt
   synchronize();
 }
 
+void Device::download_rows(Rows to_host, ConstRows from) {
+  if (from.rows == 0 || from.dim == 0) return;
+  make_current();
+  ++copies_;
+  const auto bytes = [](std::int64_t floats) { return static_cast<std::size_t>(floats) * sizeof(float); };
+  check(cudaMemcpy2DAsync(to_host.data, bytes(to_host.stride), from.data, bytes(from.stride), bytes(from.dim), static_cast<std::size_t>(from.rows),
+                          cudaMemcpyDeviceToHost, stream_of(stream())), "cudaMemcpy2DAsync to the host");
+  synchronize();
+}
+
 void Device::clear(std::byte* memory, std::size_t bytes) {
   if (bytes == 0) return;
   make_current();  // a sequence is reset by a thread that works for every rank in turn
@@ -155,6 +165,14 @@ std::byte* allocate(std::size_t bytes) {
   held += static_cast<std::int64_t>(bytes);
   return static_cast<std::byte*>(memory);
 }
+
+std::byte* allocate_pinned(std::size_t bytes) {
+  void* memory = nullptr;
+  check(cudaMallocHost(&memory, bytes), "cudaMallocHost");
+  return static_cast<std::byte*>(memory);
+}
+
+void release_pinned(std::byte* memory, std::size_t) { (void)cudaFreeHost(memory); }  // as below
 
 void release(std::byte* memory, std::size_t bytes) {
   if (!memory) return;

@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "kernels/tensor.h"
+
 namespace crossover::cuda {
 
 class LaunchGraphs;
@@ -71,6 +73,8 @@ class Device {
   // In the order of the stream, after launches that wait. upload has taken the host's bytes when it returns; download has delivered them.
   void upload(std::byte* to, const std::byte* from_host, std::size_t bytes);
   void download(std::byte* to_host, const std::byte* from, std::size_t bytes);
+  // Rows of one shape, each side with its own stride: one copy and one wait. To pinned memory the device writes by itself.
+  void download_rows(Rows to_host, ConstRows from);
   void clear(std::byte* memory, std::size_t bytes);
   void synchronize();
   void wait_for_upload();  // what uploads took has arrived
@@ -112,5 +116,9 @@ class Mark {
 
 std::byte* allocate(std::size_t bytes);  // on the current device, 256-byte aligned
 void release(std::byte* memory, std::size_t bytes);  // that no waiting launch may use: hand them over first
+
+// Pinned host memory, which the device reads and writes by itself. Asking for it takes the driver long.
+std::byte* allocate_pinned(std::size_t bytes);
+void release_pinned(std::byte* memory, std::size_t bytes);
 
 }  // namespace crossover::cuda

@@ -7,6 +7,7 @@ namespace cuda {
 
 void upload(Context& ctx, std::byte* to, const std::byte* from_host, std::size_t bytes) { ctx.device->upload(to, from_host, bytes); }
 void download(Context& ctx, std::byte* to_host, const std::byte* from, std::size_t bytes) { ctx.device->download(to_host, from, bytes); }
+void download_rows(Context& ctx, Rows to_host, ConstRows from) { ctx.device->download_rows(to_host, from); }
 void clear(Context& ctx, std::byte* memory, std::size_t bytes) { ctx.device->clear(memory, bytes); }
 void synchronize(Context& ctx) { ctx.device->synchronize(); }
 
@@ -21,6 +22,7 @@ const Ops& cuda_ops() {
       .release = release,
       .upload = upload,
       .download = download,
+      .download_rows = download_rows,
       .clear = clear,
       .synchronize = synchronize,
       .embed = embed,

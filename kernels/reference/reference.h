@@ -10,6 +10,7 @@ std::byte* allocate(std::size_t bytes);
 void release(std::byte* memory, std::size_t bytes);
 void upload(Context&, std::byte* to, const std::byte* from_host, std::size_t bytes);
 void download(Context&, std::byte* to_host, const std::byte* from, std::size_t bytes);
+void download_rows(Context&, Rows to_host, ConstRows from);
 void clear(Context&, std::byte* memory, std::size_t bytes);
 void synchronize(Context&);
 

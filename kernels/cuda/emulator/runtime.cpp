@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "kernels/buffer.h"
 #include "kernels/cuda/emulator/machine.h"
 #include "kernels/cuda/emulator/memory.h"
 #include "kernels/cuda/emulator/stream.h"
@@ -11,7 +12,7 @@
 namespace crossover::cuda {
 namespace {
 
-std::atomic<std::int64_t> held{0};
+std::atomic<std::int64_t> held{0}, pinned{0};
 std::atomic<int> devices{1}, compute_capability{80};
 std::atomic<bool> marks_are_held{false};
 
@@ -26,6 +27,7 @@ void copy_bytes(std::byte* to, const std::byte* from, std::size_t bytes) {
 
 void emulated::set_device_count(int count) { devices = count; }
 void emulated::set_compute_capability(int capability) { compute_capability = capability; }
+std::int64_t emulated::pinned_bytes() { return pinned; }
 void emulated::hold_marks(bool hold) { marks_are_held = hold; }
 
 int device_count(std::string*) { return devices; }
@@ -83,6 +85,16 @@ void Device::download(std::byte* to_host, const std::byte* from, std::size_t byt
   copy_bytes(to_host, from, bytes);
 }
 
+void Device::download_rows(Rows to_host, ConstRows from) {
+  if (from.rows == 0 || from.dim == 0) return;
+  hand_over();
+  ++copies_;
+  synchronize();
+  const emulated::OpenMemory open;  // once for all
+  for (std::int64_t r = 0; r < from.rows; ++r)
+    copy_bytes(reinterpret_cast<std::byte*>(to_host.row(r)), reinterpret_cast<const std::byte*>(from.row(r)), static_cast<std::size_t>(from.dim) * sizeof(float));
+}
+
 void Device::clear(std::byte* memory, std::size_t bytes) {
   hand_over();
   ++copies_;
@@ -110,6 +122,16 @@ bool Mark::reached() const { return !marks_are_held; }
 std::byte* allocate(std::size_t bytes) {
   held += static_cast<std::int64_t>(bytes);
   return emulated::allocate_device(bytes);
+}
+
+std::byte* allocate_pinned(std::size_t bytes) {
+  pinned += static_cast<std::int64_t>(bytes);
+  return host::allocate(bytes);
+}
+
+void release_pinned(std::byte* memory, std::size_t bytes) {
+  pinned -= static_cast<std::int64_t>(bytes);
+  host::release(memory, bytes);
 }
 
 void release(std::byte* memory, std::size_t bytes) {

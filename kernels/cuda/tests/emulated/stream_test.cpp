@@ -46,6 +46,20 @@ TEST_F(CudaBeside, BytesArriveWhenSomebodyWaits) {
   EXPECT_EQ(held(memory), Bytes(100, std::byte{7}));
 }
 
+TEST_F(CudaBeside, RowsArriveInPlaceByOneCopy) {
+  const Buffer memory = zeros(6 * 4 * sizeof(float));
+  std::vector<float> sent(6 * 4), found(3 * 9, -1);
+  for (std::size_t i = 0; i < sent.size(); ++i) sent[i] = static_cast<float>(i);
+  device_.upload(memory.data(), reinterpret_cast<const std::byte*>(sent.data()), sent.size() * sizeof(float));
+  const std::int64_t before = device_.copies();
+  device_.download_rows(Rows(found.data() + 2, 3, 5, 9), ConstRows(reinterpret_cast<const float*>(memory.data()) + 1, 3, 5, 8));
+  EXPECT_EQ(device_.copies(), before + 1);
+  for (int row = 0; row < 3; ++row)
+    for (int i = 0; i < 9; ++i) EXPECT_EQ(found[static_cast<std::size_t>(9 * row + i)], i >= 2 && i < 7 ? static_cast<float>(8 * row + 1 + i - 2) : -1) << row << ' ' << i;
+  device_.download_rows(Rows(found.data(), 0, 5), ConstRows(nullptr, 0, 5));
+  EXPECT_EQ(device_.copies(), before + 1);
+}
+
 TEST_F(CudaBeside, StagingIsUsedAgainWhenItsCopyIsDone) {
   const std::unique_ptr<cuda::Device> beside = device_.beside();
   beside->reserve_staging(64);
