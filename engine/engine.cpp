@@ -13,10 +13,11 @@
 #include "engine/comm_choice.h"
 #include "engine/decode_graphs.h"
 #include "engine/forward.h"
+#include "engine/gemm_choice.h"
 #include "engine/load/load_knobs.h"
 #include "engine/load/loader.h"
-#include "engine/ranks.h"
 #include "engine/logits_room.h"
+#include "engine/ranks.h"
 #include "kernels/cuda/device_clock.h"
 #include "kernels/cuda/runtime.h"
 
@@ -70,6 +71,7 @@ void check(const EngineOptions& options) {
   check_weight_layout(options.knobs, options.backend);
   (void)quantizes_on_device(options.knobs, options.backend);
   (void)wants_nccl(comm_wishes(options));
+  check_gemm(options.knobs, options.backend);
   if (options.ranks < 1) throw std::invalid_argument(fmt::format("ranks must be at least 1, asked for {}", options.ranks));
   if (options.threads < 1) throw std::invalid_argument(fmt::format("threads must be at least 1, asked for {}", options.threads));
   if (options.chunk_tokens < 1) throw std::invalid_argument(fmt::format("chunk must be at least 1 token, asked for {}", options.chunk_tokens));
@@ -106,6 +108,12 @@ struct Rank {
     workspace.before_release([this] { device->hand_over(); });
   }
   void enter() const { if (device) device->make_current(); }  // of the thread that now works for this rank
+  void choose_gemm_for(const RankPlan& plan, const EngineOptions& options) {
+    if (!device || !multiplies_bf16(plan)) return;
+    const Range range(ctx.trace, "gemm_library");
+    gemm = choose_gemm(options.knobs, options.cublaslt);
+    ctx.cublaslt = gemm.library.get();
+  }
 
   std::unique_ptr<cuda::Device> device;  // first: what the rank holds lies on it
   ThreadPool pool;
@@ -118,6 +126,7 @@ struct Rank {
   Probe probe;
   std::unique_ptr<DeviceClock> clock;  // of the device
   std::optional<DecodeGraphs> graphs;
+  GemmChoice gemm;
   Context ctx;
 };
 
@@ -191,16 +200,17 @@ void Engine::Impl::load() {
     load_once(damage.what());
   }
   for (auto& rank : ranks) rank->traces[0].reserve(kSpansWithoutAllocation);
+  (void)logits.rows(1, source.config.vocab);  // now, and not in a pass that somebody times
   for (auto& rank : ranks) {
     rank->counters.path("threads", pools[0].cpus.empty() ? "free" : "pinned");
     if (options.ranks > 1) rank->counters.path("comm", comm.path);
     if (comm.nccl) rank->counters.path("comm.type", nccl::name(reduce_type));
+    if (!rank->gemm.path.empty()) rank->counters.path("gemm", rank->gemm.path);
   }
   report.cache = weights->outcome();
   report.read = weights->read();
   weights.reset();
 }
-  (void)logits.rows(1, source.config.vocab);  // now, and not in a pass that somebody times
 
 // How the ranks sum from now on.
 void Engine::Impl::connect() {
@@ -244,6 +254,7 @@ void Engine::Impl::load_once(const std::string& before) {
       group.comm().barrier();
     }
     const RankPlan& part = plan.ranks[index];
+    rank.choose_gemm_for(part, options);
     CacheWriter* const writer = weights->writer();
     {
       // First, so that a cache type or capacity that cannot be is refused before the weights are read.

@@ -22,6 +22,7 @@
 #include "engine/nccl/nccl_api.h"
 #include "engine/state.h"
 #include "kernels/counters.h"
+#include "kernels/cuda/cublaslt.h"
 #include "kernels/trace.h"
 
 namespace crossover {
@@ -39,6 +40,7 @@ struct EngineOptions {
   std::filesystem::path cache_folder;  // of quantized files, for CROSSOVER_QUANT_CACHE=folder; it exists
   LoadProgress* progress = nullptr;   // of the load; may be null
   std::string nccl_library = nccl::kLibraryFile;
+  cuda::CublasLt::Options cublaslt = {};  // but for what the knob says
 };
 
 // Phases of one rank: of the load (shares of wall time, kernels/trace.h) or of passes (time of the rank's own thread).

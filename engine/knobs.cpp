@@ -21,6 +21,12 @@ std::span<const KnobInfo> all_knobs() {
        "60",
        {"1", "86400"},
        "seconds that a rank may wait for the others, to join or in one sum of NCCL; then all ranks stop with an error"},
+      {"CROSSOVER_CUDA_GEMM",
+       "choice",
+       "auto",
+       {"auto", "own", "cublaslt"},
+       "products of many tokens by bf16 weights on a GPU: by our kernel or by cuBLASLt; auto is cuBLASLt where the library is found, and our kernel "
+       "for what it refuses; cublaslt: or it is an error (a result says what was done as path.gemm and path.matmul.bf16)"},
       {"CROSSOVER_CUDA_GRAPH",
        "choice",
        "auto",

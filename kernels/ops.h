@@ -18,7 +18,10 @@
 namespace crossover {
 
 namespace cpu { struct Micro; }   // inner loops of one instruction set (kernels/cpu/micro.h)
-namespace cuda { class Device; }  // a GPU and its stream (kernels/cuda/runtime.h)
+namespace cuda {
+class Device;    // a GPU and its stream (kernels/cuda/runtime.h)
+class CublasLt;  // NVIDIA's products (kernels/cuda/cublaslt.h)
+}  // namespace cuda
 struct Ops;
 
 // What an operation may use besides its operands. One per rank; never shared between threads.
@@ -30,6 +33,7 @@ struct Context {
   Trace* trace = nullptr;
   const cpu::Micro* micro = nullptr;  // cpu backend only
   cuda::Device* device = nullptr;     // cuda backend only
+  cuda::CublasLt* cublaslt = nullptr;  // cuda backend: null where every product is our kernels'
 };
 
 // Which key head a value head reads: tiled = p mod nk (GGUF order of qwen35*), grouped = p div (nv/nk) (qwen3next).
@@ -116,11 +120,11 @@ struct Ops {
   void (*release)(std::byte* memory, std::size_t bytes);
   void (*upload)(Context&, std::byte* to, const std::byte* from_host, std::size_t bytes);
   void (*download)(Context&, std::byte* to_host, const std::byte* from, std::size_t bytes);
+  void (*download_rows)(Context&, Rows to_host, ConstRows from);                   // of one shape, each with its own stride; one wait for all
   void (*clear)(Context&, std::byte* memory, std::size_t bytes);                   // zeros
   void (*synchronize)(Context&);                                                   // all work asked for so far is done
 
   void (*embed)(Context&, const Tensor& table, std::int64_t first_row,             // table [N, H] holds rows first_row ..;
-  void (*download_rows)(Context&, Rows to_host, ConstRows from);                   // of one shape, each with its own stride; one wait for all
                 std::span<const std::int32_t> ids, Rows out);                      // an id outside it gives a zero row
   void (*rms_norm)(Context&, ConstRows x, const float* weight, float eps, Rows out);            // x*rsqrt(mean(x^2)+eps)*w; may be in place
   void (*add_rms_norm)(Context&, Rows x, ConstRows y, const float* weight, float eps, Rows out);  // x += y, out = rms_norm(x): the same bits as both apart

@@ -41,6 +41,7 @@ home() {
   offence "only $2 may include $1" "^ *# *include *<$1" "${elsewhere[@]}"
 }
 home 'cuda[a-z0-9_]*\.h' 'kernels/cuda/'
+home 'cublasLt\.h' 'kernels/cuda/cublaslt_check\.cpp'
 home 'nvtx3/' 'kernels/nvtx_ranges\.cpp|kernels/tests/nvtx/'
 home 'nccl\.h' 'engine/nccl/declarations_check\.cpp'
 home 'cupti' 'bench/profile/cupti_check\.cpp'

@@ -9,12 +9,14 @@
 #include "bench/commands/doctor_noise.h"
 #include "bench/machine/environment.h"
 #include "bench/machine/fitness.h"
+#include "bench/machine/gpu_text.h"
 #include "bench/machine/machine_facts.h"
 #include "bench/machine/usable_cores.h"
 #include "bench/profile/cupti_library.h"
 #include "bench/targets/http_stream.h"
 #include "engine/knobs.h"
 #include "engine/nccl/library.h"
+#include "kernels/cuda/cublaslt_library.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/nvtx.h"
 
@@ -39,6 +41,16 @@ Json nccl_facts() {
   }
 }
 
+// Where cuBLASLt is and its version, or why it cannot be used. Products of many tokens by bf16 weights on a GPU want it; nothing else does.
+Json cublaslt_facts(bool gpu) {
+  try {
+    const cuda::lt::Library library(cuda::lt::usual_names(), gpu ? cuda::lt::opens_handle : cuda::lt::Library::Trial());
+    return {{"version", library.version()}, {"library", library.path()}};
+  } catch (const std::runtime_error& error) {
+    return {{"trouble", error.what()}};
+  }
+}
+
 // Without a GPU there is no driver that could refuse.
 Json examine_cupti(bool gpu) {
   const cupti::Library library;
@@ -52,11 +64,39 @@ Json examine_cupti(bool gpu) {
   return found;
 }
 
+// instead: what is done without it
+std::string library_words(const Json& library, const char* instead) {
+  if (library.contains("version")) return fmt::format("{} ({})", library["version"].get<std::string>(), library["library"].get<std::string>());
+  return fmt::format("none that can be used; {} (--json says why)", instead);
+}
+
 std::string cupti_words(const Json& cupti) {
   if (!cupti["found"]) return cupti["why"];
   const std::string which = fmt::format("{}, version {}", cupti["library"].get<std::string>(), cupti["version"].dump());
   if (!cupti.contains("allowed")) return which + "; no GPU to try it on";
   return cupti["allowed"] ? which + "; the driver allows traces" : fmt::format("{}; {}", which, cupti["why"].get<std::string>());
+}
+
+// What the driver tells of the GPUs: `gpus` where there are any, `gpu_driver` with its version or with why there are none.
+void add_gpus(Json& found) {
+  const cuda::DriverFacts facts = cuda::ask_driver();
+  found["gpu_driver"] = Json::object();
+  if (!facts.release.empty()) found["gpu_driver"]["version"] = facts.release;
+  if (!facts.cuda.empty()) found["gpu_driver"]["cuda"] = facts.cuda;
+  if (!facts.why.empty()) found["gpu_driver"]["trouble"] = facts.why;
+  for (const cuda::GpuFacts& gpu : facts.gpus)
+    found["gpus"].push_back({{"name", gpu.name}, {"compute_capability", capability_text(gpu.compute_capability)}, {"memory_bytes", gpu.memory_bytes},
+                             {"multiprocessors", gpu.multiprocessors}});
+  if (!facts.gpus.empty()) found["gpu_text"] = gpu_text(facts);
+}
+
+// By the driver; by its files where it does not answer.
+std::string gpu_words(const Json& found) {
+  const Json& environment = found["environment"];
+  const std::string gpu = found.contains("gpu_text")     ? found["gpu_text"].get<std::string>()
+                          : environment.contains("gpus") ? environment["gpus"][0]["model"].get<std::string>()
+                                                         : "none";
+  return found.contains("cuda") ? fmt::format("{} (backend cuda: {})", gpu, found["cuda"].get<std::string>()) : gpu;
 }
 
 Examined examine() {
@@ -85,7 +125,9 @@ Examined examine() {
   std::string no_gpu;
   if (cuda::device_count(&no_gpu) > 0) found["backends"].push_back("cuda");
   else found["cuda"] = no_gpu;
+  add_gpus(found);
   found["nccl"] = nccl_facts();
+  found["cublaslt"] = cublaslt_facts(no_gpu.empty());
   found["cupti"] = examine_cupti(no_gpu.empty());
   found["nvtx"] = nvtx::is_built_in();
   found["http_library"] = http_library();
@@ -128,11 +170,9 @@ void print_text(const Json& found) {
     line("int8 dot products", fmt::format("{:.0f} GOP/s on one thread, {:.0f} on all", giga("dot_int8_1_op_per_s"), giga("dot_int8_all_op_per_s")));
   if (ceilings.contains("dot_bf16_1_flop_per_s"))
     line("bf16 dot products", fmt::format("{:.0f} GFLOP/s on one thread, {:.0f} on all", giga("dot_bf16_1_flop_per_s"), giga("dot_bf16_all_flop_per_s")));
-  const std::string gpu = environment.contains("gpus") ? environment["gpus"][0]["model"].get<std::string>() : "none";
-  line("gpu", found.contains("cuda") ? fmt::format("{} (backend cuda: {})", gpu, found["cuda"].get<std::string>()) : gpu);
-  const Json& nccl = found["nccl"];
-  line("nccl", nccl.contains("version") ? fmt::format("{} ({})", nccl["version"].get<std::string>(), nccl["library"].get<std::string>())
-                                        : "none that can be used; ranks on several GPUs sum by way of the host (--json says why)");
+  line("gpu", gpu_words(found));
+  line("nccl", library_words(found["nccl"], "ranks on several GPUs sum by way of the host"));
+  line("cuBLASLt", library_words(found["cublaslt"], "our kernel multiplies by bf16 weights on a GPU"));
   line("CUPTI", cupti_words(found["cupti"]));
   line("NVTX", found["nvtx"] ? "ranges are shown to Nsight Systems" : "not in this build (CMake: CROSSOVER_NVTX)");
   line("for endpoints", found["http_library"]);

@@ -9,7 +9,7 @@ namespace {
 
 constexpr int kThreads = 256;
 
-template <bool kFours>
+template <bool kFours, Bf16Order kOrder>
 __global__ void __launch_bounds__(kThreads) to_bf16_kernel(View<const float> x, std::int64_t stride, Bf16* out) {
   const std::int64_t quads = stride / 4, step = static_cast<std::int64_t>(gridDim.x) * kThreads;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < x.rows * quads; i += step) {
@@ -22,20 +22,31 @@ __global__ void __launch_bounds__(kThreads) to_bf16_kernel(View<const float> x, 
       for (int j = 0; j < 4; ++j)
         if (first + j < x.dim) v.v[j] = x.row(row)[first + j];
     }
-    unsigned* const to = reinterpret_cast<unsigned*>(out + row * stride + first / kGroupValues * kGroupValues) + first % kGroupValues / 4;
-    to[0] = pack_bf16(v.v[0], v.v[1]), to[4] = pack_bf16(v.v[2], v.v[3]);
+    const unsigned low = pack_bf16(v.v[0], v.v[1]), high = pack_bf16(v.v[2], v.v[3]);
+    if constexpr (kOrder == Bf16Order::kPlain) {
+      *reinterpret_cast<uint2*>(out + row * stride + first) = make_uint2(low, high);
+    } else {
+      unsigned* const to = reinterpret_cast<unsigned*>(out + row * stride + first / kGroupValues * kGroupValues) + first % kGroupValues / 4;
+      to[0] = low, to[4] = high;
+    }
   }
 }
 
-}  // namespace
-
-void to_bf16_rows(Context& ctx, ConstRows x, Bf16* out) {
+template <Bf16Order kOrder>
+void start(Context& ctx, ConstRows x, Bf16* out) {
   const std::int64_t stride = bf16_stride(x.dim), quads = x.rows * stride / 4;
   if (quads == 0) return;
   const std::int64_t most = static_cast<std::int64_t>(ctx.device->facts().multiprocessors) * 16, blocks = (quads + kThreads - 1) / kThreads;
   const Shape shape{dim3(static_cast<unsigned>(blocks < most ? blocks : most)), dim3(kThreads)};
-  if (in_fours(x)) launch(ctx, "to_bf16_rows", to_bf16_kernel<true>, shape, view(x), stride, out);
-  else launch(ctx, "to_bf16_rows", to_bf16_kernel<false>, shape, view(x), stride, out);
+  if (in_fours(x)) launch(ctx, "to_bf16_rows", to_bf16_kernel<true, kOrder>, shape, view(x), stride, out);
+  else launch(ctx, "to_bf16_rows", to_bf16_kernel<false, kOrder>, shape, view(x), stride, out);
+}
+
+}  // namespace
+
+void to_bf16_rows(Context& ctx, ConstRows x, Bf16* out, Bf16Order order) {
+  if (order == Bf16Order::kQuad) start<Bf16Order::kQuad>(ctx, x, out);
+  else start<Bf16Order::kPlain>(ctx, x, out);
 }
 
 }  // namespace crossover::cuda

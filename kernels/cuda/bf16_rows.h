@@ -1,4 +1,5 @@
-// Activations as the tensor cores read them: bf16 in quad order (blocks.h), rows padded with zeros to whole steps of gemm_tile.h.
+// Activations as the tensor cores read them: bf16 in quad order (blocks.h), or as they are for cuBLASLt; rows padded with zeros to whole steps of
+// gemm_tile.h.
 #pragma once
 
 #include "kernels/cuda/gemm_tile.h"
@@ -12,6 +13,7 @@ inline std::size_t bf16_bytes(std::int64_t rows, std::int64_t values) { return s
 // Where value k of a row lies.
 __host__ __device__ constexpr std::int64_t bf16_at(std::int64_t k) { return k / kGroupValues * kGroupValues + quad_position(static_cast<int>(k % kGroupValues)); }
 
-void to_bf16_rows(Context&, ConstRows x, Bf16* out);  // [x.rows, bf16_stride(x.dim)], 16-byte aligned
+enum class Bf16Order : std::uint8_t { kQuad, kPlain };
+void to_bf16_rows(Context&, ConstRows x, Bf16* out, Bf16Order order = Bf16Order::kQuad);  // [x.rows, bf16_stride(x.dim)], 16-byte aligned
 
 }  // namespace crossover::cuda

@@ -11,9 +11,11 @@
 #include <chrono>
 #include <cmath>
 #include <functional>
+#include <optional>
 #include <stdexcept>
 
 #include "bench/micro/operands.h"
+#include "kernels/cuda/cublaslt.h"
 #include "kernels/cuda/probe.h"
 #include "kernels/cuda/quantize.h"
 #include "kernels/cuda/runtime.h"
@@ -42,6 +44,9 @@ class GpuContext {
     cuda_ops().upload(context_, to, static_cast<const std::byte*>(host), static_cast<std::size_t>(count));
     return to;
   }
+  // From now on products of many tokens by bf16 weights are cuBLASLt's; std::runtime_error where it cannot be used.
+  void use_library() { context_.cublaslt = &library_.emplace(cuda::CublasLt::Options{.must = true}); }
+
   // Valid blocks, the same few again and again: values do not matter to the time.
   Tensor weights(DType dtype, std::array<std::int64_t, 3> shape) {
     constexpr std::int64_t kPiece = 1 << 20;
@@ -61,6 +66,7 @@ class GpuContext {
   std::vector<Buffer> memory_;
   Workspace workspace_;
   Counters counters_;
+  std::optional<cuda::CublasLt> library_;
   Context context_;
 };
 
@@ -113,8 +119,10 @@ void add_ceilings() {
   });
 }
 
-void add_matmul(DType dtype, std::int64_t tokens, std::int64_t n, std::int64_t k) {
-  add(fmt::format("matmul/{}/M:{}/N:{}/K:{}", name(dtype), tokens, n, k), [=](GpuContext& gpu) {
+// library: by cuBLASLt
+void add_matmul(DType dtype, std::int64_t tokens, std::int64_t n, std::int64_t k, bool library = false) {
+  add(fmt::format("matmul/{}{}/M:{}/N:{}/K:{}", name(dtype), library ? "-cublaslt" : "", tokens, n, k), [=](GpuContext& gpu) {
+    if (library) gpu.use_library();
     const std::int64_t copies = tokens <= 16 ? std::max<std::int64_t>(1, kBeyondCache / (n * row_bytes(dtype, k)) + 1) : 1;
     const Tensor all = gpu.weights(dtype, {copies, n, k});
     const Rows x(gpu.floats(tokens * k), tokens, k), out(gpu.floats(tokens * n), tokens, n);
@@ -201,6 +209,7 @@ void add_gpu_rows() {
   for (const auto& [n, k] : {std::pair<std::int64_t, std::int64_t>{17408, 5120}, {5120, 17408}, {2048, 4096}})
     for (const std::int64_t tokens : {1, 4, 16, 64, 512, 2048}) add_matmul(DType::kQ6_K, tokens, n, k);
   for (const std::int64_t tokens : {1, 2048}) add_matmul(DType::kBF16, tokens, 17408, 5120);
+  add_matmul(DType::kBF16, 2048, 17408, 5120, true);
   for (const std::int64_t tokens : {1, 16, 512, 2048, 4096}) add_moe(tokens);
   add_quantize();
   for (const std::int64_t tokens : {1, 2048, 8192, 32768}) add_gdn(tokens, 32);
