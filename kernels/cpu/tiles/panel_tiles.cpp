@@ -3,7 +3,7 @@
 //
 // Why bf16. The scales of Q6_K and of int8 activations change every 16 and 32 values, and a tile product takes its 16 cycles however
 // short the sum. Exact integers would need two planes of codes times scales and sums stored for every 32 values: 25 ns for
-// 16 x 16 x 32 by the figures below, 0.65 TOP/s, hardly more than vpdpbusd with scales (8/11 of 0.65). One scale per 256 activations
+// 16 x 16 x 32 by the figures below, 0.65 TOP/s, hardly more than vpdpbusd with scales (8/10 of 0.65). One scale per 256 activations
 // would do, at 1.7 times the error. In bf16 the scales go into the weights, and sums stay in tiles.
 //
 // The bound, by figures measured on one Sapphire Rapids core with another program: tdpbf16ps 2.85 TFLOP/s, 1.45 to 1.59 with
