@@ -1,19 +1,18 @@
-#include "bench/report/report.h"
-
+// What report.html and summary.md say of a result, whatever is in it.
 #include <gtest/gtest.h>
-#include <unistd.h>
+#include <stdlib.h>
 
-#include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "bench/tests/report_files.h"
 #include "bench/tests/sample_result.h"
-#include "engine/tests/temp_folder.h"
 
 namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::ordered_json;
+using Report = ReportFiles;
 
 // What stands between < and > opens and closes in order, as XML wants it. Empty when it does, else the offending tag.
 std::string first_unbalanced(const std::string& html) {
@@ -35,26 +34,6 @@ std::string first_unbalanced(const std::string& html) {
   }
   return open.empty() ? "" : open.back();
 }
-
-class Report : public test::FolderTest {
- protected:
-  fs::path save(const std::string& text, const std::string& name = "result.json") {
-    std::ofstream(folder_ / name) << text;
-    return folder_ / name;
-  }
-  std::string html_of(const ordered_json& result, bool publish = false) {
-    write_report({save(result.dump())}, folder_ / "out", publish);
-    return test::read_bytes(folder_ / "out" / "report.html");
-  }
-  std::string error_of(const std::string& text) {
-    try {
-      write_report({save(text)}, folder_ / "out", false);
-    } catch (const std::runtime_error& error) {
-      return error.what();
-    }
-    return "";
-  }
-};
 
 TEST_F(Report, SaysVerdictNumbersAndOrigins) {
   const std::string html = html_of(sample_result());
@@ -152,75 +131,6 @@ TEST_F(Report, FailedAndControlSamplesAreShownAndNotCounted) {
   EXPECT_EQ(test::read_bytes(folder_ / "out" / "plots" / "planted-samples.gp").find("\n17 99"), std::string::npos);
 }
 
-TEST_F(Report, TraceHoldsThePhases) {
-  html_of(sample_result());
-  const auto trace = ordered_json::parse(test::read_bytes(folder_ / "out" / "trace.json"));
-  int phases = 0;
-  for (const auto& event : trace.at("traceEvents")) {
-    if (event.at("ph") != "X") continue;
-    ++phases;
-    EXPECT_EQ(event.at("name"), "gdn.scan");
-    EXPECT_DOUBLE_EQ(event.at("dur"), 5e5);
-  }
-  EXPECT_EQ(phases, 16);
-}
-
-TEST_F(Report, TraceShowsThreadsWhereTheirTimelineWasKept) {
-  ordered_json result = sample_result();
-  result["samples"][0]["timeline"] = {{{"rank", 1}, {"thread", 0}, {"spans", {{"quantize", 0.5, 0.75}, {"wait", 0.75, 1.0}}}},
-                                      {{"rank", 1}, {"thread", -1}, {"spans", {{"read", 0.25, 0.5}, {"read"}, 7}}},
-                                      5};
-  html_of(result);
-  const auto trace = ordered_json::parse(test::read_bytes(folder_ / "out" / "trace.json"));
-  std::vector<std::string> names, spans;
-  for (const auto& event : trace.at("traceEvents")) {
-    if (event.at("name") == "thread_name" && event.at("tid") != 0) names.push_back(event.at("args").at("name"));
-    if (event.at("ph") == "X" && event.at("tid").get<long>() >= 1) spans.push_back(event.at("name"));
-  }
-  EXPECT_EQ(names, (std::vector<std::string>{"worker 0", "reader 0"}));
-  EXPECT_EQ(spans, (std::vector<std::string>{"quantize", "wait", "read"}));
-}
-
-TEST_F(Report, TraceShowsWhatAGpuDidInRowsOfItsOwn) {
-  ordered_json result = sample_result();
-  result["samples"] = ordered_json::array();
-  result["traces"] = {{{"arm", "B"}, {"cell", 0}, {"flags", {"traced"}},
-                       {"trace", {{"source", "cupti"}, {"launches", {{"engine", 2}}},
-                                  {"rows", {{{"name", "GPU 0 kernels, stream 7"}, {"spans", {{"gemm", 0.25, 0.5, "mlp"}, {"norm", 0.5, 0.75, "norm"}, 7}}},
-                                            {{"name", "rank 0 phases"}, {"spans", {{"mlp", 0.25, 0.5, "mlp"}}}}, 3}}}}},
-                      {{"arm", "A"}, {"cell", 0}, {"flags", {"traced"}}, {"trace", {{"source", "events"}, {"why", "no libcupti"}, {"rows", 5}}}}, 9};
-  html_of(result);
-  const auto trace = ordered_json::parse(test::read_bytes(folder_ / "out" / "trace.json"));
-  std::vector<std::string> rows, spans;
-  for (const auto& event : trace.at("traceEvents")) {
-    if (event.at("name") == "thread_name") rows.push_back(event.at("args").at("name"));
-    if (event.at("ph") == "X") spans.push_back(event.at("name").get<std::string>() + " in " + event.at("cat").get<std::string>());
-  }
-  EXPECT_EQ(rows, (std::vector<std::string>{"GPU 0 kernels, stream 7", "rank 0 phases"}));
-  EXPECT_EQ(spans, (std::vector<std::string>{"gemm in mlp", "norm in norm", "mlp in mlp"}));
-}
-
-TEST_F(Report, TraceLaysSharesEndToEnd) {
-  ordered_json result = sample_result();
-  const auto phase = [](const char* name, int rank, double duration_s, int parent) {
-    return ordered_json{{"name", name}, {"rank", rank}, {"start_s", 0}, {"duration_s", duration_s}, {"parent", parent}};
-  };
-  result["samples"] = {
-      {{"arm", "A"},
-       {"phases",
-        {phase("load", 0, 3, -1), phase("load.read", 0, 1, 0), phase("load.quantize", 0, 2, 0), phase("load", 1, 3, -1),
-         phase("load.read", 1, 3, 3), phase("prefill", 0, 1, -1), phase("prefill.embed", 0, 0.5, 5)}}}};
-  html_of(result);
-  const auto trace = ordered_json::parse(test::read_bytes(folder_ / "out" / "trace.json"));
-  std::vector<std::pair<std::string, double>> found;
-  for (const auto& event : trace.at("traceEvents"))
-    if (event.at("ph") == "X") found.emplace_back(event.at("name"), event.at("ts").get<double>() / 1e6);
-  const std::vector<std::pair<std::string, double>> wanted{{"load", 0},         {"load.read", 0}, {"load.quantize", 1},
-                                                           {"load", 0},         {"load.read", 0}, {"prefill", 3},
-                                                           {"prefill.embed", 3}};
-  EXPECT_EQ(found, wanted);
-}
-
 TEST_F(Report, DrawsEverySample) {
   const std::string html = html_of(sample_result());
   const std::string script = test::read_bytes(folder_ / "out" / "plots" / "planted-samples.gp");
@@ -262,85 +172,6 @@ TEST_F(Report, EscapesHostileText) {
   EXPECT_FALSE(fs::exists("pwned"));
   for (const auto& entry : fs::recursive_directory_iterator(folder_))  // a name is no way out of the folder
     EXPECT_EQ(entry.path().filename().string().find_first_of("<>`$|&"), std::string::npos) << entry.path();
-}
-
-TEST_F(Report, PublishTakesOutHostAndPaths) {
-  ordered_json result = sample_result();
-  result["verdict"]["reason"] =
-      "on build-box-7 the file /home/someone/models/tiny/a.gguf changed; see http://build-box-7:80/x, 5 tok/s";
-  result["scenario"]["sweep"] = {{"/workload/prompt_tokens", {64, 512}}};
-  result["scenario"]["workload"]["command"] = {"/opt/my tools/prog", "--file=/srv/data/in.txt", "~/x/y.bin"};
-  result["build"]["flags"] = "-I/usr/local/secret/include -O3";
-  result["build"]["note"] = "ran /opt/my tools/prog twice";
-  const std::string html = html_of(result, true);
-  write_report({save(result.dump())}, folder_ / "out", true);
-  for (const fs::path name : {"report.html", "summary.md", "trace.json", "plots/planted-samples.gp", "planted.json"}) {
-    const std::string text = test::read_bytes(folder_ / "out" / name);
-    for (const char* secret :
-         {"build-box-7", "/home", "someone", "/opt", "my tools", "/srv", "~/", "/usr/local", folder_.c_str()})
-      EXPECT_EQ(text.find(secret), std::string::npos) << secret << " in " << name;
-  }
-  for (const char* kept :
-       {"/workload/prompt_tokens", "tiny", "a.gguf", "in.txt", "y.bin", "tok/s", "-O3", "10.25 % faster", "Some CPU"})
-    EXPECT_NE(html.find(kept), std::string::npos) << kept;
-  EXPECT_NE(html_of(result, false).find("/home/someone/models/tiny"), std::string::npos);
-}
-
-TEST_F(Report, KeptCopyIsAResultWithoutWhatIsOnlyForLookingAt) {
-  ordered_json result = sample_result();
-  auto& first = result["samples"][0];
-  first["timeline"] = {{{"rank", 0}, {"thread", 0}, {"spans", {{"read", 0.0, 0.5}}}}};
-  first["phases"] = {{{"name", "load"}, {"parent", -1}},    {{"name", "load.read"}, {"parent", 0}},    {{"name", "prefill"}, {"parent", -1}},
-                     {{"name", "prefill.mlp"}, {"parent", 2}}, {{"name", "prefill.odd"}, {"parent", 99}}, 7};
-  html_of(result, true);
-  const auto kept = ordered_json::parse(test::read_bytes(folder_ / "out" / "planted.json"));
-  EXPECT_EQ(kept["samples"].size(), 16u);
-  EXPECT_FALSE(kept["samples"][0].contains("timeline"));
-  EXPECT_EQ(kept["samples"][0]["phases"], (ordered_json{{{"name", "prefill"}, {"parent", -1}}, {{"name", "prefill.mlp"}, {"parent", 0}},
-                                                        {{"name", "prefill.odd"}, {"parent", -1}}}));
-  EXPECT_EQ(kept["samples"][3]["metrics"], result["samples"][3]["metrics"]);
-  EXPECT_EQ(kept["verdict"], result["verdict"]);
-  html_of(kept);  // still a result
-}
-
-TEST_F(Report, KeptCopyHasTheLogitsOfTheFirstDivergenceAlone) {
-  ordered_json result = sample_result();
-  for (auto& sample : result["samples"]) {
-    sample["output_tokens"] = ordered_json::array();
-    sample["top_logits"] = ordered_json::array();
-    for (int token = 0; token < 300; ++token) {
-      const bool other = sample["pair"] == 5 && sample["arm"] == "B" && token >= 200;
-      sample["output_tokens"].push_back(other ? 7 : token);
-      sample["top_logits"].push_back({{"ids", std::vector<int>(64, token)}, {"logits", std::vector<double>(64, 0.123456789)}});
-    }
-  }
-  html_of(result, true);
-  const std::string text = test::read_bytes(folder_ / "out" / "planted.json");
-  EXPECT_GT(result.dump().size(), 3'000'000U);
-  EXPECT_LT(text.size(), 100'000U);
-  const auto kept = ordered_json::parse(text);
-  int with_rows = 0;
-  for (const auto& sample : kept["samples"]) {
-    EXPECT_EQ(sample["output_tokens"].size(), 300U);
-    if (!sample.contains("top_logits")) continue;
-    ++with_rows;
-    EXPECT_EQ(sample["pair"], 5);
-    ASSERT_EQ(sample["top_logits"].size(), 201U) << "rows keep their places";
-    EXPECT_EQ(sample["top_logits"][199], ordered_json::object());
-    EXPECT_EQ(sample["top_logits"][200]["ids"][0], 200);
-  }
-  EXPECT_EQ(with_rows, 2);
-}
-
-TEST_F(Report, KeptCopyOfMuchLosesWhatIsLeastNeeded) {
-  ordered_json result = sample_result();
-  for (auto& sample : result["samples"]) sample["series"]["decode.token_s"] = std::vector<double>(5000, 0.12345678901234567);
-  html_of(result, true);
-  const auto kept = ordered_json::parse(test::read_bytes(folder_ / "out" / "planted.json"));
-  EXPECT_EQ(kept["thinned"], ordered_json::array({"series"}));
-  EXPECT_FALSE(kept["samples"][0].contains("series"));
-  EXPECT_TRUE(kept["samples"][0].contains("phases"));
-  EXPECT_EQ(kept["samples"][3]["metrics"], result["samples"][3]["metrics"]);
 }
 
 TEST_F(Report, SeveralResultsShareOneReport) {

@@ -1,87 +1,21 @@
-// Loading: the same weights under every schedule, reading mode, order and pin; phases, delays and what each rank holds.
+// Loading: the same weights under every schedule, reading mode, order and pin; and what each rank holds.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
-#include <map>
 #include <nlohmann/json.hpp>
 
 #include "engine/checkpoint/write_gguf.h"
-#include "engine/engine.h"
 #include "engine/load/convert.h"
 #include "engine/load/quantize_file.h"
-#include "engine/tests/checkpoint_files.h"
+#include "engine/tests/loaded_models.h"
 #include "kernels/cpu/isa.h"
 
 namespace crossover {
 namespace {
 
 namespace fs = std::filesystem;
-using test::read_bytes;
-using test::TempFolder;
-
-const std::vector<std::int32_t> kPrompt{3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7, 9};
-
-SynthOptions moe_options() {
-  SynthOptions options;
-  options.preset = "tiny-moe";
-  options.experts = 26;
-  options.vocab = 512;
-  return options;
-}
-
-const fs::path& moe() {
-  static const TempFolder folder;
-  static const fs::path path = [] {
-    write_synth(moe_options(), folder / "moe");
-    return folder / "moe";
-  }();
-  return path;
-}
-
-const fs::path& dense(bool tied) {
-  static const TempFolder folder;
-  static std::map<bool, fs::path> made;
-  auto [it, fresh] = made.try_emplace(tied, folder / (tied ? "tied" : "dense"));
-  if (fresh) {
-    SynthOptions options;
-    options.preset = "tiny-dense";
-    options.vocab = 1000;
-    options.tied = tied;
-    write_synth(options, it->second);
-  }
-  return it->second;
-}
-
-using Settings = std::map<std::string, std::string>;
-
-Knobs knobs_of(const Settings& settings) {
-  Knobs knobs;
-  for (const auto& [name, value] : settings) knobs.set(name, value, "test");
-  return knobs;
-}
-
-EngineOptions options_of(const fs::path& model, int ranks, int threads, const Settings& settings = {}) {
-  EngineOptions options;
-  options.model = model;
-  options.weights = DType::kQ6_K;
-  options.ranks = ranks;
-  options.threads = threads;
-  options.capacity_tokens = 32;
-  options.knobs = knobs_of(settings);
-  return options;
-}
-
-std::vector<float> logits_of(Engine& engine) {
-  const std::span<const float> row = engine.feed(kPrompt);
-  return {row.begin(), row.end()};
-}
-
-double share_s(const LoadReport& report, std::size_t rank, std::string_view phase) {
-  for (const PhaseShare& share : report.ranks.at(rank).phases)
-    if (share.name == phase) return share.share_s;
-  return 0;
-}
+using test::dense, test::knobs_of, test::logits_of, test::moe, test::options_of, test::read_bytes, test::Settings, test::TempFolder;
 
 constexpr const char* kSchedules[] = {"serial", "expert-spawn", "expert-per-thread", "chunk-queue", "pool"};
 
@@ -209,71 +143,6 @@ TEST(Load, HeadPolicyMovesTheBytesItSays) {
   }
 }
 
-// What all phases but one take of a rank's load.
-double rest_s(const LoadReport& report, std::size_t rank, std::string_view phase) {
-  double sum_s = 0, rest_s = 0;
-  for (const PhaseShare& share : report.ranks.at(rank).phases) {
-    sum_s += share.share_s;
-    if (share.name != phase) rest_s += share.share_s;
-  }
-  EXPECT_NEAR(sum_s, report.total_s, 1e-6);
-  return rest_s;
-}
-
-// One thread and nothing read ahead, so that a phase is the thread's own. The delay is far above what this load takes; a machine that
-// is busy with other things may stretch the rest once, hence the best of a few loads.
-TEST(Load, ADelayShowsUpInItsPhaseOnly) {
-  constexpr double kDelay_s = 0.25;
-  for (const char* phase : {"open", "state", "read", "gather", "cast", "first_touch", "quantize", "pack", "lm_head"}) {
-    for (int ranks : {1, 2}) {
-      double least_rest_s = 1e9;
-      for (int attempt = 0; attempt < 5 && least_rest_s >= kDelay_s; ++attempt) {
-        const Engine engine(options_of(dense(false), ranks, ranks, {{"CROSSOVER_LOAD_DELAY", std::string(phase) + ":250"}, {"CROSSOVER_READ_AHEAD", "0"}}));
-        const LoadReport& report = engine.load_report();
-        double worst_s = 0;
-        for (std::size_t r = 0; r < report.ranks.size(); ++r) {
-          EXPECT_GE(share_s(report, r, phase), kDelay_s) << phase << " of rank " << r << " of " << ranks;
-          worst_s = std::max(worst_s, rest_s(report, r, phase));
-        }
-        least_rest_s = std::min(least_rest_s, worst_s);
-      }
-      EXPECT_LT(least_rest_s, kDelay_s) << phase << " with " << ranks << " ranks";
-    }
-  }
-}
-
-TEST(Load, ReadersAreDelayedToo) {
-  const Engine engine(options_of(dense(false), 1, 1, {{"CROSSOVER_LOAD_DELAY", "read:250"}, {"CROSSOVER_READ_THREADS", "1"}}));
-  EXPECT_GE(share_s(engine.load_report(), 0, "read"), 0.25);
-}
-
-TEST(Load, InTurnTheSecondRankWaitsForTheFirst) {
-  const Settings settings{{"CROSSOVER_LOAD_ORDER", "in-turn"}, {"CROSSOVER_LOAD_DELAY", "quantize:200"}, {"CROSSOVER_READ_AHEAD", "0"}};
-  const Engine engine(options_of(dense(false), 2, 2, settings));
-  EXPECT_GE(share_s(engine.load_report(), 0, "wait"), 0.2);  // for the second
-  EXPECT_GE(share_s(engine.load_report(), 1, "wait"), 0.2);
-  EXPECT_GE(engine.load_report().total_s, 0.4);
-}
-
-TEST(Load, AFailedRankDoesNotLeaveTheOthersWaiting) {
-  const TempFolder folder;
-  fs::copy(dense(false), folder / "m", fs::copy_options::recursive);
-  const Source source = open_checkpoint(folder / "m");
-  // The last value row of a matrix that both ranks split by rows: only rank 1 meets it.
-  const SourceTensor& tensor = *source.find("blk.0.ffn_up.weight");
-  {
-    std::fstream file(source.files[0], std::ios::binary | std::ios::in | std::ios::out);
-    const RowSegment& last = tensor.segments.back();
-    file.seekp(static_cast<std::streamoff>(last.offset + static_cast<std::uint64_t>((last.rows - 1) * last.stride_bytes)));
-    file.write("\xff\x7f", 2);
-  }
-  for (const char* order : {"together", "in-turn"}) {
-    const std::string message = test::message_of([&] { Engine engine(options_of(folder / "m", 2, 2, {{"CROSSOVER_LOAD_ORDER", order}})); });
-    EXPECT_NE(message.find("blk.0.ffn_up.weight"), std::string::npos) << message;
-    EXPECT_NE(message.find("row 511, column 0"), std::string::npos) << message;
-  }
-}
-
 // Leaves only the first layer in a checkpoint of one file.
 void keep_first_layer(const fs::path& folder) {
   nlohmann::json config = nlohmann::json::parse(read_bytes(folder / "config.json"));
@@ -323,132 +192,6 @@ TEST(Load, OneLayerWithRowsThatAreNotWholeBlocks) {
   from_file.model = folder / "m.gguf", from_file.weights = std::nullopt;
   Engine again(from_file);
   EXPECT_EQ(logits_of(again), found);
-}
-
-// Loads and says what the cache did.
-CacheOutcome cached_load(const EngineOptions& options, std::vector<float>& logits) {
-  Engine engine(options);
-  logits = logits_of(engine);
-  return engine.load_report().cache;
-}
-
-TEST(LoadCache, TheSecondLoadReadsWhatTheFirstKept) {
-  for (const char* head : {"sharded", "rank0", "every-rank-plain"})
-    for (bool tied : {false, true}) {
-      const TempFolder folder;
-      const Settings settings{{"CROSSOVER_QUANT_CACHE", "folder"}, {"CROSSOVER_LM_HEAD", head}};
-      std::vector<float> expected, logits;
-      EngineOptions options = options_of(dense(tied), 2, 2, settings);
-      options.cache_folder = folder.path();
-      const CacheOutcome first = cached_load(options, expected);
-      ASSERT_EQ(first.state, "built") << first.sentence;
-      for (int ranks : {1, 2}) {
-        for (const char* read : {"mmap", "pread", "direct", "uring"}) {
-          EngineOptions again = options;
-          again.ranks = ranks;
-          again.knobs.set("CROSSOVER_READ", read, "test");
-          again.knobs.set("CROSSOVER_LM_HEAD", "sharded", "test");
-          CacheOutcome outcome;
-          try {
-            outcome = cached_load(again, logits);
-          } catch (const std::runtime_error& error) {
-            if (std::string(error.what()).find("CROSSOVER_READ") == std::string::npos) throw;
-            continue;  // not on this file system
-          }
-          EXPECT_EQ(outcome.state, "hit") << outcome.sentence;
-          EXPECT_EQ(outcome.file, first.file);
-          if (ranks == 2) {
-            EXPECT_EQ(logits, expected) << head << " " << read;
-          }
-        }
-      }
-      // The file is what `quantize` writes, but for its metadata.
-      quantize_checkpoint(dense(tied), folder / "whole.gguf", {DType::kQ6_K, 1, {}, {}});
-      const Source kept = open_checkpoint(first.file), whole = open_checkpoint(folder / "whole.gguf");
-      ASSERT_EQ(kept.tensors.size(), whole.tensors.size());
-      for (std::size_t i = 0; i < whole.tensors.size(); ++i)
-        EXPECT_EQ(test::values_of(kept, kept.tensors[i]), test::values_of(whole, whole.tensors[i])) << whole.tensors[i].name;
-    }
-}
-
-TEST(LoadCache, ADamagedPieceIsNamedAndMadeAgain) {
-  const TempFolder folder;
-  EngineOptions options = options_of(moe(), 2, 2, {{"CROSSOVER_QUANT_CACHE", "folder"}});
-  options.cache_folder = folder.path();
-  std::vector<float> expected, logits;
-  const CacheOutcome first = cached_load(options, expected);
-  ASSERT_EQ(first.state, "built") << first.sentence;
-  const std::string good = read_bytes(first.file);
-  LoadProgress whole;  // of a load that is not kept, and so converts nothing beside what ranks hold
-  options.progress = &whole;
-  options.knobs.set("CROSSOVER_QUANT_CACHE", "off", "test");
-  logits_of(*std::make_unique<Engine>(options));
-  options.knobs.set("CROSSOVER_QUANT_CACHE", "folder", "test");
-  const std::int64_t weight_bytes = whole.state().total_bytes;
-  for (const char* read : {"mmap", "pread"}) {
-    std::string bad = good;
-    bad[bad.size() * 2 / 3] = static_cast<char>(bad[bad.size() * 2 / 3] ^ 4);
-    test::write_bytes(first.file, bad);
-    options.knobs.set("CROSSOVER_READ", read, "test");
-    LoadProgress progress;
-    options.progress = &progress;
-    const CacheOutcome again = cached_load(options, logits);
-    options.progress = nullptr;
-    EXPECT_EQ(progress.state().total_bytes, weight_bytes);  // of the second attempt alone
-    EXPECT_EQ(progress.state().done_bytes, weight_bytes);
-    EXPECT_EQ(progress.state().done_tensors, progress.state().total_tensors);
-    EXPECT_EQ(again.state, "built") << again.sentence;
-    EXPECT_NE(again.sentence.find("the file is damaged"), std::string::npos) << again.sentence;
-    EXPECT_NE(again.sentence.find("blk."), std::string::npos) << again.sentence;
-    EXPECT_EQ(logits, expected);
-    EXPECT_EQ(cached_load(options, logits).state, "hit");
-    EXPECT_EQ(logits, expected);
-  }
-}
-
-TEST(LoadCache, BesideTheCheckpointAndFromAGgufFile) {
-  const TempFolder folder;
-  fs::copy(dense(false), folder / "m", fs::copy_options::recursive);
-  std::vector<float> expected, logits;
-  EngineOptions options = options_of(folder / "m", 2, 2, {{"CROSSOVER_QUANT_CACHE", "beside"}});
-  const CacheOutcome first = cached_load(options, expected);
-  ASSERT_EQ(first.state, "built") << first.sentence;
-  EXPECT_EQ(fs::canonical(first.file.parent_path()), fs::canonical(folder / "m"));
-  EXPECT_EQ(cached_load(options, logits).state, "hit");
-  EXPECT_EQ(logits, expected);
-  quantize_checkpoint(folder / "m", folder / "plain.gguf", {DType::kBF16, 2, {}, {}});
-  options.model = folder / "plain.gguf";
-  EXPECT_EQ(cached_load(options, logits).state, "built");
-  EXPECT_EQ(cached_load(options, logits).state, "hit");
-  EXPECT_EQ(logits, expected);
-}
-
-TEST(LoadCache, NothingToKeepAndNowhereToKeepIt) {
-  const TempFolder folder;
-  EngineOptions options = options_of(dense(false), 2, 2, {{"CROSSOVER_QUANT_CACHE", "folder"}});
-  EXPECT_NE(test::message_of([&] { Engine engine(options); }).find("no folder was given"), std::string::npos);
-  std::vector<float> expected, logits;
-  options.cache_folder = folder / "missing";
-  const CacheOutcome outcome = cached_load(options, logits);
-  EXPECT_EQ(outcome.state, "not kept");
-  EXPECT_NE(outcome.sentence.find("missing"), std::string::npos) << outcome.sentence;
-  options.knobs.set("CROSSOVER_QUANT_CACHE", "off", "test");
-  EXPECT_EQ(cached_load(options, expected).state, "off");
-  EXPECT_EQ(logits, expected);
-  options.knobs.set("CROSSOVER_QUANT_CACHE", "folder", "test");
-  options.cache_folder = folder.path();
-  options.weights = std::nullopt;
-  EXPECT_EQ(cached_load(options, logits).state, "off");
-  EXPECT_TRUE(fs::is_empty(folder.path()));
-}
-
-TEST(LoadCache, ReadsTheBytesOfItsTypeOnly) {
-  const TempFolder folder;
-  EngineOptions options = options_of(dense(false), 1, 2, {{"CROSSOVER_QUANT_CACHE", "folder"}});
-  options.cache_folder = folder.path();
-  const Engine first(options), second(options);
-  const double ratio = static_cast<double>(second.load_report().details[0].bytes_read) / static_cast<double>(first.load_report().details[0].bytes_read);
-  EXPECT_NEAR(ratio, 210.0 / 512, 0.03);  // Q6_K against bf16; the small tensors are f32 in one and bf16 in the other
 }
 
 }  // namespace
