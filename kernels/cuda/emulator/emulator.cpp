@@ -1,10 +1,10 @@
 #include "kernels/cuda/device.h"
 
-#include <boost/context/fixedsize_stack.hpp>
+#include <boost/context/stack_context.hpp>
 
 #include <algorithm>
 #include <exception>
-#include <random>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -27,18 +27,31 @@ thread_local std::uint64_t seed = 1;
 // Bytes of shared memory that nobody has written are not zero on a GPU either.
 constexpr std::byte kJunk{0xff};
 
+// Fibers take turns every few hundred instructions, and the tops of their stacks would all fall on the same lines of a cache if the stacks
+// lay a power of two apart.
 class Stacks {
  public:
   context::stack_context allocate() {
-    if (free_.empty()) return context::fixedsize_stack(kStackBytes).allocate();
+    if (free_.empty()) grow();
     const context::stack_context stack = free_.back();
     free_.pop_back();
     return stack;
   }
   void deallocate(context::stack_context& stack) { free_.push_back(stack); }
-  ~Stacks() { for (context::stack_context& stack : free_) context::fixedsize_stack(kStackBytes).deallocate(stack); }
 
  private:
+  static constexpr std::size_t kStrideBytes = kStackBytes + 11 * 64, kAtOnce = 32;
+
+  void grow() {
+    memory_.push_back(std::make_unique_for_overwrite<std::byte[]>(kAtOnce * kStrideBytes));
+    for (std::size_t i = 1; i <= kAtOnce; ++i) {
+      context::stack_context stack;
+      stack.size = kStackBytes, stack.sp = memory_.back().get() + i * kStrideBytes;
+      free_.push_back(stack);
+    }
+  }
+
+  std::vector<std::unique_ptr<std::byte[]>> memory_;
   std::vector<context::stack_context> free_;
 };
 
@@ -65,6 +78,20 @@ void start(Fiber& one, const std::function<void()>& body, Stacks& stacks) {
   });
 }
 
+// SplitMix64 (Steele, Lea, Flood 2014): an order is drawn every few hundred instructions of each fiber.
+struct Random {
+  using result_type = std::uint64_t;
+  static constexpr result_type min() { return 0; }
+  static constexpr result_type max() { return ~result_type{0}; }
+  result_type operator()() {
+    std::uint64_t z = state += 0x9e3779b97f4a7c15;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+    z = (z ^ z >> 27) * 0x94d049bb133111eb;
+    return z ^ z >> 31;
+  }
+  std::uint64_t state;
+};
+
 [[noreturn]] void deadlock(const char* kernel) {
   const auto waits = [](Waiting what) { return std::count_if(block->fibers.begin(), block->fibers.end(), [&](const Fiber& f) { return f.waiting == what; }); };
   throw std::runtime_error(std::string("deadlock in ") + kernel + ": of " + std::to_string(block->fibers.size()) + " threads of a block " +
@@ -73,7 +100,7 @@ void start(Fiber& one, const std::function<void()>& body, Stacks& stacks) {
                            std::to_string(waits(Waiting::kDone)) + " have returned");
 }
 
-void run_block(const char* kernel, std::mt19937_64& random, std::vector<int>& order) {
+void run_block(const char* kernel, Random& random, std::vector<int>& order) {
   while (block->done < static_cast<int>(block->fibers.size())) {
     std::shuffle(order.begin(), order.end(), random);
     bool moved = false;
@@ -163,7 +190,7 @@ void run_grid(const char* kernel, const Shape& shape, const std::function<void()
     throw std::runtime_error(std::string(kernel) + ": a grid or block that no GPU takes");
   const OpenMemory open;
   thread_local Stacks stacks;
-  std::mt19937_64 random(seed);
+  Random random{seed};
   std::vector<int> order(count);
   for (std::size_t i = 0; i < count; ++i) order[i] = static_cast<int>(i);
   for (unsigned z = 0; z < grid.z; ++z)
