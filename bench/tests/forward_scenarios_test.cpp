@@ -69,7 +69,8 @@ TEST_F(ForwardScenario, GdnKernelReportsSpeedAndErrorTogether) {
   expect_valid(outcome);
   EXPECT_EQ(paths(outcome, 'B', "gdn").size(), 2U);
   for (const CellAnalysis& cell : outcome.verdict.cells) EXPECT_GE(error(cell), 0) << cell.name;
-  EXPECT_LE(error(outcome.verdict.cells[1]), 1e-4);  // chunked-f32
+  // chunked-f32 differs in the last bits only, but activations are rounded to 8 bits after it, and another rounding may choose other experts.
+  EXPECT_LE(error(outcome.verdict.cells[1]), 8e-3);
 }
 
 TEST_F(ForwardScenario, KvPairsHoldTheirTolerance) {

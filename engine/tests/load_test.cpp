@@ -89,8 +89,9 @@ TEST(Load, RanksHoldTheSameWeightsHoweverTheyWereLoaded) {
     }
 }
 
-// The same weights in both layouts. Products with panels round activations to 8 bits wherever they run, and to a wider scale where the sum
-// of 16 would not fit 16 bits; those with rows do so only where the CPU has instructions for it. Each may be off by 1.3e-3 of the power.
+// The same weights in both layouts. Products with panels round activations to 8 bits wherever they run, and to a wider scale where the sum of 16
+// would not fit 16 bits; those with rows only where the CPU has instructions for it. So each may be off by what 8 bits may cost a model:
+// 2.5e-3 of the power, and 8e-3 where another rounding may choose other experts.
 TEST(Load, WeightsLieInPanelsWhereTheBackendTakesThem) {
   const auto run = [](const fs::path& model, int ranks, const char* layout, const char* backend = "cpu") {
     EngineOptions options = options_of(model, ranks, ranks, {{"CROSSOVER_WEIGHT_LAYOUT", layout}});
@@ -109,7 +110,7 @@ TEST(Load, WeightsLieInPanelsWhereTheBackendTakesThem) {
       EXPECT_EQ(run(model, ranks, "auto"), cpu::highest_isa() == cpu::Isa::kPortable ? std::pair(rows, rows_path) : std::pair(panels, panels_path));
       double error = 0, power = 0;
       for (std::size_t i = 0; i < rows.size(); ++i) error += std::pow(rows[i] - panels[i], 2), power += std::pow(rows[i], 2);
-      EXPECT_LT(error, 2.5e-3 * power) << model << " on " << ranks;
+      EXPECT_LT(error, (model == moe() ? 8e-3 : 2.5e-3) * power) << model << " on " << ranks;
     }
   EXPECT_EQ(run(moe(), 1, "auto", "reference").second, "");
   Engine portable(options_of(moe(), 1, 1, {{"CROSSOVER_ISA", "portable"}}));

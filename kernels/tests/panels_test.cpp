@@ -1,6 +1,8 @@
 // Weights in panels: packing loses nothing, every instruction set packs the same bytes, and products are those of the rows.
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/multiply.h"
 #include "kernels/formats/panels.h"
@@ -87,23 +89,32 @@ class PanelMatrix {
 
 class PanelProducts : public ::testing::TestWithParam<Backend> {};
 
-// Activations as int8 with one scale per 32 values, to the nearest code; where the magnitudes of 16 neighbours add up to more than 1023,
-// so that 16 products with codes of -32 might not fit 16 bits, the scale is as much wider as it takes even if each rounds up.
+// Sixteen values, by halves.
+float sum_of_magnitudes(std::array<float, 16> x) {
+  for (std::size_t half = 8; half > 0; half /= 2)
+    for (std::size_t i = 0; i < half; ++i) x[i] += x[i + half];
+  return x[0];
+}
+
+// Activations as int8 with one scale per 32 values, to the nearest code: the largest is 127 at most, and the magnitudes of 16 neighbours add up to
+// 1015 at most before they are rounded, so 16 products with codes of -32 fit 16 bits even if each rounds up.
 std::vector<double> rounded(const Grid& x) {
   std::vector<double> values;
   for (std::int64_t r = 0; r < x.row_count(); ++r)
     for (std::int64_t k = 0; k < x.dim(); k += 32) {
-      const auto code = [&](std::int64_t i, float scale) { return std::nearbyint(x.at(r, k + i) * (1.0f / scale)); };
-      float largest = 0, most = 0;
-      for (std::int64_t i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(x.at(r, k + i)));
-      float scale = largest / 127.0f;
-      for (const std::int64_t group : {0, 16}) {
-        float magnitude = 0;
-        for (std::int64_t i = group; i < group + 16; ++i) magnitude += std::fabs(code(i, scale));
-        most = std::max(most, magnitude);
+      float largest = 0, scale = 0;
+      for (const std::int64_t group : {k, k + 16}) {
+        std::array<float, 16> magnitudes;
+        for (std::size_t i = 0; i < 16; ++i) {
+          const float magnitude = std::fabs(x.at(r, group + static_cast<std::int64_t>(i)));
+          largest = std::max(largest, magnitude), magnitudes[i] = magnitude * (1.0f / 1015.0f);
+        }
+        scale = std::max(scale, sum_of_magnitudes(magnitudes));
       }
-      if (most > 1023.0f) scale *= (most + 8.0f) / 1015.0f;
-      for (std::int64_t i = 0; i < 32; ++i) values.push_back(largest == 0 ? 0.0 : static_cast<double>(scale) * code(i, scale));
+      scale = std::max(scale, largest / 127.0f);
+      const float inverse = 1.0f / scale;
+      for (std::int64_t i = k; i < k + 32; ++i)
+        values.push_back(largest == 0 ? 0.0 : static_cast<double>(scale) * std::nearbyint(x.at(r, i) * inverse));
     }
   return values;
 }

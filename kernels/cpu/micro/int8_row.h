@@ -37,18 +37,22 @@ CROSSOVER_INLINE float store_codes(F16 x, std::int8_t* code) {
   return sum(to_float(rounded));  // integers below 2^24: exact in any order
 }
 
-// 32 values. A non-finite value makes the scale NaN, so that it reaches the output instead of becoming some code.
-CROSSOVER_INLINE void quantize_32(const float* x, float* scale, float* offset, std::int8_t* code) {
-  F16 a = load(x), b = load(x + 16);
-  const float largest = max_lane(max(abs(a), abs(b)));
+// 32 values to codes of a scale of `least` at least; returns it. sums: of 16 codes each. A non-finite value makes the scale NaN, so that it
+// reaches the output instead of becoming some code.
+CROSSOVER_INLINE float quantize_32(F16 a, F16 b, float least, std::int8_t* code, float sums[2]) {
+  const float largest = max_lane(max(abs(a), abs(b))), exact = largest / 127.0f;
   const float poison = sum(a * zero() + b * zero());
-  float s = largest / 127.0f, inverse = 1.0f / s;
+  float s = least > exact ? least : exact, inverse = 1.0f / s;
   if (poison != 0.0f) s = poison, inverse = 0.0f, a = b = zero();
   else if (largest < 1e-30f) s = inverse = 0.0f;  // 1 / s would overflow below 2^-128
-  const float sum_a = store_codes(a * broadcast(inverse), code), sum_b = store_codes(b * broadcast(inverse), code + 16);
-  scale[0] = scale[1] = s;
-  offset[0] = s * sum_a;
-  offset[1] = s * sum_b;
+  sums[0] = store_codes(a * broadcast(inverse), code), sums[1] = store_codes(b * broadcast(inverse), code + 16);
+  return s;
+}
+
+CROSSOVER_INLINE void quantize_32(const float* x, float* scale, float* offset, std::int8_t* code) {
+  float sums[2];
+  const float s = quantize_32(load(x), load(x + 16), 0.0f, code, sums);
+  for (int i = 0; i < 2; ++i) scale[i] = s, offset[i] = s * sums[i];
 }
 
 // dim is a multiple of 32.
