@@ -3,32 +3,27 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
+#include "kernels/library_function.h"
+
 namespace crossover::cupti {
 namespace {
 
 constexpr std::uint32_t kOldest = 18;  // CUDA 12.0
 
-template <class Function>
-bool get(void* library, const char* name, Function& function, std::string& missing) {
-  function = reinterpret_cast<Function>(dlsym(library, name));
-  if (!function && missing.empty()) missing = name;
-  return function != nullptr;
-}
-
 // The first function that is not there; empty when all are.
 std::string get_all(void* library, Api& api) {
   std::string missing;
-  get(library, "cuptiGetVersion", api.get_version, missing);
-  get(library, "cuptiGetResultString", api.get_result_string, missing);
-  get(library, "cuptiGetTimestamp", api.get_timestamp, missing);
-  get(library, "cuptiActivityEnable", api.activity_enable, missing);
-  get(library, "cuptiActivityDisable", api.activity_disable, missing);
-  get(library, "cuptiActivityRegisterCallbacks", api.register_callbacks, missing);
-  get(library, "cuptiActivityGetNextRecord", api.get_next_record, missing);
-  get(library, "cuptiActivityFlushAll", api.flush_all, missing);
-  get(library, "cuptiActivityGetNumDroppedRecords", api.get_dropped, missing);
-  get(library, "cuptiActivityPushExternalCorrelationId", api.push_id, missing);
-  get(library, "cuptiActivityPopExternalCorrelationId", api.pop_id, missing);
+  find_function(library, "cuptiGetVersion", api.get_version, missing);
+  find_function(library, "cuptiGetResultString", api.get_result_string, missing);
+  find_function(library, "cuptiGetTimestamp", api.get_timestamp, missing);
+  find_function(library, "cuptiActivityEnable", api.activity_enable, missing);
+  find_function(library, "cuptiActivityDisable", api.activity_disable, missing);
+  find_function(library, "cuptiActivityRegisterCallbacks", api.register_callbacks, missing);
+  find_function(library, "cuptiActivityGetNextRecord", api.get_next_record, missing);
+  find_function(library, "cuptiActivityFlushAll", api.flush_all, missing);
+  find_function(library, "cuptiActivityGetNumDroppedRecords", api.get_dropped, missing);
+  find_function(library, "cuptiActivityPushExternalCorrelationId", api.push_id, missing);
+  find_function(library, "cuptiActivityPopExternalCorrelationId", api.pop_id, missing);
   return missing;
 }
 

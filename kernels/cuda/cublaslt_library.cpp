@@ -4,6 +4,8 @@
 
 #include <stdexcept>
 
+#include "kernels/library_function.h"
+
 namespace crossover::cuda::lt {
 namespace {
 
@@ -11,29 +13,23 @@ constexpr std::size_t kOldest = 120'000;
 constexpr const char* kRemedy =
     "it comes with the CUDA toolkit and with the wheels nvidia-cublas and nvidia-cublas-cu12: add its folder to LD_LIBRARY_PATH, or set CROSSOVER_CUDA_GEMM=own";
 
-template <class Function>
-void get(void* library, const char* symbol, Function*& function, std::string& missing) {
-  function = reinterpret_cast<Function*>(::dlsym(library, symbol));
-  if (!function && missing.empty()) missing = symbol;
-}
-
 // The first function that is not there; empty when all are.
 std::string get_all(void* library, Api& api) {
   std::string missing;
-  get(library, "cublasLtGetVersion", api.get_version, missing);
-  get(library, "cublasLtGetStatusString", api.get_status_string, missing);
-  get(library, "cublasLtCreate", api.create, missing);
-  get(library, "cublasLtDestroy", api.destroy, missing);
-  get(library, "cublasLtMatmulDescCreate", api.product_create, missing);
-  get(library, "cublasLtMatmulDescDestroy", api.product_destroy, missing);
-  get(library, "cublasLtMatmulDescSetAttribute", api.product_set, missing);
-  get(library, "cublasLtMatrixLayoutCreate", api.layout_create, missing);
-  get(library, "cublasLtMatrixLayoutDestroy", api.layout_destroy, missing);
-  get(library, "cublasLtMatmulPreferenceCreate", api.wishes_create, missing);
-  get(library, "cublasLtMatmulPreferenceDestroy", api.wishes_destroy, missing);
-  get(library, "cublasLtMatmulPreferenceSetAttribute", api.wishes_set, missing);
-  get(library, "cublasLtMatmulAlgoGetHeuristic", api.get_heuristic, missing);
-  get(library, "cublasLtMatmul", api.multiply, missing);
+  find_function(library, "cublasLtGetVersion", api.get_version, missing);
+  find_function(library, "cublasLtGetStatusString", api.get_status_string, missing);
+  find_function(library, "cublasLtCreate", api.create, missing);
+  find_function(library, "cublasLtDestroy", api.destroy, missing);
+  find_function(library, "cublasLtMatmulDescCreate", api.product_create, missing);
+  find_function(library, "cublasLtMatmulDescDestroy", api.product_destroy, missing);
+  find_function(library, "cublasLtMatmulDescSetAttribute", api.product_set, missing);
+  find_function(library, "cublasLtMatrixLayoutCreate", api.layout_create, missing);
+  find_function(library, "cublasLtMatrixLayoutDestroy", api.layout_destroy, missing);
+  find_function(library, "cublasLtMatmulPreferenceCreate", api.wishes_create, missing);
+  find_function(library, "cublasLtMatmulPreferenceDestroy", api.wishes_destroy, missing);
+  find_function(library, "cublasLtMatmulPreferenceSetAttribute", api.wishes_set, missing);
+  find_function(library, "cublasLtMatmulAlgoGetHeuristic", api.get_heuristic, missing);
+  find_function(library, "cublasLtMatmul", api.multiply, missing);
   return missing;
 }
 

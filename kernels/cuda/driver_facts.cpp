@@ -5,6 +5,7 @@
 #include <array>
 
 #include "kernels/cuda/driver_api.h"
+#include "kernels/library_function.h"
 
 namespace crossover::cuda {
 namespace {
@@ -14,22 +15,16 @@ using namespace driver;
 // They stay open: a driver has threads and handlers of its own.
 void* open(const std::string& name) { return ::dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE); }
 
-template <class Function>
-void get(void* library, const char* symbol, Function*& function, std::string& missing) {
-  function = reinterpret_cast<Function*>(::dlsym(library, symbol));
-  if (!function && missing.empty()) missing = symbol;
-}
-
 std::string get_all(void* library, Api& api) {
   std::string missing;
-  get(library, "cuInit", api.init, missing);
-  get(library, "cuDriverGetVersion", api.get_version, missing);
-  get(library, "cuDeviceGetCount", api.get_count, missing);
-  get(library, "cuDeviceGet", api.get, missing);
-  get(library, "cuDeviceGetName", api.get_name, missing);
-  get(library, "cuDeviceTotalMem_v2", api.get_memory, missing);
-  get(library, "cuDeviceGetAttribute", api.get_attribute, missing);
-  get(library, "cuGetErrorString", api.get_error_string, missing);
+  find_function(library, "cuInit", api.init, missing);
+  find_function(library, "cuDriverGetVersion", api.get_version, missing);
+  find_function(library, "cuDeviceGetCount", api.get_count, missing);
+  find_function(library, "cuDeviceGet", api.get, missing);
+  find_function(library, "cuDeviceGetName", api.get_name, missing);
+  find_function(library, "cuDeviceTotalMem_v2", api.get_memory, missing);
+  find_function(library, "cuDeviceGetAttribute", api.get_attribute, missing);
+  find_function(library, "cuGetErrorString", api.get_error_string, missing);
   return missing;
 }
 
@@ -76,9 +71,9 @@ std::string ask_release(const std::string& name) {
   Management api{};
   std::string missing;
   if (!library) return "";
-  get(library, "nvmlInit_v2", api.init, missing);
-  get(library, "nvmlSystemGetDriverVersion", api.get_driver_release, missing);
-  get(library, "nvmlShutdown", api.shutdown, missing);
+  find_function(library, "nvmlInit_v2", api.init, missing);
+  find_function(library, "nvmlSystemGetDriverVersion", api.get_driver_release, missing);
+  find_function(library, "nvmlShutdown", api.shutdown, missing);
   if (!missing.empty() || api.init() != kSuccess) return "";
   std::array<char, 96> release{};
   const Result result = api.get_driver_release(release.data(), static_cast<unsigned>(release.size()) - 1);
