@@ -18,6 +18,7 @@
 #include "engine/checkpoint/row_gather.h"
 #include "engine/checkpoint/synth.h"
 #include "engine/tests/temp_folder.h"
+#include "kernels/tests/message_of.h"
 
 namespace crossover::test {
 
@@ -33,16 +34,6 @@ std::string little_endian(T value) {
 // A safetensors file: length, header, `data_bytes` zeros.
 inline std::string safetensors(const std::string& header, std::size_t data_bytes) {
   return little_endian(static_cast<std::uint64_t>(header.size())) + header + std::string(data_bytes, '\0');
-}
-
-// The message of the std::runtime_error or std::invalid_argument that `action` throws; empty when it throws nothing.
-inline std::string message_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
 }
 
 inline SynthOptions tiny(const std::string& preset = "tiny-dense") {

@@ -7,6 +7,7 @@
 #include "engine/tests/reference_model.h"
 #include "kernels/cuda/emulator/memory.h"
 #include "kernels/cuda/tests/fake_cublaslt/fake_cublaslt.h"
+#include "kernels/tests/message_of.h"
 
 namespace crossover::test {
 namespace {
@@ -39,15 +40,6 @@ class GemmEngine : public testing::Test {
     const Counters counters = engine.counters();
     const auto it = counters.paths.find(part);
     return it == counters.paths.end() ? "none" : it->second;
-  }
-  template <class Call>
-  static std::string message_of(const Call& call) {
-    try {
-      call();
-    } catch (const std::exception& error) {
-      return error.what();
-    }
-    return "";
   }
 
  private:

@@ -8,6 +8,7 @@
 
 #include "engine/tests/nccl/fake/nccl_fake.h"
 #include "kernels/cuda/emulator/memory.h"
+#include "kernels/tests/message_of.h"
 
 namespace crossover::nccl::test {
 
@@ -33,15 +34,6 @@ class FakeNccl : public testing::Test {
   void* library_;
 };
 
-// What `call` throws; empty: nothing.
-template <class Call>
-std::string message_of(const Call& call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
-}
+using crossover::test::message_of;
 
 }  // namespace crossover::nccl::test

@@ -10,6 +10,7 @@
 #include "kernels/cuda/launch_graphs.h"
 #include "kernels/cuda/runtime.h"
 #include "kernels/cuda/tests/fake_cublaslt/fake_cublaslt.h"
+#include "kernels/tests/message_of.h"
 #include "kernels/tests/test_context.h"
 
 namespace crossover::cuda {
@@ -19,19 +20,10 @@ using crossover::testing::Grid;
 using crossover::testing::Matrix;
 using crossover::testing::Random;
 using crossover::testing::TestContext;
+using crossover::test::message_of;
 using lt::Status;
 
 bool says(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
-
-template <class Call>
-std::string message_of(const Call& call) {
-  try {
-    call();
-  } catch (const std::exception& error) {
-    return error.what();
-  }
-  return "";
-}
 
 class CublasLtFakeTest : public ::testing::Test {
  protected:
