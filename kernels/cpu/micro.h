@@ -72,15 +72,21 @@ inline constexpr std::int64_t kMostTileTokens = 16;
 // The same for many tokens where tiles are multiplied: activations are converted to tiles of `tokens` <= kMostTileTokens rows, weights
 // and activations rounded to bf16. A row of `out` has the same bits whatever rows it is computed beside, but not those of PanelMicro.
 struct PanelTilesMicro {
+  // Rows of consecutive panels. With `up` out = silu(x gate^T) * (x up^T), else x gate^T.
+  struct Weights {
+    const std::byte *gate, *up;
+    std::int64_t rows, panels;  // ceil(rows / kPanelRows) panels
+  };
   const char* path;
   std::int64_t from_tokens;  // fewer are faster, or as fast, by PanelMicro
   std::int64_t tokens;
-  std::int64_t (*tile_bytes)(std::int64_t dim);  // a multiple of 64
-  void (*pack_tile)(const float* const* rows, std::int64_t tokens, std::int64_t dim, std::byte* tile);
-  std::int64_t (*scratch_bytes)();               // of one worker
-  // out[t*out_stride + n] for n < rows of one panel and any number of tokens in consecutive tiles.
-  void (*gemm)(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std::byte* tiles, std::int64_t tokens, float* out,
-               std::int64_t out_stride, std::byte* scratch);
+  std::int64_t most_panels;  // of one call, gate and up together
+  std::int64_t (*packed_bytes)(std::int64_t tokens, std::int64_t dim);  // a multiple of 64
+  // Tile `tile` of an operand of `tokens` rows, which are its own; `packed`: of the whole operand.
+  void (*pack_tile)(const float* const* rows, std::int64_t tile, std::int64_t tokens, std::int64_t dim, std::byte* packed);
+  std::int64_t (*scratch_bytes)();  // of one worker
+  // out[t*out_stride + n] for n < rows and any number of tokens.
+  void (*gemm)(const Weights& weights, std::int64_t dim, const std::byte* packed, std::int64_t tokens, float* out, std::int64_t out_stride, std::byte* scratch);
 };
 
 inline constexpr std::int64_t kGdnHeadDim = 128;

@@ -76,7 +76,13 @@ class Multiplication {
   std::int64_t most_packed_bytes() const;
   std::int64_t row_step() const { return panels() ? kPanelRows : 4; }
   bool panels() const { return layout_ == Layout::kPanels; }
-  std::int64_t task_rows(const Packed& packed) const { return packed.gemm ? kPanelRows : task_rows_; }
+  std::int64_t task_rows(const Product& product) const {
+    const Packed& packed = where_[product.operand];
+    if (by_panel_tiles(packed)) return tile_group_panels_ / (product.up.data ? 2 : 1) * kPanelRows;
+    return packed.gemm ? kPanelRows : task_rows_;
+  }
+  bool by_panel_tiles(const Packed& packed) const { return packed.tiles && panel_tiles_; }
+  std::int64_t tile_group_panels() const;
   std::int64_t packed_rows(const Operand& operand) const { return panels() && operand.index ? operand.x.rows : operand.rows; }
   void place_operands(const Names& names);
   void pack_item(std::size_t operand, std::int64_t item);
@@ -92,7 +98,7 @@ class Multiplication {
   std::span<const Product> products_;
   DType type_;
   Layout layout_;
-  std::int64_t dim_, packed_bytes_, tile_bytes_, panel_bytes_, task_rows_, up_floats_ = 0;
+  std::int64_t dim_, packed_bytes_, tile_bytes_, panel_bytes_, task_rows_, tile_group_panels_ = 0, up_floats_ = 0;
   Packed* where_;
   Ranges pack_items_, compute_items_;
   std::byte* packed_ = nullptr;
@@ -109,7 +115,7 @@ Multiplication::Multiplication(Context& context, std::span<const Operand> operan
     : context_(context), micro_(*context.micro->matmul), panel_tiles_(kind.layout == Layout::kPanels ? context.micro->panel_tiles : nullptr), operands_(operands),
       products_(products), type_(kind.dtype), layout_(kind.layout), dim_(kind.cols()),
       packed_bytes_(panels() ? context.micro->panels->activation_bytes(dim_) : micro_.packed_bytes(type_, dim_)),
-      tile_bytes_(panel_tiles_ ? panel_tiles_->tile_bytes(dim_) : micro_.tile_bytes(type_, dim_)),
+      tile_bytes_(panel_tiles_ ? panel_tiles_->packed_bytes(panel_tiles_->tokens, dim_) : micro_.tile_bytes(type_, dim_)),
       panel_bytes_((std::max(panels() ? context.micro->panels->scratch_bytes(dim_) : micro_.panel_bytes(type_, dim_),
                              panel_tiles_ ? panel_tiles_->scratch_bytes() : 0) + 63) / 64 * 64),
       task_rows_(std::max<std::int64_t>(1, kMatvecTaskBytes / kind.row_stride() / row_step()) * row_step()),
@@ -122,11 +128,13 @@ Multiplication::Multiplication(Context& context, std::span<const Operand> operan
     const bool gemm = operands[i].rows >= gemm_from;
     where_[i] = {false, gemm, takes_tiles(gemm, operands[i].rows), false, 0, 0};
   }
-  for (const Product& product : products) {
+  for (const Product& product : products)
     if (takes(product)) where_[product.operand].used = operands[product.operand].rows > 0;
+  if (panel_tiles_) tile_group_panels_ = tile_group_panels();
+  for (const Product& product : products) {
     const Packed& packed = where_[product.operand];
-    compute_items_.append(takes(product) && packed.used ? ceil_div(product.weight.rows(), task_rows(packed)) : 0);
-    if (takes(product) && product.up.data) {
+    compute_items_.append(takes(product) && packed.used ? ceil_div(product.weight.rows(), task_rows(product)) : 0);
+    if (takes(product) && product.up.data && !by_panel_tiles(packed)) {
       // Room for any part of x: how many rows of it an expert gets changes from pass to pass.
       const std::int64_t most = std::max(operands[product.operand].rows, operands[product.operand].x.rows);
       up_floats_ = std::max({up_floats_, std::min(most, gemm_from - 1) * task_rows_, most >= gemm_from ? most * kPanelRows : 0});
@@ -134,6 +142,15 @@ Multiplication::Multiplication(Context& context, std::span<const Operand> operan
   }
   place_operands(names);
   if (up_floats_ > 0) ups_ = context.workspace.floats(names.ups, static_cast<std::size_t>(up_floats_ * context.pool.threads()));
+}
+
+// A group is as large as can be, so that activations are fetched seldom, with four tasks and more for every thread.
+std::int64_t Multiplication::tile_group_panels() const {
+  std::int64_t panels = 0;
+  for (const Product& product : products_)
+    if (takes(product) && where_[product.operand].used && by_panel_tiles(where_[product.operand]))
+      panels += ceil_div(product.weight.rows(), kPanelRows) * (product.up.data ? 2 : 1);
+  return std::clamp<std::int64_t>(panels / (4 * context_.pool.threads()) / 2 * 2, 2, panel_tiles_->most_panels);
 }
 
 // Room for any other division of the same rows among as many operands: how many an expert gets changes from pass to pass.
@@ -188,14 +205,14 @@ void Multiplication::place_operands(const Names& names) {
 void Multiplication::pack_item(std::size_t index, std::int64_t item) {
   const Operand& operand = operands_[index];
   const Packed& packed = where_[index];
-  std::byte* const memory = packed_ + packed.offset + item * (packed.tiles ? tile_bytes_ : packed_bytes_);
+  std::byte* const memory = packed_ + packed.offset + item * (by_panel_tiles(packed) ? 0 : packed.tiles ? tile_bytes_ : packed_bytes_);
   if (!packed.tiles && panels()) return context_.micro->panels->pack_activations(operand.x.row(item), dim_, memory);
   if (!packed.tiles) return micro_.pack(type_, operand.row(item), dim_, memory);
   static_assert(kTileTokens <= kMostTileTokens);
   const float* rows[kMostTileTokens];
   const std::int64_t first = item * tile_rows(), count = std::min(tile_rows(), operand.rows - first);
   for (std::int64_t t = 0; t < count; ++t) rows[t] = operand.row(first + t);
-  if (panel_tiles_) return panel_tiles_->pack_tile(rows, count, dim_, memory);
+  if (panel_tiles_) return panel_tiles_->pack_tile(rows, item, operand.rows, dim_, memory);
   micro_.pack_tile(type_, rows, count, dim_, memory);
 }
 
@@ -207,7 +224,6 @@ void Multiplication::multiply_rows(std::size_t operand, const Tensor& weight, st
   const std::byte *w = weight.row(first_row), *activations = packed_ + packed.offset;
   const std::int64_t tokens = operands_[operand].rows;
   std::byte* const scratch = packed.gemm ? panels_ + ThreadPool::worker() * panel_bytes_ : nullptr;
-  if (packed.tiles && panel_tiles_) return panel_tiles_->gemm(w, rows, dim_, activations, tokens, out, out_stride, scratch);
   if (panels()) {
     const PanelMicro& micro = *context_.micro->panels;
     const std::byte* const* x = rows_ + packed.first_row;
@@ -229,7 +245,11 @@ const std::byte* Multiplication::weights_after(std::size_t product, std::int64_t
 
 void Multiplication::compute_item(std::size_t index, std::int64_t item) {
   const Product& product = products_[index];
-  const std::int64_t step = task_rows(where_[product.operand]), first = item * step, rows = std::min(step, product.weight.rows() - first);
+  const std::int64_t step = task_rows(product), first = item * step, rows = std::min(step, product.weight.rows() - first);
+  if (const Packed& packed = where_[product.operand]; by_panel_tiles(packed))
+    return panel_tiles_->gemm({product.weight.row(first), product.up.data ? product.up.row(first) : nullptr, rows, ceil_div(rows, kPanelRows)}, dim_,
+                              packed_ + packed.offset, operands_[product.operand].rows, product.out.data + first, product.out.stride,
+                              panels_ + ThreadPool::worker() * panel_bytes_);
   const std::byte* next = weights_after(index, first + rows);
   multiply_rows(product.operand, product.weight, first, rows, product.up.data ? product.up.row(first) : next, product.out.data + first, product.out.stride);
   if (!product.up.data) return;

@@ -32,7 +32,6 @@ CROSSOVER_INLINE void store_n(float* p, F16 x, std::int64_t n) {
   for (std::int64_t i = 0; i < n; ++i) p[i] = lanes[i];
 }
 
-CROSSOVER_INLINE F16 silu(F16 x) { return x * sigmoid(x); }
 
 CROSSOVER_INLINE float sum_of_squares(const float* x, std::int64_t dim) {
   F16 total = zero();

@@ -197,5 +197,6 @@ CROSSOVER_INLINE F16 reciprocal(F16 x) {
 #endif
 }
 CROSSOVER_INLINE F16 sigmoid(F16 x) { return reciprocal(broadcast(1.0f) + exp(zero() - x)); }
+CROSSOVER_INLINE F16 silu(F16 x) { return x * sigmoid(x); }
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

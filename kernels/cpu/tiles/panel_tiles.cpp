@@ -1,161 +1,184 @@
-// Many tokens times Q6_K weights in panels on AMX: 256 columns of a panel at a time become bf16 in the L1 cache, then 32 tokens times 32
-// rows are four tiles of f32 sums.
+// Many tokens times Q6_K weights in panels on AMX: 256 columns of a panel at a time become bf16, then 32 tokens times 32 rows are four
+// tiles of f32 sums.
 //
 // Why bf16. The scales of Q6_K and of int8 activations change every 16 and 32 values, and a tile product takes its 16 cycles however
-// short the sum. Exact integers would need two planes of codes times scales and sums stored for every 32 values: 25 ns for
-// 16 x 16 x 32 by the figures below, 0.65 TOP/s, hardly more than vpdpbusd with scales (8/10 of 0.65). One scale per 256 activations
-// would do, at 1.7 times the error. In bf16 the scales go into the weights, and sums stay in tiles.
+// short the sum. Exact integers would need two planes of codes times scales and sums stored for every 32 values: hardly more than
+// vpdpbusd with scales. One scale per 256 activations would do, at 1.7 times the error. In bf16 the scales go into the weights, and sums
+// stay in tiles.
 //
-// The bound, by figures measured on one Sapphire Rapids core with another program: tdpbf16ps 2.85 TFLOP/s, 1.45 to 1.59 with
-// activations from L2. Unpacking takes about 5 vector instructions for 16 weights, some 0.06 ns a weight, so at least 0.06 + 2 T / 1590 ns
-// for T tokens: 1.0 TFLOP/s at 128 tokens, 1.45 at 512. This file itself has been run on no such core yet.
-#include "kernels/cpu/micro/panel_q6_k.h"
-#include "kernels/cpu/micro/simd.h"
+// The bound, measured on one Granite Rapids core at numbers that are not zero: tdpbf16ps 3.4 TFLOP/s in registers, 2.75 with all
+// operands in the L1 cache, 2.5 to 2.65 with activations from L2, 1.8 when sums are loaded and stored every 256 columns as well (a depth
+// of 512 does not leave its weights in L1). Products of tiles take turns with other vector instructions on port 5, so that half of
+// widening adds to their time: 0.03 ns a weight, 2 T / 1800 ns for T tokens.
 #include "kernels/cpu/tiles/panel_tiles.h"
-#include "kernels/cpu/tiles/tiles.h"
+
+#include "kernels/cpu/tiles/bf16.h"
+#include "kernels/cpu/tiles/widen_q6_k.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
 namespace {
 
-constexpr std::int64_t kSide = 16;              // tokens or weight rows of a tile
-constexpr std::int64_t kStep = 32;              // values along the sum of a tile
-constexpr std::int64_t kSteps = 256 / kStep;    // of a block
-constexpr std::int64_t kBlockTokens = 2 * kSide;
-constexpr TileConfig kTiles = full_tiles();
+// A group of panels passes the depth piece by piece: its weights (32 rows, widened) stay in the L1 cache while all tokens pass, the
+// activations of one depth and the sums of all in the L2 cache.
+constexpr std::int64_t kDepth = 256;
+constexpr std::int64_t kDepthSteps = kDepth / kStep;
+constexpr std::int64_t kGroupPanels = 8;
+constexpr std::int64_t kGroupTokens = 512;
+constexpr std::int64_t kLine = 64;
+// Outputs of more tokens go past the caches: no cache would hold them until they are read, and none of their lines is read before it is
+// written (1.42 to 1.49 against 1.26 to 1.38 TFLOP/s at 512 tokens).
+constexpr std::int64_t kStreamFrom = 256;
+static_assert(kDepthSteps == kBlockSteps, "a depth is a block of a panel");
 
-// Pairs of bf16 along the sum, the first in the low half: of activations [token][pair], of weights [pair][weight row].
-struct alignas(64) Tile { std::uint32_t pair[kSide][16]; };
-struct WeightStep { Tile half[2]; };            // rows 0 .. 15 and 16 .. 31 of a panel
-static_assert(sizeof(Tile) == 1024 && kPanelRows == 2 * kSide);
+std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 struct Scratch {
-  WeightStep weights[kSteps];
-  alignas(64) float sums[kBlockTokens][kPanelRows];
+  WeightStep weights[2][kDepthSteps];  // one is multiplied while the other is widened
+  SumTiles sums[kGroupTokens / kBlockTokens][kGroupPanels];
 };
 
-#if defined(__AVX512BF16__)
-CROSSOVER_INLINE void store_pairs_in_order(const float* x, std::uint32_t* to) {
-  _mm512_storeu_si512(to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + 16), _mm512_loadu_ps(x))));
+// Activations as packed: of every kDepth values all tiles of 16 tokens, one after the other.
+struct Packed {
+  Tile* tiles;
+  std::int64_t count, steps;  // tiles of 16 tokens; of all values
+  Packed(std::byte* memory, std::int64_t tokens, std::int64_t dim) : tiles(reinterpret_cast<Tile*>(memory)), count(ceil_div(tokens, kSide)), steps(dim / kStep) {}
+  // Step `first` (a multiple of kDepthSteps) of tile t, the others of the same depth behind it.
+  Tile* at(std::int64_t first, std::int64_t t) const { return tiles + first * count + t * kDepthSteps; }
+};
+
+std::int64_t packed_bytes(std::int64_t tokens, std::int64_t dim) {
+  return ceil_div(tokens, kSide) * (dim / kStep) * static_cast<std::int64_t>(sizeof(Tile));
 }
 
-// Values `first` and first + 1 of each row's four codes.
-template <int first>
-CROSSOVER_INLINE void store_weights(const std::uint8_t* codes, const float* factor, std::uint32_t* to) {
-  const __m512i quads = _mm512_load_si512(codes), byte = _mm512_set1_epi32(255);
-  const __m512 f = _mm512_load_ps(factor), zero = _mm512_mul_ps(f, _mm512_set1_ps(-32.0f));  // exact, so fused it is (code - 32) * f
-  const __m512 even = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(quads, 8 * first), byte)), f, zero);
-  const __m512 odd = _mm512_fmadd_ps(_mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(quads, 8 * first + 8), byte)), f, zero);
-  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  const __m512i neighbours = _mm512_or_si512(lanes, _mm512_slli_epi32(_mm512_add_epi32(lanes, _mm512_set1_epi32(16)), 16));
-  const __m512i halves = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(odd, even));  // sixteen of the one, then of the other
-  _mm512_store_si512(to, _mm512_permutexvar_epi16(neighbours, halves));
-}
-#else
-// To nearest, ties to even; what is not a number stays so.
-CROSSOVER_INLINE std::uint32_t bf16_of(float x) {
-  const auto bits = __builtin_bit_cast(std::uint32_t, x);
-  if (x != x) return bits >> 16 | 0x40;
-  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
-
-CROSSOVER_INLINE void store_pairs_in_order(const float* x, std::uint32_t* to) {
-  for (int p = 0; p < 16; ++p) to[p] = bf16_of(x[2 * p]) | bf16_of(x[2 * p + 1]) << 16;
-}
-
-template <int first>
-CROSSOVER_INLINE void store_weights(const std::uint8_t* codes, const float* factor, std::uint32_t* to) {
-  for (int r = 0; r < kSide; ++r)
-    to[r] = bf16_of(static_cast<float>(codes[4 * r + first] - 32) * factor[r]) |
-            bf16_of(static_cast<float>(codes[4 * r + first + 1] - 32) * factor[r]) << 16;
-}
-#endif
-
-void widen_block(const PanelQ6_K& from, WeightStep* to) {
-  alignas(64) PanelQ6_K::Factors factors;
-  alignas(64) float d[kPanelRows], factor[kPanelRows];
-  alignas(64) std::uint8_t code[4][2][64];  // [quad][half][4 * row + i]
-  copy_factors(from, factors);
-  for (int v = 0; v < kPanelVectors; ++v) store_floats(d + kPanelLanes * v, halves(factors.d + kPanelLanes * v));
-  for (int g = 0; g < 16; ++g) {
-    for (int r = 0; r < kPanelRows; ++r) factor[r] = d[r] * static_cast<float>(factors.scales[g][r]);
-    for (int v = 0; v < kPanelVectors; ++v) {
-      Bytes quad[4];
-      unpack_quads(from.half[g], v, quad);
-      for (int q = 0; q < 4; ++q) store_bytes(code[q][0] + kVectorBytes * v, quad[q]);
+void pack_tile(const float* const* rows, std::int64_t tile, std::int64_t tokens, std::int64_t dim, std::byte* memory) {
+  const Packed packed(memory, tokens, dim);
+  const std::int64_t count = tokens - tile * kSide < kSide ? tokens - tile * kSide : kSide;
+  for (std::int64_t first = 0; first < packed.steps; first += kDepthSteps) {
+    Tile* to = packed.at(first, tile);
+    for (std::int64_t s = 0; s < kDepthSteps; ++s, ++to) {
+      for (std::int64_t t = 0; t < count; ++t) store_bf16(rows[t] + (first + s) * kStep, to->pair[t]);
+      if (count < kSide) __builtin_memset(to->pair[count], 0, static_cast<std::size_t>(kSide - count) * sizeof to->pair[0]);
     }
-    for (int half = 0; half < 2; ++half)
-      for (int q = 0; q < 4; ++q) {
-        std::uint32_t(*pair)[16] = to[g / 2].half[half].pair + 8 * (g % 2) + 2 * q;
-        store_weights<0>(code[q][half], factor + kSide * half, pair[0]);
-        store_weights<2>(code[q][half], factor + kSide * half, pair[1]);
-      }
-  }
-}
-
-// sums [16 or 32][32] = or += one block of 256 columns; a: the tiles of the first 16 tokens, and a_stride tiles on those of the others.
-template <bool kTwo>
-CROSSOVER_INLINE void multiply_block(Tiles& unit, const WeightStep* weights, const Tile* a, std::int64_t a_stride, bool accumulate, float* sums,
-                                     std::int64_t stride) {
-  const std::int64_t row = stride * 4;
-  if (accumulate) {
-    unit.load<0>(sums, row), unit.load<1>(sums + kSide, row);
-    if constexpr (kTwo) unit.load<2>(sums + kSide * stride, row), unit.load<3>(sums + kSide * stride + kSide, row);
-  } else {
-    unit.zero<0>(), unit.zero<1>();
-    if constexpr (kTwo) unit.zero<2>(), unit.zero<3>();
-  }
-  for (std::int64_t s = 0; s < kSteps; ++s) {
-    unit.load<4>(a + s, 64), unit.load<6>(&weights[s].half[0], 64);
-    unit.add_products<0, 4, 6>();
-    unit.load<7>(&weights[s].half[1], 64);
-    unit.add_products<1, 4, 7>();
-    if constexpr (!kTwo) continue;
-    unit.load<5>(a + a_stride + s, 64);
-    unit.add_products<2, 5, 6>();
-    unit.add_products<3, 5, 7>();
-  }
-  unit.store<0>(sums, row), unit.store<1>(sums + kSide, row);
-  if constexpr (kTwo) unit.store<2>(sums + kSide * stride, row), unit.store<3>(sums + kSide * stride + kSide, row);
-}
-
-// The same for `tokens` <= 32 tokens and `rows` <= 32 weight rows of out; sums: room for all 32 by 32.
-void multiply_part(Tiles& unit, const WeightStep* weights, const Tile* a, std::int64_t a_stride, std::int64_t tokens, std::int64_t rows, bool accumulate,
-                   float* out, std::int64_t out_stride, float (*sums)[kPanelRows]) {
-  if (tokens == kBlockTokens && rows == kPanelRows) return multiply_block<true>(unit, weights, a, a_stride, accumulate, out, out_stride);
-  for (std::int64_t t = 0; accumulate && t < tokens; ++t)
-    for (std::int64_t r = 0; r < rows; ++r) sums[t][r] = out[t * out_stride + r];
-  if (tokens > kSide) multiply_block<true>(unit, weights, a, a_stride, accumulate, sums[0], kPanelRows);
-  else multiply_block<false>(unit, weights, a, a_stride, accumulate, sums[0], kPanelRows);
-  for (std::int64_t t = 0; t < tokens; ++t)
-    for (std::int64_t r = 0; r < rows; ++r) out[t * out_stride + r] = sums[t][r];
-}
-
-std::int64_t tile_bytes(std::int64_t dim) { return dim / kStep * static_cast<std::int64_t>(sizeof(Tile)); }
-
-void pack_tile(const float* const* rows, std::int64_t tokens, std::int64_t dim, std::byte* memory) {
-  auto* tile = reinterpret_cast<Tile*>(memory);
-  for (std::int64_t k = 0; k < dim; k += kStep, ++tile) {
-    for (std::int64_t t = 0; t < tokens; ++t) store_pairs_in_order(rows[t] + k, tile->pair[t]);
-    if (tokens < kSide) __builtin_memset(tile->pair[tokens], 0, static_cast<std::size_t>(kSide - tokens) * sizeof tile->pair[0]);
   }
 }
 
 std::int64_t scratch_bytes() { return sizeof(Scratch); }
 
-void gemm(const std::byte* panel, std::int64_t rows, std::int64_t dim, const std::byte* tiles, std::int64_t tokens, float* out, std::int64_t out_stride,
-          std::byte* memory) {
-  const auto* from = reinterpret_cast<const PanelQ6_K*>(panel);
-  const auto* a = reinterpret_cast<const Tile*>(tiles);
-  auto& scratch = *reinterpret_cast<Scratch*>(memory);
-  __builtin_memset(scratch.sums, 0, sizeof scratch.sums);  // tokens and rows that are not there are added up as well
-  Tiles unit(kTiles);
-  const std::int64_t steps = dim / kStep;
-  for (std::int64_t b = 0; b < dim / 256; ++b) {
-    widen_block(from[b], scratch.weights);
-    for (std::int64_t t = 0; t < tokens; t += kBlockTokens)
-      multiply_part(unit, scratch.weights, a + t / kSide * steps + b * kSteps, steps, tokens - t < kBlockTokens ? tokens - t : kBlockTokens, rows, b > 0,
-                    out + t * out_stride, out_stride, scratch.sums);
+// A group's blocks in the order in which they are multiplied: of all panels the first, then the second.
+class Blocks {
+ public:
+  Blocks(const PanelTilesMicro::Weights& weights, std::int64_t dim) : weights_(weights), depth_(dim / kDepth), panels_(weights.up ? 2 * weights.panels : weights.panels) {}
+  std::int64_t panels() const { return panels_; }
+  std::int64_t count() const { return panels_ * depth_; }
+  // The last one for what is beyond it.
+  const PanelQ6_K& at(std::int64_t i) const {
+    i = i < count() ? i : count() - 1;
+    const std::int64_t p = i % panels_;
+    const bool up = p >= weights_.panels;
+    return reinterpret_cast<const PanelQ6_K*>(up ? weights_.up : weights_.gate)[(up ? p - weights_.panels : p) * depth_ + i / panels_];
   }
+
+ private:
+  PanelTilesMicro::Weights weights_;
+  std::int64_t depth_, panels_;
+};
+
+// What goes on while tiles are multiplied: the next block is widened, the one after it and the activations of the next depth come to the caches.
+class Meanwhile {
+ public:
+  // All of it happens in `calls` calls of operator().
+  Meanwhile(const PanelQ6_K* from, WeightStep* to, const PanelQ6_K& after, std::int64_t calls, const char* activations, std::int64_t lines)
+      : from_(from), to_(to), after_(reinterpret_cast<const char*>(&after)), calls_(calls), activations_(activations), lines_(lines) {}
+
+  CROSSOVER_INLINE void operator()() {
+    for (due_ += kBlockPieces; due_ >= calls_ && piece_ < kBlockPieces; due_ -= calls_) widen_next();
+    for (std::int64_t i = 0; i < lines_; ++i, activations_ += kLine) __builtin_prefetch(activations_, 0, 2);
+  }
+  void finish() { while (piece_ < kBlockPieces) widen_next(); }
+
+ private:
+  CROSSOVER_INLINE void widen_next() {
+    constexpr std::int64_t kBytes = sizeof(PanelQ6_K) / kBlockPieces;
+    for (std::int64_t at = 0; at < kBytes; at += kLine) __builtin_prefetch(after_ + piece_ * kBytes + at);
+    if (from_) widen_piece(*from_, piece_, to_);
+    ++piece_;
+  }
+
+  const PanelQ6_K* from_;  // null: nothing left
+  WeightStep* to_;
+  const char* after_;
+  std::int64_t calls_, due_ = 0;
+  int piece_ = 0;
+  const char* activations_;
+  std::int64_t lines_;  // of one call
+};
+
+// scratch.sums of `tiles` tiles of tokens from first_tile on: all panels of the group, all of the depth.
+void multiply_group(Tiles& unit, const Packed& packed, std::int64_t first_tile, std::int64_t tiles, const Blocks& blocks, Scratch& scratch) {
+  const std::int64_t panels = blocks.panels(), calls = ceil_div(tiles, 2) * kDepthSteps;
+  const std::int64_t lines = ceil_div(tiles * kDepthSteps * static_cast<std::int64_t>(sizeof(Tile)) / kLine, panels * calls);
+  for (int piece = 0; piece < kBlockPieces; ++piece) widen_piece(blocks.at(0), piece, scratch.weights[0]);
+  for (std::int64_t i = 0; i < blocks.count(); ++i) {
+    const std::int64_t p = i % panels, step = i / panels * kDepthSteps, next_step = step + kDepthSteps < packed.steps ? step + kDepthSteps : 0;
+    const WeightStep* const weights = scratch.weights[i % 2];
+    const char* const next_activations = reinterpret_cast<const char*>(packed.at(next_step, first_tile)) + p * lines * calls * kLine;
+    Meanwhile meanwhile(i + 1 < blocks.count() ? &blocks.at(i + 1) : nullptr, scratch.weights[(i + 1) % 2], blocks.at(i + 2), calls, next_activations, lines);
+    for (std::int64_t t = 0; t < tiles; t += 2) {
+      const Tile* a = packed.at(step, first_tile + t);
+      SumTiles& sums = scratch.sums[t / 2][p];
+      if (t + 1 < tiles) add_steps<true>(unit, weights, kDepthSteps, a, a + kDepthSteps, step > 0, sums, meanwhile);
+      else add_steps<false>(unit, weights, kDepthSteps, a, a, step > 0, sums, meanwhile);
+    }
+    meanwhile.finish();
+  }
+}
+
+CROSSOVER_INLINE F16 sixteen(const SumTiles& sums, std::int64_t token, int half) { return load(sums.sum[token / kSide][half][token % kSide]); }
+
+// The first `there` of x.
+template <bool kStream>
+CROSSOVER_INLINE void store_row(float* out, F16 x, std::int64_t there) {
+#if defined(__AVX512F__)
+  if (kStream && there >= kSide) return _mm512_stream_ps(out, x.v);
+#endif
+  if (there >= kSide) return store(out, x);
+  alignas(64) float lanes[kSide];
+  store(lanes, x);
+  for (std::int64_t i = 0; i < there; ++i) out[i] = lanes[i];
+}
+
+template <bool kStream>
+void store_group(const Scratch& scratch, std::int64_t tokens, const PanelTilesMicro::Weights& weights, float* out, std::int64_t out_stride) {
+  for (std::int64_t t = 0; t < tokens; ++t, out += out_stride) {
+    const auto& sums = scratch.sums[t / kBlockTokens];
+    for (std::int64_t n = 0; n < weights.rows; n += kSide) {
+      const std::int64_t p = n / kPanelRows;
+      const int half = static_cast<int>(n / kSide % 2);
+      F16 x = sixteen(sums[p], t % kBlockTokens, half);
+      if (weights.up) x = silu(x) * sixteen(sums[weights.panels + p], t % kBlockTokens, half);
+      store_row<kStream>(out + n, x, weights.rows - n);
+    }
+  }
+}
+
+void gemm(const PanelTilesMicro::Weights& weights, std::int64_t dim, const std::byte* memory, std::int64_t tokens, float* out, std::int64_t out_stride,
+          std::byte* scratch_memory) {
+  const Packed packed(const_cast<std::byte*>(memory), tokens, dim);
+  auto& scratch = *reinterpret_cast<Scratch*>(scratch_memory);
+  const Blocks blocks(weights, dim);
+  const bool stream = tokens >= kStreamFrom && reinterpret_cast<std::uintptr_t>(out) % kLine == 0 && out_stride % kSide == 0;
+  for (std::int64_t t = 0; t < tokens; t += kGroupTokens) {
+    const std::int64_t count = tokens - t < kGroupTokens ? tokens - t : kGroupTokens;
+    {
+      Tiles unit(kTiles);
+      multiply_group(unit, packed, t / kSide, ceil_div(count, kSide), blocks, scratch);
+    }
+    if (stream) store_group<true>(scratch, count, weights, out + t * out_stride, out_stride);
+    else store_group<false>(scratch, count, weights, out + t * out_stride, out_stride);
+  }
+#if defined(__AVX512F__)
+  if (stream) _mm_sfence();  // before other threads are told
+#endif
 }
 
 // Four independent sums hide most of the latency of a product; all products are zeros.
@@ -202,6 +225,6 @@ bool work() {
 }  // namespace
 
 extern const TileMicro tiles;
-const TileMicro tiles = {{"amx-bf16-panels", kBlockTokens, kSide, tile_bytes, pack_tile, scratch_bytes, gemm}, {4 * 16 * 16 * 32 * 2, chains}, work};
+const TileMicro tiles = {{"amx-bf16-panels", kSide, kSide, kGroupPanels, packed_bytes, pack_tile, scratch_bytes, gemm}, {4 * 16 * 16 * 32 * 2, chains}, work};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA
