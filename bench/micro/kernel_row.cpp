@@ -82,9 +82,10 @@ std::byte* weights(DType dtype, Layout layout, std::int64_t bytes) {
   return buffer.data();
 }
 
-const char* products_of(DType dtype, Layout layout, cpu::Isa isa, std::int64_t tokens) {
-  const cpu::PanelTilesMicro* tiles = cpu::micro(isa).panel_tiles;
-  if (layout == Layout::kPanels && tiles && tokens >= tiles->from_tokens) return "bf16";
+const char* products_of(DType dtype, Layout layout, std::int64_t dim, cpu::Isa isa, std::int64_t tokens) {
+  const cpu::GemmTilesMicro* tiles = cpu::micro(isa).gemm_tiles;
+  const std::int64_t from = tiles ? tiles->from_tokens(dtype, layout, dim) : 0;
+  if (from > 0 && tokens >= from) return "bf16";
   if (is_block_format(dtype)) return "int8";
   return dtype == DType::kBF16 && isa == cpu::Isa::kAvx512Bf16 ? "bf16" : "f32";
 }

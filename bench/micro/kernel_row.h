@@ -29,6 +29,6 @@ void add_row(const std::string& kernel, cpu::Isa isa, const std::string& shape, 
 std::byte* weights(DType dtype, Layout layout, std::int64_t bytes = kMemoryBytes);
 
 // The arithmetic that products with these weights come down to: quantized ones in integers, or in bf16 where tiles are multiplied.
-const char* products_of(DType dtype, Layout layout, cpu::Isa isa, std::int64_t tokens);
+const char* products_of(DType dtype, Layout layout, std::int64_t dim, cpu::Isa isa, std::int64_t tokens);
 
 }  // namespace crossover::micro_bench

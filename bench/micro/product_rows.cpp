@@ -25,7 +25,7 @@ void add_matmul(DType dtype, Layout layout, cpu::Isa isa, std::int64_t tokens, s
       for (std::int64_t i = 0; i < matrices; ++i, weight.data += bytes)
         op::matmul(*context, ConstRows(x->data(), tokens, k), weight, Rows(out->data(), tokens, n));
     };
-    return KernelRow{.bound = decodes ? "memory" : products_of(dtype, layout, isa, tokens),
+    return KernelRow{.bound = decodes ? "memory" : products_of(dtype, layout, k, isa, tokens),
                      .cost = cost::matmul(ConstRows(nullptr, tokens, k), first, Rows(nullptr, tokens, n)),
                      .work = work,
                      .calls = matrices,
@@ -69,7 +69,7 @@ void add_experts(cpu::Isa isa, std::int64_t tokens, int threads) {
     std::sort(hit.begin(), hit.end());
     const std::int64_t experts_hit = std::unique(hit.begin(), hit.end()) - hit.begin();
     const Rows out(routed->out.data(), tokens, kHidden);
-    return KernelRow{.bound = tokens < 64 ? "memory" : products_of(DType::kQ6_K, Layout::kPanels, isa, tokens * kChosen / kExperts),
+    return KernelRow{.bound = tokens < 64 ? "memory" : products_of(DType::kQ6_K, Layout::kPanels, kHidden, isa, tokens * kChosen / kExperts),
                      .cost = cost::moe_experts(moe, experts_hit, out),
                      .work = [=] { static_cast<void>(routed), op::moe_experts(*context, moe, out); },
                      .memory = tokens < 64 ? memory : nullptr,

@@ -8,7 +8,7 @@
 #endif
 
 #include "kernels/cpu/micro.h"
-#include "kernels/cpu/tiles/panel_tiles.h"
+#include "kernels/cpu/tiles/tile_micro.h"
 
 namespace crossover::cpu {
 namespace {
@@ -55,7 +55,7 @@ Isa best_isa() {
 #if defined(__x86_64__)
   // CPUID leaf 7, EDX bit 24: AMX-TILE. GCC 12 knows no name for it.
   unsigned a = 0, b = 0, c = 0, d = 0;
-  if (highest >= Isa::kAvx512Bf16 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1)) return Isa::kAvx512;
+  if (highest == Isa::kAvx512Bf16 && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d >> 24 & 1)) return Isa::kAvx512;
 #endif
   return highest;
 }
@@ -80,7 +80,7 @@ const Micro& micro(Isa isa) {
                                       &avx512bf16::attention_pairs};
   static const Micro amx_micro = [] {
     Micro micro = avx512_micro;
-    micro.isa = Isa::kAmx, micro.panel_tiles = &amx::tiles.panels;
+    micro.isa = Isa::kAmx, micro.gemm_tiles = &amx::tiles.gemm;
     return micro;
   }();
   if (isa == Isa::kAmx) return amx_micro;

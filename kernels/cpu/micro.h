@@ -69,18 +69,21 @@ struct PanelMicro {
 
 inline constexpr std::int64_t kMostTileTokens = 16;
 
-// The same for many tokens where tiles are multiplied: activations are converted to tiles of `tokens` <= kMostTileTokens rows, weights
-// and activations rounded to bf16. A row of `out` has the same bits whatever rows it is computed beside, but not those of PanelMicro.
-struct PanelTilesMicro {
-  // Rows of consecutive panels. With `up` out = silu(x gate^T) * (x up^T), else x gate^T.
+// Products of many tokens where tiles are multiplied: activations are converted to tiles of `tokens` <= kMostTileTokens rows, weights and
+// activations rounded to bf16, sums are f32. A row of `out` has the same bits whatever rows it is computed beside, but not those of the
+// other ways.
+struct GemmTilesMicro {
+  // Consecutive rows of one type; of Q6_K whole panels. With `up` out = silu(x gate^T) * (x up^T), else x gate^T.
   struct Weights {
+    DType dtype;
     const std::byte *gate, *up;
-    std::int64_t rows, panels;  // ceil(rows / kPanelRows) panels
+    std::int64_t rows;
   };
-  const char* path;
-  std::int64_t from_tokens;  // fewer are faster, or as fast, by PanelMicro
+  const char* (*path)(DType weight);
+  // Fewer tokens are faster, or as fast, in another way; 0: weights of this kind are not multiplied by tiles.
+  std::int64_t (*from_tokens)(DType weight, Layout layout, std::int64_t dim);
   std::int64_t tokens;
-  std::int64_t most_panels;  // of one call, gate and up together
+  std::int64_t most_panels;  // of kPanelRows rows in one call, gate and up together
   std::int64_t (*packed_bytes)(std::int64_t tokens, std::int64_t dim);  // a multiple of 64
   // Tile `tile` of an operand of `tokens` rows, which are its own; `packed`: of the whole operand.
   void (*pack_tile)(const float* const* rows, std::int64_t tile, std::int64_t tokens, std::int64_t dim, std::byte* packed);
@@ -194,7 +197,7 @@ struct Micro {
   const AttentionMicro* attention;
   const RowsMicro* rows;
   const AttentionPairsMicro* attention_pairs = nullptr;  // of instruction sets that multiply pairs of bf16
-  const PanelTilesMicro* panel_tiles = nullptr;          // of those that multiply tiles
+  const GemmTilesMicro* gemm_tiles = nullptr;          // of those that multiply tiles
 };
 
 #define CROSSOVER_DECLARE_MICRO(isa)      \

@@ -66,22 +66,30 @@ class Multiplication {
   }
 
  private:
+  // How the rows of an operand are packed: one by one, in tiles of MatmulMicro, or of GemmTilesMicro.
+  enum class Form : std::uint8_t { kRows, kTiles, kGemmTiles };
   struct Packed {
-    bool used, gemm, tiles, shared;  // tiles: rows are packed by the tile; shared: rows and place are those of the operand before
+    bool used, gemm, shared;  // shared: rows and place are those of the operand before
+    Form form;
     std::int64_t offset;      // into packed_
     std::int64_t first_row;   // of this operand in rows_; weights in panels only
   };
-  bool takes_tiles(bool gemm, std::int64_t rows) const { return panels() ? panel_tiles_ && rows >= panel_tiles_->from_tokens : gemm; }
-  std::int64_t tile_rows() const { return panels() ? panel_tiles_->tokens : kTileTokens; }
+  Form form(bool gemm, std::int64_t rows) const {
+    if (gemm_tiles_ && rows >= gemm_tiles_from_) return Form::kGemmTiles;
+    return gemm && !panels() ? Form::kTiles : Form::kRows;
+  }
+  std::int64_t tile_rows(Form form) const { return form == Form::kGemmTiles ? gemm_tiles_->tokens : form == Form::kTiles ? kTileTokens : 1; }
+  std::int64_t form_bytes(Form form) const {
+    return form == Form::kGemmTiles ? gemm_tiles_->packed_bytes(gemm_tiles_->tokens, dim_) : form == Form::kTiles ? micro_.tile_bytes(type_, dim_) : packed_bytes_;
+  }
   std::int64_t most_packed_bytes() const;
   std::int64_t row_step() const { return panels() ? kPanelRows : 4; }
   bool panels() const { return layout_ == Layout::kPanels; }
   std::int64_t task_rows(const Product& product) const {
     const Packed& packed = where_[product.operand];
-    if (by_panel_tiles(packed)) return tile_group_panels_ / (product.up.data ? 2 : 1) * kPanelRows;
+    if (packed.form == Form::kGemmTiles) return tile_group_panels_ / (product.up.data ? 2 : 1) * kPanelRows;
     return packed.gemm ? kPanelRows : task_rows_;
   }
-  bool by_panel_tiles(const Packed& packed) const { return packed.tiles && panel_tiles_; }
   std::int64_t tile_group_panels() const;
   std::int64_t packed_rows(const Operand& operand) const { return panels() && operand.index ? operand.x.rows : operand.rows; }
   void place_operands(const Names& names);
@@ -93,12 +101,12 @@ class Multiplication {
 
   Context& context_;
   const MatmulMicro& micro_;
-  const PanelTilesMicro* panel_tiles_;  // null: weights are not in panels, or nothing multiplies tiles
+  const GemmTilesMicro* gemm_tiles_;  // null: nothing multiplies tiles, or not weights of this kind
   std::span<const Operand> operands_;
   std::span<const Product> products_;
   DType type_;
   Layout layout_;
-  std::int64_t dim_, packed_bytes_, tile_bytes_, panel_bytes_, task_rows_, tile_group_panels_ = 0, up_floats_ = 0;
+  std::int64_t dim_, gemm_tiles_from_ = 0, packed_bytes_, panel_bytes_, task_rows_, tile_group_panels_ = 0, up_floats_ = 0;
   Packed* where_;
   Ranges pack_items_, compute_items_;
   std::byte* packed_ = nullptr;
@@ -112,29 +120,30 @@ std::byte* list_memory(Context& context, const char* name, std::size_t operands,
 }
 
 Multiplication::Multiplication(Context& context, std::span<const Operand> operands, std::span<const Product> products, const Tensor& kind, const Names& names)
-    : context_(context), micro_(*context.micro->matmul), panel_tiles_(kind.layout == Layout::kPanels ? context.micro->panel_tiles : nullptr), operands_(operands),
-      products_(products), type_(kind.dtype), layout_(kind.layout), dim_(kind.cols()),
+    : context_(context), micro_(*context.micro->matmul), gemm_tiles_(context.micro->gemm_tiles), operands_(operands), products_(products),
+      type_(kind.dtype), layout_(kind.layout), dim_(kind.cols()),
       packed_bytes_(panels() ? context.micro->panels->activation_bytes(dim_) : micro_.packed_bytes(type_, dim_)),
-      tile_bytes_(panel_tiles_ ? panel_tiles_->packed_bytes(panel_tiles_->tokens, dim_) : micro_.tile_bytes(type_, dim_)),
-      panel_bytes_((std::max(panels() ? context.micro->panels->scratch_bytes(dim_) : micro_.panel_bytes(type_, dim_),
-                             panel_tiles_ ? panel_tiles_->scratch_bytes() : 0) + 63) / 64 * 64),
+      panel_bytes_(panels() ? context.micro->panels->scratch_bytes(dim_) : micro_.panel_bytes(type_, dim_)),
       task_rows_(std::max<std::int64_t>(1, kMatvecTaskBytes / kind.row_stride() / row_step()) * row_step()),
       where_(reinterpret_cast<Packed*>(list_memory(context, names.lists, operands.size(), products.size()))),
       pack_items_(reinterpret_cast<std::int64_t*>(where_ + operands.size())),
       compute_items_(reinterpret_cast<std::int64_t*>(where_ + operands.size()) + operands.size() + 1) {
   static_assert(sizeof(Packed) <= 32);
+  if (gemm_tiles_) gemm_tiles_from_ = gemm_tiles_->from_tokens(type_, layout_, dim_);
+  if (gemm_tiles_from_ == 0) gemm_tiles_ = nullptr;
+  panel_bytes_ = (std::max(panel_bytes_, gemm_tiles_ ? gemm_tiles_->scratch_bytes() : 0) + 63) / 64 * 64;
   const std::int64_t gemm_from = panels() ? context.micro->panels->gemm_from_tokens : micro_.gemm_from_tokens[static_cast<std::size_t>(type_)];
   for (std::size_t i = 0; i < operands.size(); ++i) {
     const bool gemm = operands[i].rows >= gemm_from;
-    where_[i] = {false, gemm, takes_tiles(gemm, operands[i].rows), false, 0, 0};
+    where_[i] = {false, gemm, false, form(gemm, operands[i].rows), 0, 0};
   }
   for (const Product& product : products)
     if (takes(product)) where_[product.operand].used = operands[product.operand].rows > 0;
-  if (panel_tiles_) tile_group_panels_ = tile_group_panels();
+  if (gemm_tiles_) tile_group_panels_ = tile_group_panels();
   for (const Product& product : products) {
     const Packed& packed = where_[product.operand];
     compute_items_.append(takes(product) && packed.used ? ceil_div(product.weight.rows(), task_rows(product)) : 0);
-    if (takes(product) && product.up.data && !by_panel_tiles(packed)) {
+    if (takes(product) && product.up.data && packed.form != Form::kGemmTiles) {
       // Room for any part of x: how many rows of it an expert gets changes from pass to pass.
       const std::int64_t most = std::max(operands[product.operand].rows, operands[product.operand].x.rows);
       up_floats_ = std::max({up_floats_, std::min(most, gemm_from - 1) * task_rows_, most >= gemm_from ? most * kPanelRows : 0});
@@ -148,22 +157,22 @@ Multiplication::Multiplication(Context& context, std::span<const Operand> operan
 std::int64_t Multiplication::tile_group_panels() const {
   std::int64_t panels = 0;
   for (const Product& product : products_)
-    if (takes(product) && where_[product.operand].used && by_panel_tiles(where_[product.operand]))
+    if (takes(product) && where_[product.operand].used && where_[product.operand].form == Form::kGemmTiles)
       panels += ceil_div(product.weight.rows(), kPanelRows) * (product.up.data ? 2 : 1);
-  return std::clamp<std::int64_t>(panels / (4 * context_.pool.threads()) / 2 * 2, 2, panel_tiles_->most_panels);
+  return std::clamp<std::int64_t>(panels / (4 * context_.pool.threads()) / 2 * 2, 2, gemm_tiles_->most_panels);
 }
 
 // Room for any other division of the same rows among as many operands: how many an expert gets changes from pass to pass.
 std::int64_t Multiplication::most_packed_bytes() const {
-  if (!panel_tiles_) return 0;
+  if (!gemm_tiles_ || !panels()) return 0;
   std::int64_t rows = 0, gathered = 0;
   for (std::size_t i = 0; i < operands_.size(); ++i) {
     if (!where_[i].used) continue;
     rows += operands_[i].rows;
     if (operands_[i].index) gathered = std::max(gathered, operands_[i].x.rows);
   }
-  const std::int64_t begun = std::min(static_cast<std::int64_t>(operands_.size()), rows / panel_tiles_->from_tokens);  // tiles that may be incomplete
-  return (rows / panel_tiles_->tokens + begun) * tile_bytes_ + gathered * packed_bytes_;
+  const std::int64_t begun = std::min(static_cast<std::int64_t>(operands_.size()), rows / gemm_tiles_from_);  // tiles that may be incomplete
+  return (rows / gemm_tiles_->tokens + begun) * form_bytes(Form::kGemmTiles) + gathered * packed_bytes_;
 }
 
 // Operands that follow each other and take their rows from the same ones, as experts do, share them packed where weights are in panels.
@@ -182,37 +191,38 @@ void Multiplication::place_operands(const Names& names) {
       pack_items_.append(0);
       continue;
     }
-    packed.shared = panels() && !packed.tiles && before && operand_before->x.data == operand.x.data && packed_rows(*operand_before) == packed_rows(operand);
+    packed.shared = panels() && packed.form == Form::kRows && before && operand_before->x.data == operand.x.data && packed_rows(*operand_before) == packed_rows(operand);
     if (packed.shared) packed.offset = before->offset;
-    const std::int64_t items = packed.shared ? 0 : packed.tiles ? ceil_div(operand.rows, tile_rows()) : packed_rows(operand);
+    const std::int64_t items = packed.shared ? 0 : ceil_div(packed.form == Form::kRows ? packed_rows(operand) : operand.rows, tile_rows(packed.form));
     pack_items_.append(items);
-    bytes += items * (packed.tiles ? tile_bytes_ : packed_bytes_);
+    bytes += items * form_bytes(packed.form);
     rows += operand.rows;
-    any_gemm |= packed.gemm;
-    context_.counters.path(kPathNames[type], panels() ? (packed.tiles ? panel_tiles_->path : packed.gemm ? panel.gemm_path : panel.matvec_path)
-                                                      : (packed.gemm ? micro_.gemm_path : micro_.matvec_path)[type]);
-    if (!packed.tiles) before = &packed, operand_before = &operand;
+    any_gemm |= packed.gemm || packed.form == Form::kGemmTiles;
+    context_.counters.path(kPathNames[type], packed.form == Form::kGemmTiles ? gemm_tiles_->path(type_)
+                                             : panels()                      ? (packed.gemm ? panel.gemm_path : panel.matvec_path)
+                                                                             : (packed.gemm ? micro_.gemm_path : micro_.matvec_path)[type]);
+    if (packed.form == Form::kRows) before = &packed, operand_before = &operand;
   }
   packed_ = context_.workspace.bytes(names.packed, static_cast<std::size_t>(std::max(bytes, most_packed_bytes())));
   if (any_gemm) panels_ = context_.workspace.bytes(names.panels, static_cast<std::size_t>(panel_bytes_ * context_.pool.threads()));
   if (!panels()) return;
   rows_ = reinterpret_cast<const std::byte**>(context_.workspace.bytes(names.rows, static_cast<std::size_t>(rows) * sizeof(std::byte*)));
   for (std::size_t i = 0; i < operands_.size(); ++i)
-    for (std::int64_t r = 0; where_[i].used && !where_[i].tiles && r < operands_[i].rows; ++r)
+    for (std::int64_t r = 0; where_[i].used && where_[i].form == Form::kRows && r < operands_[i].rows; ++r)
       rows_[where_[i].first_row + r] = packed_ + where_[i].offset + (operands_[i].index ? operands_[i].index[r] : r) * packed_bytes_;
 }
 
 void Multiplication::pack_item(std::size_t index, std::int64_t item) {
   const Operand& operand = operands_[index];
   const Packed& packed = where_[index];
-  std::byte* const memory = packed_ + packed.offset + item * (by_panel_tiles(packed) ? 0 : packed.tiles ? tile_bytes_ : packed_bytes_);
-  if (!packed.tiles && panels()) return context_.micro->panels->pack_activations(operand.x.row(item), dim_, memory);
-  if (!packed.tiles) return micro_.pack(type_, operand.row(item), dim_, memory);
+  std::byte* const memory = packed_ + packed.offset + (packed.form == Form::kGemmTiles ? 0 : item * form_bytes(packed.form));
+  if (packed.form == Form::kRows && panels()) return context_.micro->panels->pack_activations(operand.x.row(item), dim_, memory);
+  if (packed.form == Form::kRows) return micro_.pack(type_, operand.row(item), dim_, memory);
   static_assert(kTileTokens <= kMostTileTokens);
   const float* rows[kMostTileTokens];
-  const std::int64_t first = item * tile_rows(), count = std::min(tile_rows(), operand.rows - first);
+  const std::int64_t first = item * tile_rows(packed.form), count = std::min(tile_rows(packed.form), operand.rows - first);
   for (std::int64_t t = 0; t < count; ++t) rows[t] = operand.row(first + t);
-  if (panel_tiles_) return panel_tiles_->pack_tile(rows, item, operand.rows, dim_, memory);
+  if (packed.form == Form::kGemmTiles) return gemm_tiles_->pack_tile(rows, item, operand.rows, dim_, memory);
   micro_.pack_tile(type_, rows, count, dim_, memory);
 }
 
@@ -246,10 +256,10 @@ const std::byte* Multiplication::weights_after(std::size_t product, std::int64_t
 void Multiplication::compute_item(std::size_t index, std::int64_t item) {
   const Product& product = products_[index];
   const std::int64_t step = task_rows(product), first = item * step, rows = std::min(step, product.weight.rows() - first);
-  if (const Packed& packed = where_[product.operand]; by_panel_tiles(packed))
-    return panel_tiles_->gemm({product.weight.row(first), product.up.data ? product.up.row(first) : nullptr, rows, ceil_div(rows, kPanelRows)}, dim_,
-                              packed_ + packed.offset, operands_[product.operand].rows, product.out.data + first, product.out.stride,
-                              panels_ + ThreadPool::worker() * panel_bytes_);
+  if (const Packed& packed = where_[product.operand]; packed.form == Form::kGemmTiles)
+    return gemm_tiles_->gemm({type_, product.weight.row(first), product.up.data ? product.up.row(first) : nullptr, rows}, dim_, packed_ + packed.offset,
+                             operands_[product.operand].rows, product.out.data + first, product.out.stride,
+                             panels_ + ThreadPool::worker() * panel_bytes_);
   const std::byte* next = weights_after(index, first + rows);
   multiply_rows(product.operand, product.weight, first, rows, product.up.data ? product.up.row(first) : next, product.out.data + first, product.out.stride);
   if (!product.up.data) return;

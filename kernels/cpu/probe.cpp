@@ -1,6 +1,6 @@
 #include "kernels/cpu/probe.h"
 
-#include "kernels/cpu/tiles/panel_tiles.h"
+#include "kernels/cpu/tiles/tile_micro.h"
 
 namespace crossover::cpu {
 

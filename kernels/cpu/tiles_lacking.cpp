@@ -6,7 +6,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "kernels/cpu/tiles/panel_tiles.h"
+#include "kernels/cpu/tiles/tile_micro.h"
 
 namespace crossover::cpu {
 namespace {

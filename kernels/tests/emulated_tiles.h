@@ -2,7 +2,7 @@
 // highest instruction set of this machine.
 #pragma once
 
-#include "kernels/cpu/tiles/panel_tiles.h"
+#include "kernels/cpu/tiles/tile_micro.h"
 #include "kernels/tests/test_context.h"
 
 namespace crossover {
@@ -25,7 +25,7 @@ inline const std::vector<EmulatedTiles>& emulated_tiles() {
     std::vector<EmulatedTiles> found;
     const auto add = [&](const cpu::TileMicro& tiles, const char* variant) {
       found.push_back({&tiles, variant, cpu::micro(cpu::highest_isa())});
-      found.back().micro.panel_tiles = &tiles.panels;
+      found.back().micro.gemm_tiles = &tiles.gemm;
     };
     add(cpu::tiles_portable::tiles, "_emulated_tiles");
 #if defined(CROSSOVER_EMULATED_AVX512_TILES)

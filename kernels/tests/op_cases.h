@@ -32,7 +32,7 @@ struct OpCase {
 
   double tolerance_on(const Context& context) const {
     if (context.device && device_tolerance > 0) return device_tolerance;
-    const bool rounds = context.device || (context.micro && context.micro->attention_pairs);
+    const bool rounds = context.device || (context.micro && (context.micro->attention_pairs || context.micro->gemm_tiles));
     return bf16_tolerance > 0 && rounds ? bf16_tolerance : tolerance;
   }
 };

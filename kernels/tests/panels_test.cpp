@@ -123,14 +123,16 @@ std::vector<double> rounded(const Grid& x) {
 Backend plain_backend(const Backend& backend) {
   static const std::vector<cpu::Micro> plain = [] {
     std::vector<cpu::Micro> all;
-    for (const cpu::Isa isa : cpu::usable_isas()) all.push_back(cpu::micro(isa)), all.back().panel_tiles = nullptr;
+    for (const cpu::Isa isa : cpu::usable_isas()) all.push_back(cpu::micro(isa)), all.back().gemm_tiles = nullptr;
     return all;
   }();
   const auto found = std::find_if(plain.begin(), plain.end(), [&](const cpu::Micro& micro) { return micro.isa == backend.isa; });
   return {cpu_ops, backend.isa, 1, &*found};
 }
 
-bool by_tiles(const Context& context, std::int64_t tokens) { return context.micro->panel_tiles && tokens >= context.micro->panel_tiles->from_tokens; }
+bool by_tiles(const Context& context, std::int64_t tokens) {
+  return context.micro->gemm_tiles && tokens >= context.micro->gemm_tiles->from_tokens(DType::kQ6_K, Layout::kPanels, 256);
+}
 
 // What is multiplied: by tiles both operands as bf16, else the activations as above and the weights as they are.
 std::vector<double> multiplied(const Context& context, const Grid& x) {

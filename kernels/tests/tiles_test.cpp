@@ -79,12 +79,32 @@ TEST(EmulatedTiles, KnownNumbersComeOutRight) {
   }
 }
 
-// All codes, scales of -8 .. 7 and small whole activations: nothing is rounded on the way, so every bit is known.
-TEST(EmulatedTiles, ProductsOfWholeNumbersAreExact) {
-  constexpr std::int64_t kRows = 45, kDim = 768;
+constexpr std::int64_t kExactRows = 45, kExactDim = 768;
+
+// Small whole activations times weights that are whole numbers: nothing is rounded on the way, so every bit is known.
+void expect_exact_products(const Tensor& weight, const std::vector<float>& values, std::int64_t tokens, Random& random) {
+  Grid x(tokens, kExactDim, 3), out(tokens, kExactRows, 5);
+  x.set([&](std::int64_t, std::int64_t) { return static_cast<float>(random() % 17) - 8.0f; });
+  for (const EmulatedTiles& emulated : emulated_tiles()) {
+    TestContext context({cpu_ops, emulated.micro.isa, 2, &emulated.micro, emulated.variant});
+    cpu::matmul(context, x, weight, out);
+    out.expect_gaps_untouched();
+    EXPECT_EQ(context.counters.paths.at(std::string("matmul.") + name(weight.dtype)), weight.dtype == DType::kQ6_K ? "amx-bf16-panels" : "amx-bf16-rows");
+    for (std::int64_t t = 0; t < tokens; ++t)
+      for (std::int64_t n = 0; n < kExactRows; ++n) {
+        std::int64_t expected = 0;
+        for (std::int64_t k = 0; k < kExactDim; ++k)
+          expected += static_cast<std::int64_t>(x.at(t, k)) * static_cast<std::int64_t>(values[static_cast<std::size_t>(n * kExactDim + k)]);
+        ASSERT_EQ(out.at(t, n), static_cast<float>(expected)) << emulated.variant << " token " << t << " of " << tokens << " row " << n;
+      }
+  }
+}
+
+// All codes, scales of -8 .. 7.
+TEST(EmulatedTiles, ProductsOfWholeNumbersInPanelsAreExact) {
   Random random(3);
-  Matrix weight = Matrix(DType::kQ6_K, kRows, kDim).fill(random);
-  for (std::int64_t at = 0; at < kRows * kDim / 256; ++at) {
+  Matrix weight = Matrix(DType::kQ6_K, kExactRows, kExactDim).fill(random);
+  for (std::int64_t at = 0; at < kExactRows * kExactDim / 256; ++at) {
     std::byte* block = weight.tensor().data + 210 * at;
     for (int g = 0; g < 16; ++g) block[192 + g] = static_cast<std::byte>(static_cast<std::int8_t>(random() % 16) - 8);
     block[208] = std::byte{0x00}, block[209] = std::byte{0x3c};
@@ -93,22 +113,20 @@ TEST(EmulatedTiles, ProductsOfWholeNumbersAreExact) {
   panels.layout = Layout::kPanels;
   std::vector<std::byte> bytes(static_cast<std::size_t>(panels.bytes()));
   panels.data = bytes.data();
-  for (std::int64_t r = 0; r < kRows; r += kPanelRows) pack_panel(DType::kQ6_K, weight.tensor().row(r), 0, std::min(kPanelRows, kRows - r), kDim, panels.row(r));
-  const std::vector<float> values = weight.values();
-  for (const std::int64_t tokens : {32, 33, 48, 49, 64, 79}) {
-    Grid x(tokens, kDim, 3), out(tokens, kRows, 5);
-    x.set([&](std::int64_t, std::int64_t) { return static_cast<float>(random() % 17) - 8.0f; });
-    for (const EmulatedTiles& emulated : emulated_tiles()) {
-      TestContext context({cpu_ops, emulated.micro.isa, 2, &emulated.micro, emulated.variant});
-      cpu::matmul(context, x, panels, out);
-      out.expect_gaps_untouched();
-      for (std::int64_t t = 0; t < tokens; ++t)
-        for (std::int64_t n = 0; n < kRows; ++n) {
-          std::int64_t expected = 0;
-          for (std::int64_t k = 0; k < kDim; ++k) expected += static_cast<std::int64_t>(x.at(t, k)) * static_cast<std::int64_t>(values[static_cast<std::size_t>(n * kDim + k)]);
-          ASSERT_EQ(out.at(t, n), static_cast<float>(expected)) << emulated.variant << " token " << t << " of " << tokens << " row " << n;
-        }
-    }
+  for (std::int64_t r = 0; r < kExactRows; r += kPanelRows)
+    pack_panel(DType::kQ6_K, weight.tensor().row(r), 0, std::min(kPanelRows, kExactRows - r), kExactDim, panels.row(r));
+  for (const std::int64_t tokens : {16, 31, 32, 33, 48, 79}) expect_exact_products(panels, weight.values(), tokens, random);
+}
+
+TEST(EmulatedTiles, ProductsOfWholeNumbersInRowsAreExact) {
+  Random random(4);
+  Matrix wide(DType::kBF16, kExactRows, kExactDim), coded(DType::kQ8_0, kExactRows, kExactDim);
+  std::vector<float> values(static_cast<std::size_t>(kExactRows * kExactDim));
+  for (float& value : values) value = static_cast<float>(random() % 255) - 127.0f;
+  for (std::size_t i = 0; i < values.size(); i += 32) values[i] = 127.0f;  // a factor of 1
+  for (const std::int64_t tokens : {32, 47, 64}) {
+    expect_exact_products(wide.quantize(values).tensor(), values, tokens, random);
+    expect_exact_products(coded.quantize(values).tensor(), values, tokens, random);
   }
 }
 
@@ -119,8 +137,8 @@ TEST(Isa, AmxIsOfferedWhereNothingIsLackingAndRefusedByNameElsewhere) {
   const bool offered = std::find(usable.begin(), usable.end(), cpu::Isa::kAmx) != usable.end();
   EXPECT_TRUE(!offered || cpu::tiles_lacking() == nullptr);
   if (offered) {
-    EXPECT_EQ(cpu::best_isa(), cpu::Isa::kAvx512);
-    EXPECT_NE(cpu::micro(cpu::Isa::kAmx).panel_tiles, nullptr);
+    EXPECT_EQ(cpu::best_isa(), cpu::Isa::kAmx);
+    EXPECT_NE(cpu::micro(cpu::Isa::kAmx).gemm_tiles, nullptr);
     return;
   }
   try {

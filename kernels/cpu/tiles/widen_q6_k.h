@@ -1,13 +1,10 @@
-// Q6_K weights in panels to tiles of bf16, a piece at a time, so that the work fits between products of tiles.
+// Q6_K weights in panels to tiles of bf16.
 #pragma once
 
 #include "kernels/cpu/micro/panel_q6_k.h"
 #include "kernels/cpu/tiles/tile_products.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
-
-inline constexpr std::int64_t kBlockSteps = 256 / kStep;
-inline constexpr int kBlockPieces = 32;  // 16 groups of 16 values, two halves of the rows
 
 #if defined(__AVX512BF16__)
 
@@ -34,7 +31,6 @@ CROSSOVER_INLINE void store_weights(__m512i quads, __m512 factor, __m512 zero, s
   _mm512_store_si512(to, _mm512_ternarylogic_epi32(second, _mm512_set1_epi32(-0x10000), _mm512_srli_epi32(first, 16), 0xea));
 }
 
-// Values of group piece / 2 for rows 16 * (piece % 2) on.
 CROSSOVER_INLINE void widen_piece(const PanelQ6_K& from, int piece, WeightStep* to) {
   const int g = piece / 2, half = piece % 2;
   const __m512 stored = _mm512_cvtph_ps(load_32_bytes(from.factors.d + kSide * half));
@@ -70,5 +66,22 @@ CROSSOVER_INLINE void widen_piece(const PanelQ6_K& from, int piece, WeightStep* 
 }
 
 #endif
+
+// 256 columns of a panel.
+struct PanelBlock {
+  static constexpr int kPieces = 32;  // 16 groups of 16 values, of rows 0 .. 15 and 16 .. 31
+
+  // The block at column 256 * depth of `depths` of panel `panel`.
+  static PanelBlock of(const std::byte* weights, std::int64_t, std::int64_t panel, std::int64_t depth, std::int64_t depths) {
+    return {reinterpret_cast<const PanelQ6_K*>(weights) + panel * depths + depth};
+  }
+  CROSSOVER_INLINE void widen(int piece, WeightStep* to) const { widen_piece(*block, piece, to); }
+  CROSSOVER_INLINE void prefetch(int piece) const {
+    constexpr std::int64_t kBytes = sizeof(PanelQ6_K) / kPieces;
+    for (std::int64_t at = 0; at < kBytes; at += 64) __builtin_prefetch(reinterpret_cast<const char*>(block) + piece * kBytes + at);
+  }
+
+  const PanelQ6_K* block;
+};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

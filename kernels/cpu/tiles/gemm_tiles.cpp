@@ -1,7 +1,7 @@
-// Many tokens times Q6_K weights in panels on AMX: 256 columns of a panel at a time become bf16, then 32 tokens times 32 rows are four
-// tiles of f32 sums.
+// Many tokens times weights on AMX: 256 columns of 32 rows at a time become bf16, then 32 tokens times 32 rows are four tiles of f32
+// sums.
 //
-// Why bf16. The scales of Q6_K and of int8 activations change every 16 and 32 values, and a tile product takes its 16 cycles however
+// Why bf16 for Q6_K. The scales of Q6_K and of int8 activations change every 16 and 32 values, and a tile product takes its 16 cycles however
 // short the sum. Exact integers would need two planes of codes times scales and sums stored for every 32 values: hardly more than
 // vpdpbusd with scales. One scale per 256 activations would do, at 1.7 times the error. In bf16 the scales go into the weights, and sums
 // stay in tiles.
@@ -10,30 +10,29 @@
 // operands in the L1 cache, 2.5 to 2.65 with activations from L2, 1.8 when sums are loaded and stored every 256 columns as well (a depth
 // of 512 does not leave its weights in L1). Products of tiles take turns with other vector instructions on port 5, so that half of
 // widening adds to their time: 0.03 ns a weight, 2 T / 1800 ns for T tokens.
-#include "kernels/cpu/tiles/panel_tiles.h"
+#include "kernels/cpu/tiles/tile_micro.h"
 
 #include "kernels/cpu/tiles/bf16.h"
 #include "kernels/cpu/tiles/widen_q6_k.h"
+#include "kernels/cpu/tiles/widen_rows.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
 namespace {
 
 // A group of panels passes the depth piece by piece: its weights (32 rows, widened) stay in the L1 cache while all tokens pass, the
 // activations of one depth and the sums of all in the L2 cache.
-constexpr std::int64_t kDepth = 256;
-constexpr std::int64_t kDepthSteps = kDepth / kStep;
+constexpr std::int64_t kDepth = kBlockSteps * kStep;
 constexpr std::int64_t kGroupPanels = 8;
 constexpr std::int64_t kGroupTokens = 512;
 constexpr std::int64_t kLine = 64;
 // Outputs of more tokens go past the caches: no cache would hold them until they are read, and none of their lines is read before it is
 // written (1.42 to 1.49 against 1.26 to 1.38 TFLOP/s at 512 tokens).
 constexpr std::int64_t kStreamFrom = 256;
-static_assert(kDepthSteps == kBlockSteps, "a depth is a block of a panel");
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 struct Scratch {
-  WeightStep weights[2][kDepthSteps];  // one is multiplied while the other is widened
+  WeightStep weights[2][kBlockSteps];  // one is multiplied while the other is widened
   SumTiles sums[kGroupTokens / kBlockTokens][kGroupPanels];
 };
 
@@ -42,8 +41,8 @@ struct Packed {
   Tile* tiles;
   std::int64_t count, steps;  // tiles of 16 tokens; of all values
   Packed(std::byte* memory, std::int64_t tokens, std::int64_t dim) : tiles(reinterpret_cast<Tile*>(memory)), count(ceil_div(tokens, kSide)), steps(dim / kStep) {}
-  // Step `first` (a multiple of kDepthSteps) of tile t, the others of the same depth behind it.
-  Tile* at(std::int64_t first, std::int64_t t) const { return tiles + first * count + t * kDepthSteps; }
+  // Step `first` (a multiple of kBlockSteps) of tile t, the others of the same depth behind it.
+  Tile* at(std::int64_t first, std::int64_t t) const { return tiles + first * count + t * kBlockSteps; }
 };
 
 std::int64_t packed_bytes(std::int64_t tokens, std::int64_t dim) {
@@ -53,9 +52,9 @@ std::int64_t packed_bytes(std::int64_t tokens, std::int64_t dim) {
 void pack_tile(const float* const* rows, std::int64_t tile, std::int64_t tokens, std::int64_t dim, std::byte* memory) {
   const Packed packed(memory, tokens, dim);
   const std::int64_t count = tokens - tile * kSide < kSide ? tokens - tile * kSide : kSide;
-  for (std::int64_t first = 0; first < packed.steps; first += kDepthSteps) {
+  for (std::int64_t first = 0; first < packed.steps; first += kBlockSteps) {
     Tile* to = packed.at(first, tile);
-    for (std::int64_t s = 0; s < kDepthSteps; ++s, ++to) {
+    for (std::int64_t s = 0; s < kBlockSteps; ++s, ++to) {
       for (std::int64_t t = 0; t < count; ++t) store_bf16(rows[t] + (first + s) * kStep, to->pair[t]);
       if (count < kSide) __builtin_memset(to->pair[count], 0, static_cast<std::size_t>(kSide - count) * sizeof to->pair[0]);
     }
@@ -65,48 +64,50 @@ void pack_tile(const float* const* rows, std::int64_t tile, std::int64_t tokens,
 std::int64_t scratch_bytes() { return sizeof(Scratch); }
 
 // A group's blocks in the order in which they are multiplied: of all panels the first, then the second.
+template <class Block>
 class Blocks {
  public:
-  Blocks(const PanelTilesMicro::Weights& weights, std::int64_t dim) : weights_(weights), depth_(dim / kDepth), panels_(weights.up ? 2 * weights.panels : weights.panels) {}
-  std::int64_t panels() const { return panels_; }
-  std::int64_t count() const { return panels_ * depth_; }
+  Blocks(const GemmTilesMicro::Weights& weights, std::int64_t dim)
+      : weights_(weights), depths_(dim / kDepth), half_(ceil_div(weights.rows, kPanelRows)), panels_(weights.up ? 2 * half_ : half_) {}
+  std::int64_t panels() const { return panels_; }  // those of `up` behind those of `gate`
+  std::int64_t count() const { return panels_ * depths_; }
   // The last one for what is beyond it.
-  const PanelQ6_K& at(std::int64_t i) const {
+  Block at(std::int64_t i) const {
     i = i < count() ? i : count() - 1;
     const std::int64_t p = i % panels_;
-    const bool up = p >= weights_.panels;
-    return reinterpret_cast<const PanelQ6_K*>(up ? weights_.up : weights_.gate)[(up ? p - weights_.panels : p) * depth_ + i / panels_];
+    const bool up = p >= half_;
+    return Block::of(up ? weights_.up : weights_.gate, weights_.rows, up ? p - half_ : p, i / panels_, depths_);
   }
 
  private:
-  PanelTilesMicro::Weights weights_;
-  std::int64_t depth_, panels_;
+  GemmTilesMicro::Weights weights_;
+  std::int64_t depths_, half_, panels_;
 };
 
 // What goes on while tiles are multiplied: the next block is widened, the one after it and the activations of the next depth come to the caches.
+template <class Block>
 class Meanwhile {
  public:
   // All of it happens in `calls` calls of operator().
-  Meanwhile(const PanelQ6_K* from, WeightStep* to, const PanelQ6_K& after, std::int64_t calls, const char* activations, std::int64_t lines)
-      : from_(from), to_(to), after_(reinterpret_cast<const char*>(&after)), calls_(calls), activations_(activations), lines_(lines) {}
+  Meanwhile(const Block& from, WeightStep* to, const Block& after, std::int64_t calls, const char* activations, std::int64_t lines)
+      : from_(from), after_(after), to_(to), calls_(calls), activations_(activations), lines_(lines) {}
 
   CROSSOVER_INLINE void operator()() {
-    for (due_ += kBlockPieces; due_ >= calls_ && piece_ < kBlockPieces; due_ -= calls_) widen_next();
+    for (due_ += Block::kPieces; due_ >= calls_ && piece_ < Block::kPieces; due_ -= calls_) widen_next();
     for (std::int64_t i = 0; i < lines_; ++i, activations_ += kLine) __builtin_prefetch(activations_, 0, 2);
   }
-  void finish() { while (piece_ < kBlockPieces) widen_next(); }
+  void skip() { piece_ = Block::kPieces; }
+  void finish() { while (piece_ < Block::kPieces) widen_next(); }
 
  private:
   CROSSOVER_INLINE void widen_next() {
-    constexpr std::int64_t kBytes = sizeof(PanelQ6_K) / kBlockPieces;
-    for (std::int64_t at = 0; at < kBytes; at += kLine) __builtin_prefetch(after_ + piece_ * kBytes + at);
-    if (from_) widen_piece(*from_, piece_, to_);
+    after_.prefetch(piece_);
+    from_.widen(piece_, to_);
     ++piece_;
   }
 
-  const PanelQ6_K* from_;  // null: nothing left
+  Block from_, after_;
   WeightStep* to_;
-  const char* after_;
   std::int64_t calls_, due_ = 0;
   int piece_ = 0;
   const char* activations_;
@@ -114,20 +115,22 @@ class Meanwhile {
 };
 
 // scratch.sums of `tiles` tiles of tokens from first_tile on: all panels of the group, all of the depth.
-void multiply_group(Tiles& unit, const Packed& packed, std::int64_t first_tile, std::int64_t tiles, const Blocks& blocks, Scratch& scratch) {
-  const std::int64_t panels = blocks.panels(), calls = ceil_div(tiles, 2) * kDepthSteps;
-  const std::int64_t lines = ceil_div(tiles * kDepthSteps * static_cast<std::int64_t>(sizeof(Tile)) / kLine, panels * calls);
-  for (int piece = 0; piece < kBlockPieces; ++piece) widen_piece(blocks.at(0), piece, scratch.weights[0]);
+template <class Block>
+void multiply_group(Tiles& unit, const Packed& packed, std::int64_t first_tile, std::int64_t tiles, const Blocks<Block>& blocks, Scratch& scratch) {
+  const std::int64_t panels = blocks.panels(), calls = ceil_div(tiles, 2) * kBlockSteps;
+  const std::int64_t lines = ceil_div(tiles * kBlockSteps * static_cast<std::int64_t>(sizeof(Tile)) / kLine, panels * calls);
+  for (int piece = 0; piece < Block::kPieces; ++piece) blocks.at(0).widen(piece, scratch.weights[0]);
   for (std::int64_t i = 0; i < blocks.count(); ++i) {
-    const std::int64_t p = i % panels, step = i / panels * kDepthSteps, next_step = step + kDepthSteps < packed.steps ? step + kDepthSteps : 0;
+    const std::int64_t p = i % panels, step = i / panels * kBlockSteps, next_step = step + kBlockSteps < packed.steps ? step + kBlockSteps : 0;
     const WeightStep* const weights = scratch.weights[i % 2];
     const char* const next_activations = reinterpret_cast<const char*>(packed.at(next_step, first_tile)) + p * lines * calls * kLine;
-    Meanwhile meanwhile(i + 1 < blocks.count() ? &blocks.at(i + 1) : nullptr, scratch.weights[(i + 1) % 2], blocks.at(i + 2), calls, next_activations, lines);
+    Meanwhile<Block> meanwhile(blocks.at(i + 1), scratch.weights[(i + 1) % 2], blocks.at(i + 2), calls, next_activations, lines);
+    if (i + 1 == blocks.count()) meanwhile.skip();
     for (std::int64_t t = 0; t < tiles; t += 2) {
       const Tile* a = packed.at(step, first_tile + t);
       SumTiles& sums = scratch.sums[t / 2][p];
-      if (t + 1 < tiles) add_steps<true>(unit, weights, kDepthSteps, a, a + kDepthSteps, step > 0, sums, meanwhile);
-      else add_steps<false>(unit, weights, kDepthSteps, a, a, step > 0, sums, meanwhile);
+      if (t + 1 < tiles) add_steps<true>(unit, weights, kBlockSteps, a, a + kBlockSteps, step > 0, sums, meanwhile);
+      else add_steps<false>(unit, weights, kBlockSteps, a, a, step > 0, sums, meanwhile);
     }
     meanwhile.finish();
   }
@@ -148,24 +151,25 @@ CROSSOVER_INLINE void store_row(float* out, F16 x, std::int64_t there) {
 }
 
 template <bool kStream>
-void store_group(const Scratch& scratch, std::int64_t tokens, const PanelTilesMicro::Weights& weights, float* out, std::int64_t out_stride) {
+void store_group(const Scratch& scratch, std::int64_t tokens, const GemmTilesMicro::Weights& weights, float* out, std::int64_t out_stride) {
   for (std::int64_t t = 0; t < tokens; ++t, out += out_stride) {
     const auto& sums = scratch.sums[t / kBlockTokens];
     for (std::int64_t n = 0; n < weights.rows; n += kSide) {
       const std::int64_t p = n / kPanelRows;
       const int half = static_cast<int>(n / kSide % 2);
       F16 x = sixteen(sums[p], t % kBlockTokens, half);
-      if (weights.up) x = silu(x) * sixteen(sums[weights.panels + p], t % kBlockTokens, half);
+      if (weights.up) x = silu(x) * sixteen(sums[ceil_div(weights.rows, kPanelRows) + p], t % kBlockTokens, half);
       store_row<kStream>(out + n, x, weights.rows - n);
     }
   }
 }
 
-void gemm(const PanelTilesMicro::Weights& weights, std::int64_t dim, const std::byte* memory, std::int64_t tokens, float* out, std::int64_t out_stride,
-          std::byte* scratch_memory) {
+template <class Block>
+void multiply(const GemmTilesMicro::Weights& weights, std::int64_t dim, const std::byte* memory, std::int64_t tokens, float* out, std::int64_t out_stride,
+              std::byte* scratch_memory) {
   const Packed packed(const_cast<std::byte*>(memory), tokens, dim);
   auto& scratch = *reinterpret_cast<Scratch*>(scratch_memory);
-  const Blocks blocks(weights, dim);
+  const Blocks<Block> blocks(weights, dim);
   const bool stream = tokens >= kStreamFrom && reinterpret_cast<std::uintptr_t>(out) % kLine == 0 && out_stride % kSide == 0;
   for (std::int64_t t = 0; t < tokens; t += kGroupTokens) {
     const std::int64_t count = tokens - t < kGroupTokens ? tokens - t : kGroupTokens;
@@ -179,6 +183,24 @@ void gemm(const PanelTilesMicro::Weights& weights, std::int64_t dim, const std::
 #if defined(__AVX512F__)
   if (stream) _mm_sfence();  // before other threads are told
 #endif
+}
+
+void gemm(const GemmTilesMicro::Weights& weights, std::int64_t dim, const std::byte* packed, std::int64_t tokens, float* out, std::int64_t out_stride,
+          std::byte* scratch) {
+  switch (weights.dtype) {
+    case DType::kQ6_K: return multiply<PanelBlock>(weights, dim, packed, tokens, out, out_stride, scratch);
+    case DType::kBF16: return multiply<RowsBlock<StoredBf16>>(weights, dim, packed, tokens, out, out_stride, scratch);
+    case DType::kQ8_0: return multiply<RowsBlock<StoredQ8_0>>(weights, dim, packed, tokens, out, out_stride, scratch);
+    default: __builtin_unreachable();
+  }
+}
+
+const char* path(DType weight) { return weight == DType::kQ6_K ? "amx-bf16-panels" : "amx-bf16-rows"; }
+
+std::int64_t from_tokens(DType weight, Layout layout, std::int64_t dim) {
+  if (dim % kDepth != 0) return 0;
+  if (weight == DType::kQ6_K) return layout == Layout::kPanels ? 16 : 0;
+  return weight == DType::kBF16 ? 16 : weight == DType::kQ8_0 ? 32 : 0;
 }
 
 // Four independent sums hide most of the latency of a product; all products are zeros.
@@ -225,6 +247,6 @@ bool work() {
 }  // namespace
 
 extern const TileMicro tiles;
-const TileMicro tiles = {{"amx-bf16-panels", kSide, kSide, kGroupPanels, packed_bytes, pack_tile, scratch_bytes, gemm}, {4 * 16 * 16 * 32 * 2, chains}, work};
+const TileMicro tiles = {{path, from_tokens, kSide, kGroupPanels, packed_bytes, pack_tile, scratch_bytes, gemm}, {4 * 16 * 16 * 32 * 2, chains}, work};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

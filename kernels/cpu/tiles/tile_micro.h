@@ -7,7 +7,7 @@
 namespace crossover::cpu {
 
 struct TileMicro {
-  PanelTilesMicro panels;
+  GemmTilesMicro gemm;
   Probe bf16;         // products in registers
   bool (*work)();     // products of known numbers come out right
 };
