@@ -143,9 +143,10 @@ Multiplication::Multiplication(Context& context, std::span<const Operand> operan
   for (const Product& product : products) {
     const Packed& packed = where_[product.operand];
     compute_items_.append(takes(product) && packed.used ? ceil_div(product.weight.rows(), task_rows(product)) : 0);
-    if (takes(product) && product.up.data && packed.form != Form::kGemmTiles) {
+    if (takes(product) && product.up.data) {
       // Room for any part of x: how many rows of it an expert gets changes from pass to pass.
-      const std::int64_t most = std::max(operands[product.operand].rows, operands[product.operand].x.rows);
+      std::int64_t most = std::max(operands[product.operand].rows, operands[product.operand].x.rows);
+      if (gemm_tiles_) most = std::min(most, gemm_tiles_from_ - 1);  // more are gated where they are summed
       up_floats_ = std::max({up_floats_, std::min(most, gemm_from - 1) * task_rows_, most >= gemm_from ? most * kPanelRows : 0});
     }
   }
@@ -162,17 +163,22 @@ std::int64_t Multiplication::tile_group_panels() const {
   return std::clamp<std::int64_t>(panels / (4 * context_.pool.threads()) / 2 * 2, 2, gemm_tiles_->most_panels);
 }
 
-// Room for any other division of the same rows among as many operands: how many an expert gets changes from pass to pass.
+// Room for any other division of the same rows among as many operands: how many an expert gets changes from pass to pass, and with it how
+// they are packed.
 std::int64_t Multiplication::most_packed_bytes() const {
-  if (!gemm_tiles_ || !panels()) return 0;
-  std::int64_t rows = 0, gathered = 0;
+  if (!gemm_tiles_) return 0;
+  std::int64_t rows = 0, gathered = 0, used = 0;
   for (std::size_t i = 0; i < operands_.size(); ++i) {
     if (!where_[i].used) continue;
-    rows += operands_[i].rows;
+    rows += operands_[i].rows, ++used;
     if (operands_[i].index) gathered = std::max(gathered, operands_[i].x.rows);
   }
-  const std::int64_t begun = std::min(static_cast<std::int64_t>(operands_.size()), rows / gemm_tiles_from_);  // tiles that may be incomplete
-  return (rows / gemm_tiles_->tokens + begun) * form_bytes(Form::kGemmTiles) + gathered * packed_bytes_;
+  const auto incomplete = [&](Form form, std::int64_t from) { return std::min(used, rows / from) * form_bytes(form); };
+  const std::int64_t tiles = form_bytes(Form::kGemmTiles) / tile_rows(Form::kGemmTiles);
+  if (panels()) return rows * tiles + incomplete(Form::kGemmTiles, gemm_tiles_from_) + gathered * packed_bytes_;
+  if (used == 1) return 0;
+  return rows * std::max({packed_bytes_, form_bytes(Form::kTiles) / tile_rows(Form::kTiles), tiles}) + incomplete(Form::kGemmTiles, gemm_tiles_from_) +
+         incomplete(Form::kTiles, micro_.gemm_from_tokens[static_cast<std::size_t>(type_)]);
 }
 
 // Operands that follow each other and take their rows from the same ones, as experts do, share them packed where weights are in panels.
@@ -203,8 +209,10 @@ void Multiplication::place_operands(const Names& names) {
                                                                              : (packed.gemm ? micro_.gemm_path : micro_.matvec_path)[type]);
     if (packed.form == Form::kRows) before = &packed, operand_before = &operand;
   }
-  packed_ = context_.workspace.bytes(names.packed, static_cast<std::size_t>(std::max(bytes, most_packed_bytes())));
-  if (any_gemm) panels_ = context_.workspace.bytes(names.panels, static_cast<std::size_t>(panel_bytes_ * context_.pool.threads()));
+  const std::int64_t most = most_packed_bytes();
+  packed_ = context_.workspace.bytes(names.packed, static_cast<std::size_t>(std::max(bytes, most)));
+  // Another division of the rows may need it where this one does not.
+  if (any_gemm || (gemm_tiles_ && most > 0)) panels_ = context_.workspace.bytes(names.panels, static_cast<std::size_t>(panel_bytes_ * context_.pool.threads()));
   if (!panels()) return;
   rows_ = reinterpret_cast<const std::byte**>(context_.workspace.bytes(names.rows, static_cast<std::size_t>(rows) * sizeof(std::byte*)));
   for (std::size_t i = 0; i < operands_.size(); ++i)
