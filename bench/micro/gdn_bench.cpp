@@ -50,7 +50,7 @@ void add_layers(const char* kernel, cpu::Isa isa, Shape shape, int threads, bool
   add_row(kernel, isa, fmt::format("T:{}/layers:{}/heads:{}", shape.tokens, shape.layers, shape.heads), threads, [=](std::shared_ptr<CpuContext> context) {
     const auto layer = std::make_shared<Layer>(shape.tokens, shape.layers, shape.heads);
     const bool decodes = shape.tokens == 1;
-    return KernelRow{.bound = decodes ? "memory" : chunked && isa == cpu::Isa::kAvx512Bf16 ? "bf16" : "f32",
+    return KernelRow{.bound = decodes ? "memory" : chunked && isa >= cpu::Isa::kAvx512Bf16 ? "bf16" : "f32",
                      .cost = cost(*layer),
                      .work = [=] { for (std::int64_t i = 0; i < shape.layers; ++i) call(*context, *layer, i); },
                      .calls = shape.layers,

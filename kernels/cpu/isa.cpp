@@ -8,6 +8,7 @@
 #endif
 
 #include "kernels/cpu/micro.h"
+#include "kernels/cpu/tiles/gdn_tiles.h"
 #include "kernels/cpu/tiles/tile_micro.h"
 
 namespace crossover::cpu {
@@ -78,9 +79,15 @@ const Micro& micro(Isa isa) {
   static const Micro avx512bf16_micro{Isa::kAvx512Bf16,       &avx512bf16::formats,   &avx512bf16::matmul, &avx512bf16::panels,
                                       &avx512bf16::gdn,          &avx512bf16::attention, &avx512bf16::row_ops,
                                       &avx512bf16::attention_pairs};
+  static const GdnMicro amx_gdn = [] {
+    GdnMicro gdn = avx512::gdn;
+    gdn.chunked = amx::gdn_chunks;
+    return gdn;
+  }();
   static const Micro amx_micro = [] {
     Micro micro = avx512_micro;
     micro.isa = Isa::kAmx, micro.gemm_tiles = &amx::tiles.gemm;
+    micro.gdn = &amx_gdn;
     return micro;
   }();
   if (isa == Isa::kAmx) return amx_micro;

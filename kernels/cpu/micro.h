@@ -114,6 +114,7 @@ struct GdnChunks {
   void (*keys)(const GdnHead& head, void* keys);
   void (*head)(const GdnHead& head, const void* keys, void* scratch);
   std::int64_t keys_bytes, scratch_bytes;
+  std::int64_t chunk_tokens;   // calls that begin at multiples of it give the same bits as one call
   std::int64_t from_tokens;  // fewer are faster token by token
 };
 

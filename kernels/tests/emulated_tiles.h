@@ -7,9 +7,15 @@
 
 namespace crossover {
 
-namespace cpu::tiles_portable { extern const TileMicro tiles; }
+namespace cpu::tiles_portable {
+extern const TileMicro tiles;
+extern const GdnChunks gdn_chunks;
+}
 #if defined(CROSSOVER_EMULATED_AVX512_TILES)
-namespace cpu::tiles_avx512 { extern const TileMicro tiles; }
+namespace cpu::tiles_avx512 {
+extern const TileMicro tiles;
+extern const GdnChunks gdn_chunks;
+}
 #endif
 
 namespace testing {
@@ -18,18 +24,22 @@ struct EmulatedTiles {
   const cpu::TileMicro* tiles;
   const char* variant;
   cpu::Micro micro;
+  cpu::GdnMicro gdn;
 };
 
 inline const std::vector<EmulatedTiles>& emulated_tiles() {
   static const std::vector<EmulatedTiles> all = [] {
     std::vector<EmulatedTiles> found;
-    const auto add = [&](const cpu::TileMicro& tiles, const char* variant) {
-      found.push_back({&tiles, variant, cpu::micro(cpu::highest_isa())});
-      found.back().micro.gemm_tiles = &tiles.gemm;
+    found.reserve(2);  // what they point to of each other stays in place
+    const auto add = [&](const cpu::TileMicro& tiles, const cpu::GdnChunks& chunks, const char* variant) {
+      const cpu::Micro& micro = cpu::micro(cpu::highest_isa());
+      EmulatedTiles& added = found.emplace_back(EmulatedTiles{&tiles, variant, micro, *micro.gdn});
+      added.micro.gemm_tiles = &tiles.gemm;
+      added.micro.gdn = &added.gdn, added.gdn.chunked = chunks;
     };
-    add(cpu::tiles_portable::tiles, "_emulated_tiles");
+    add(cpu::tiles_portable::tiles, cpu::tiles_portable::gdn_chunks, "_emulated_tiles");
 #if defined(CROSSOVER_EMULATED_AVX512_TILES)
-    if (cpu::highest_isa() >= cpu::Isa::kAvx512Bf16) add(cpu::tiles_avx512::tiles, "_emulated_tiles_avx512");
+    if (cpu::highest_isa() >= cpu::Isa::kAvx512Bf16) add(cpu::tiles_avx512::tiles, cpu::tiles_avx512::gdn_chunks, "_emulated_tiles_avx512");
 #endif
     return found;
   }();
