@@ -26,15 +26,18 @@ GdnHead head_of(const GdnScan& scan, std::int64_t h, std::int64_t first_token, s
           .tokens = tokens,
           .state = scan.state + h * kDim * kDim,
           .out = out.row(first_token) + column,
-          .out_stride = out.stride};
+          .out_stride = out.stride,
+          .soon = {}};
 }
 
-// Rows of one head side by side: in the operands they lie whole pages apart and would fight for a few sets of the caches.
+// Rows of one head side by side: in the operands they lie whole pages apart, and where they are read strip by strip would fight for a few
+// sets of the caches.
 struct ValueBlock {
   float v[kGdnBlockTokens][kDim], out[kGdnBlockTokens][kDim];
 };
 
 void chunk_head(const GdnChunks& chunks, GdnHead head, ValueBlock& block, std::byte* memory) {
+  if (chunks.reads_apart) return chunks.head(head, memory, memory + chunks.keys_bytes);
   for (std::int64_t t = 0; t < head.tokens; ++t) std::copy_n(head.v + t * head.v_stride, kDim, block.v[t]);
   const GdnHead outer = head;
   head.v = block.v[0], head.out = block.out[0], head.v_stride = head.out_stride = kDim;

@@ -105,6 +105,8 @@ struct GdnHead {
   float* state;                                        // [128 (k), 128 (v)], in place
   float* out;                                          // [tokens, 128]
   std::int64_t out_stride;
+  // Rows of 128 floats, as many as tokens, that the caller turns to next, or null: who has time brings them to the second-level cache.
+  struct Soon { const float* rows = nullptr; std::int64_t stride = 0; } soon[3];
 };
 
 // The chunked scan with products of one precision, a block of up to kGdnBlockTokens tokens at a time: first what all value heads
@@ -114,8 +116,9 @@ struct GdnChunks {
   void (*keys)(const GdnHead& head, void* keys);
   void (*head)(const GdnHead& head, const void* keys, void* scratch);
   std::int64_t keys_bytes, scratch_bytes;
-  std::int64_t chunk_tokens;   // calls that begin at multiples of it give the same bits as one call
-  std::int64_t from_tokens;  // fewer are faster token by token
+  std::int64_t chunk_tokens;  // calls that begin at multiples of it give the same bits as one call
+  bool reads_apart;           // rows may lie pages apart; else it is faster to copy them side by side first
+  std::int64_t from_tokens;   // fewer are faster token by token
 };
 
 struct GdnMicro {

@@ -190,7 +190,7 @@ void gates(const float* a, std::int64_t a_stride, const float* b, std::int64_t b
 
 template <class Products>
 constexpr GdnChunks chunks_of(const char* path, std::int64_t from_tokens) {
-  return {path, chunk_keys<Products>, chunk_head<Products>, kChunkKeysBytes<Products>, kChunkScratchBytes<Products>, kRows, from_tokens};
+  return {path, chunk_keys<Products>, chunk_head<Products>, kChunkKeysBytes<Products>, kChunkScratchBytes<Products>, kRows, false, from_tokens};
 }
 
 constexpr GdnChunks kF32 = chunks_of<F32Products>(CROSSOVER_PATH(CROSSOVER_ISA, "-chunked-f32"), 64);

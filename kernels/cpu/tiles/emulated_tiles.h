@@ -31,6 +31,8 @@ class Tiles {
     for (int r = 0; r < config_.rows[tile]; ++r) __builtin_memcpy(row_[tile][r], static_cast<const char*>(from) + r * stride_bytes, config_.row_bytes[tile]);
   }
   template <int tile>
+  void load_once(const void* from, std::int64_t stride_bytes) { load<tile>(from, stride_bytes); }
+  template <int tile>
   void store(void* to, std::int64_t stride_bytes) {
     demand(config_.rows[tile] > 0);
     for (int r = 0; r < config_.rows[tile]; ++r) __builtin_memcpy(static_cast<char*>(to) + r * stride_bytes, row_[tile][r], config_.row_bytes[tile]);
