@@ -156,19 +156,20 @@ void attend_few(Context& context, const Attention& a, const Shape& s, const Rows
 }
 
 // An f32 cache asks for f32 arithmetic.
-bool in_pairs(const Context& context, const Attention& a) {
-  return context.micro->attention_pairs && a.keys.rows.dtype != DType::kF32 && a.values.rows.dtype != DType::kF32;
-}
+bool in_bf16(const Attention& a) { return a.keys.rows.dtype != DType::kF32 && a.values.rows.dtype != DType::kF32; }
 
 }  // namespace
 
 void attention(Context& context, const Attention& a, Rows out) {
   const Shape s = shape_of(a, out);
-  const bool pairs = in_pairs(context, a), few = s.rows() <= kFewRows;
+  const Micro& micro = *context.micro;
+  const bool few = s.rows() <= kFewRows, tiles = micro.attention_tiles && !few && s.dim % kTileUnitKeys == 0 && in_bf16(a);
+  const bool pairs = !tiles && micro.attention_pairs && in_bf16(a);
   char path[48];
-  std::snprintf(path, sizeof path, "%s-%s-%s", name(context.micro->isa), pairs ? "bf16" : "f32", few ? "split" : "tile");
+  std::snprintf(path, sizeof path, "%s-%s-%s", name(micro.isa), tiles || pairs ? "bf16" : "f32", few ? "split" : "tile");
   context.counters.path("attention", path);
-  if (pairs) attend_pairs(context, a, s, out);
+  if (tiles) attend_tiles(context, a, s, out);
+  else if (pairs) attend_pairs(context, a, s, out);
   else if (few) attend_few(context, a, s, out);
   else attend_many(context, a, s, out);
 }

@@ -15,25 +15,6 @@ constexpr std::int64_t kNarrowKeys = 32;  // converted at once when rows are few
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
-struct Bf16Rows {
-  const std::uint16_t* data;
-  std::int64_t stride;
-};
-
-// Rows first .. first + count of a KV head: in place when the cache is bf16, else converted into `to`.
-Bf16Rows narrow(const Context& context, const Tensor& cache, std::int64_t dim, std::int64_t kv_head, std::int64_t first, std::int64_t count,
-                std::uint16_t* to) {
-  const std::int64_t stride = cache.row_stride(), bytes = row_bytes(cache.dtype, dim);
-  const std::byte* column = cache.data + row_bytes(cache.dtype, kv_head * dim);
-  const auto convert = context.micro->attention_pairs->narrow[static_cast<std::size_t>(cache.dtype)];
-  for (std::int64_t t = first; t < first + count; ++t) {
-    prefetch_head(cache, column, t + kRowsAhead, bytes);
-    if (cache.dtype != DType::kBF16) convert(column + t * stride, to + (t - first) * dim, dim);
-  }
-  if (cache.dtype == DType::kBF16) return {reinterpret_cast<const std::uint16_t*>(column + first * stride), cache.cols()};
-  return {to, dim};
-}
-
 // Query rows of some tokens of one KV head with what streaming softmax carries along.
 struct Queries {
   std::uint16_t* q;    // [rows, dim]

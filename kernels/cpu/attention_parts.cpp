@@ -20,6 +20,33 @@ const float* query_row(const Context& context, const Attention& a, std::int64_t 
   return turned;
 }
 
+namespace {
+
+void narrow_row(const Micro& micro, DType type, const std::byte* from, std::uint16_t* to, std::int64_t dim) {
+  if (micro.narrow) return micro.narrow[static_cast<std::size_t>(type)](from, to, dim);
+  constexpr std::int64_t kStrip = 256;  // whole blocks of every type
+  alignas(64) float strip[kStrip];
+  for (std::int64_t i = 0; i < dim; i += kStrip) {
+    const std::int64_t values = std::min(kStrip, dim - i);
+    micro.formats->dequantize[static_cast<std::size_t>(type)](from + row_bytes(type, i), strip, values);
+    micro.formats->quantize[static_cast<std::size_t>(DType::kBF16)](strip, reinterpret_cast<std::byte*>(to + i), values);
+  }
+}
+
+}  // namespace
+
+Bf16Rows narrow(const Context& context, const Tensor& cache, std::int64_t dim, std::int64_t kv_head, std::int64_t first, std::int64_t count,
+                std::uint16_t* to) {
+  const std::int64_t stride = cache.row_stride(), bytes = row_bytes(cache.dtype, dim);
+  const std::byte* column = cache.data + row_bytes(cache.dtype, kv_head * dim);
+  for (std::int64_t t = first; t < first + count; ++t) {
+    prefetch_head(cache, column, t + kRowsAhead, bytes);
+    if (cache.dtype != DType::kBF16) narrow_row(*context.micro, cache.dtype, column + t * stride, to + (t - first) * dim, dim);
+  }
+  if (cache.dtype == DType::kBF16) return {reinterpret_cast<const std::uint16_t*>(column + first * stride), cache.cols()};
+  return {to, dim};
+}
+
 void join_row(const Context& context, const Attention& a, const SplitRow& first, std::int64_t part_floats, std::int64_t splits, std::int64_t row,
               const Rows& out) {
   float top = *first.row_max;

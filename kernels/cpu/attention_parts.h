@@ -44,6 +44,16 @@ inline void prefetch_head(const Tensor& cache, const std::byte* column, std::int
   for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
 
+struct Bf16Rows {
+  const std::uint16_t* data;
+  std::int64_t stride;
+};
+
+// Rows first .. first + count of a KV head: in place when the cache is bf16, else converted into `to` [count, dim].
+Bf16Rows narrow(const Context& context, const Tensor& cache, std::int64_t dim, std::int64_t kv_head, std::int64_t first, std::int64_t count,
+                std::uint16_t* to);
+
 void attend_pairs(Context& context, const Attention& a, const AttentionShape& s, const Rows& out);  // instruction sets with attention_pairs
+void attend_tiles(Context& context, const Attention& a, const AttentionShape& s, const Rows& out);  // with attention_tiles, heads of whole tiles
 
 }  // namespace crossover::cpu

@@ -8,6 +8,7 @@
 #endif
 
 #include "kernels/cpu/micro.h"
+#include "kernels/cpu/tiles/attention_tiles.h"
 #include "kernels/cpu/tiles/gdn_tiles.h"
 #include "kernels/cpu/tiles/tile_micro.h"
 
@@ -76,9 +77,17 @@ const Micro& micro(Isa isa) {
 #if defined(__x86_64__)
   static const Micro avx2_micro{Isa::kAvx2, &avx2::formats, &avx2::matmul, &avx2::panels, &avx2::gdn, &avx2::attention, &avx2::row_ops};
   static const Micro avx512_micro{Isa::kAvx512, &avx512::formats, &avx512::matmul, &avx512::panels, &avx512::gdn, &avx512::attention, &avx512::row_ops};
-  static const Micro avx512bf16_micro{Isa::kAvx512Bf16,       &avx512bf16::formats,   &avx512bf16::matmul, &avx512bf16::panels,
-                                      &avx512bf16::gdn,          &avx512bf16::attention, &avx512bf16::row_ops,
-                                      &avx512bf16::attention_pairs};
+  static const Micro avx512bf16_micro{Isa::kAvx512Bf16,
+                                      &avx512bf16::formats,
+                                      &avx512bf16::matmul,
+                                      &avx512bf16::panels,
+                                      &avx512bf16::gdn,
+                                      &avx512bf16::attention,
+                                      &avx512bf16::row_ops,
+                                      &avx512bf16::attention_pairs,
+                                      nullptr,
+                                      nullptr,
+                                      avx512bf16::attention_pairs.narrow};
   static const GdnMicro amx_gdn = [] {
     GdnMicro gdn = avx512::gdn;
     gdn.chunked = amx::gdn_chunks;
@@ -86,8 +95,8 @@ const Micro& micro(Isa isa) {
   }();
   static const Micro amx_micro = [] {
     Micro micro = avx512_micro;
-    micro.isa = Isa::kAmx, micro.gemm_tiles = &amx::tiles.gemm;
-    micro.gdn = &amx_gdn;
+    micro.isa = Isa::kAmx, micro.gemm_tiles = &amx::tiles.gemm, micro.gdn = &amx_gdn;
+    micro.attention_tiles = &amx::attention_tiles, micro.narrow = avx512bf16::attention_pairs.narrow;
     return micro;
   }();
   if (isa == Isa::kAmx) return amx_micro;

@@ -150,13 +150,15 @@ struct AttentionMicro {
                    float* scratch);
 };
 
+using NarrowRow = void (*)(const std::byte* from, std::uint16_t* to, std::int64_t head_dim);  // one head's columns of a cache row to bf16
+
 inline constexpr std::int64_t kPairBlockKeys = 256;  // keys of a packed block
 inline constexpr std::int64_t kPairTileRows = 24;    // query rows of one tile: 3 tokens of 8 heads, 4 of 6
 
 // The same with bf16 operands, two neighbours along the sum per 32-bit lane, and f32 sums. Rows of bf16 hold head_dim values (a multiple
 // of 16), strides count values. Avx512bf16 only.
 struct AttentionPairsMicro {
-  void (*narrow[kDTypeCount])(const std::byte* from, std::uint16_t* to, std::int64_t head_dim);  // one head's columns of a cache row
+  NarrowRow narrow[kDTypeCount];
   void (*pack_query)(const float* q, float scale, std::int64_t head_dim, std::uint16_t* to);
   // Panels [ceil(count / 32)][head_dim / 2][32 keys] of keys and [ceil(head_dim / 32)][ceil(count / 2)][32 features] of values; what
   // is missing is zeros. Room for round_up(count, 32) * head_dim, and for round_up(count, 2) * round_up(head_dim, 32) values.
@@ -174,6 +176,32 @@ struct AttentionPairsMicro {
                 float* row_sum);
   void (*accumulate)(const float* weights, std::int64_t stride, std::int64_t first_key, std::int64_t rows, const std::uint16_t* values,
                      std::int64_t value_stride, std::int64_t count, std::int64_t head_dim, float* accumulator, std::int64_t accumulator_stride);
+};
+
+inline constexpr std::int64_t kTileUnitKeys = 32;    // keys that are packed at once
+inline constexpr std::int64_t kTileBlockKeys = 512;  // of a packed block
+inline constexpr std::int64_t kTileRows = 32;        // query rows of one tile: 4 tokens of 8 heads
+inline constexpr std::int64_t kTileQueryPad = 32, kTileAccumulatorPad = 16;  // values behind each row, so that rows do not share cache sets
+
+// Query rows of one KV head with what streaming softmax carries along; `rows` and memory for kTileRows at a time.
+struct AttentionTileRows {
+  std::int64_t rows, head_dim;  // multiples of 32
+  const std::uint16_t* q;       // [rows, head_dim + kTileQueryPad]
+  const std::int64_t* visible;  // [rows]: of the keys of the block; any that are 0 or less see nothing
+  float* row_max;               // [rows], a power of two that weights are relative to; -inf at first
+  float* accumulator;           // [rows, head_dim + 16], 0 at first; the last 16 add up to the sum of the weights
+};
+
+// The same where tiles are multiplied: bf16 operands, f32 sums. A row has the same bits whatever rows it is computed beside.
+struct AttentionTilesMicro {
+  const char* path;
+  void (*pack_query)(const float* q, float scale, std::int64_t head_dim, std::uint16_t* to);
+  // Up to kTileUnitKeys rows of bf16, `stride` values apart, to unit `unit` of a block [kTileBlockKeys * head_dim]; missing ones are zeros.
+  void (*pack_keys)(const std::uint16_t* rows, std::int64_t stride, std::int64_t count, std::int64_t head_dim, std::int64_t unit, std::uint16_t* block);
+  void (*pack_values)(const std::uint16_t* rows, std::int64_t stride, std::int64_t count, std::int64_t head_dim, std::int64_t unit, std::uint16_t* block);
+  std::int64_t (*scratch_bytes)();
+  // All rows against the first `count` keys of a block.
+  void (*block)(const AttentionTileRows& to, const std::uint16_t* keys, const std::uint16_t* values, std::int64_t count, std::byte* scratch);
 };
 
 struct RowsMicro {
@@ -201,7 +229,9 @@ struct Micro {
   const AttentionMicro* attention;
   const RowsMicro* rows;
   const AttentionPairsMicro* attention_pairs = nullptr;  // of instruction sets that multiply pairs of bf16
-  const GemmTilesMicro* gemm_tiles = nullptr;          // of those that multiply tiles
+  const GemmTilesMicro* gemm_tiles = nullptr;            // of those that multiply tiles
+  const AttentionTilesMicro* attention_tiles = nullptr;  // of those that multiply tiles
+  const NarrowRow* narrow = nullptr;                     // [kDTypeCount], of those that have an instruction for it
 };
 
 #define CROSSOVER_DECLARE_MICRO(isa)      \

@@ -1,4 +1,5 @@
 // Attention of the cpu backend over every cache type against the reference, which reads the same quantized cache in double.
+#include "kernels/tests/emulated_tiles.h"
 #include "kernels/tests/test_context.h"
 
 namespace crossover {
@@ -53,7 +54,8 @@ Grid run(const Backend& backend, const Inputs& in) {
 // Of the largest value: queries, keys, weights and values are each rounded to bf16 by up to 2^-9. An f32 cache keeps f32 arithmetic.
 constexpr double kBf16Limit = 1e-2;
 bool in_bf16(const Backend& backend, const Case& c) {
-  return backend.isa == cpu::Isa::kAvx512Bf16 && c.keys != DType::kF32 && c.values != DType::kF32;
+  const cpu::Micro& micro = backend.micro ? *backend.micro : cpu::micro(*backend.isa);
+  return (micro.attention_pairs || micro.attention_tiles) && c.keys != DType::kF32 && c.values != DType::kF32;
 }
 
 class AttentionTest : public ::testing::TestWithParam<Backend> {
@@ -73,7 +75,7 @@ class AttentionTest : public ::testing::TestWithParam<Backend> {
   }
   Random random{11};
 };
-INSTANTIATE_TEST_SUITE_P(Cpu, AttentionTest, ::testing::ValuesIn(testing::tested_backends()), testing::test_name);
+INSTANTIATE_TEST_SUITE_P(Cpu, AttentionTest, ::testing::ValuesIn(testing::backends_with_emulated_tiles()), testing::test_name);
 
 TEST_P(AttentionTest, OneKeyGivesItsValue) {
   for (const DType type : {DType::kF32, DType::kBF16}) {
@@ -166,8 +168,45 @@ TEST(AttentionThreads, DoNotChangeABit) {
   Random random{5};
   for (const std::int64_t tokens : {1, 4, 150, 300}) {
     const Inputs in({.tokens = tokens, .past = 1500, .heads = 8, .kv_heads = 2, .head_dim = 64, .keys = DType::kQ8_0}, random);
-    for (const cpu::Isa isa : cpu::usable_isas())
-      EXPECT_EQ(testing::relative_error(run({cpu_ops, isa, 3}, in), run({cpu_ops, isa, 1}, in)), 0);
+    for (Backend backend : testing::backends_with_emulated_tiles()) {
+      const Backend alone = (backend.threads = 1, backend);
+      backend.threads = 3;
+      EXPECT_EQ(testing::relative_error(run(backend, in), run(alone, in)), 0) << name(alone);
+    }
+  }
+}
+
+// Blocks, strips and the maximum that a row carries are the same whatever tokens are beside it, and in which chunk of the cache.
+TEST(AttentionTiles, GiveARowTheSameBitsWhateverItIsComputedBeside) {
+  for (const Backend& backend : testing::backends_with_emulated_tiles()) {
+    if (!(backend.micro ? backend.micro : &cpu::micro(*backend.isa))->attention_tiles) continue;
+    Random random{5};
+    const Inputs all({.tokens = 120, .past = 700, .heads = 6, .kv_heads = 2, .head_dim = 64, .keys = DType::kF16, .values = DType::kQ8_0}, random);
+    const Grid whole = run(backend, all);
+    for (const auto& [first, tokens] : {std::pair{0, 25}, {25, 70}, {95, 25}}) {
+      Attention part = all.attention();
+      part.q.data += first * 6 * part.q.stride, part.q.rows = tokens * 6, part.past += first;
+      Grid out(tokens * 6, 64);
+      TestContext context(backend);
+      op::attention(context, part, out);
+      for (std::int64_t r = 0; r < out.row_count(); ++r)
+        for (std::int64_t i = 0; i < 64; ++i) ASSERT_EQ(out.at(r, i), whole.at(first * 6 + r, i)) << name(backend) << " row " << r;
+    }
+  }
+}
+
+// Scores that rise along the keys, so that what was accumulated shrinks within strips, blocks and chunks.
+TEST(AttentionTiles, FollowAMaximumThatRises) {
+  for (const Backend& backend : testing::backends_with_emulated_tiles()) {
+    Random random{5};
+    Inputs in({.tokens = 40, .past = 9000, .heads = 1, .kv_heads = 1, .head_dim = 64, .keys = DType::kF16, .values = DType::kF16}, random);
+    std::vector<float> row(64);
+    for (std::int64_t t = 0; t < 9040; ++t) {
+      for (std::int64_t i = 0; i < 64; ++i) row[static_cast<std::size_t>(i)] = static_cast<float>(t / 64) * (i < 32 ? 0.25f : 0.125f);  // exact in bf16
+      quantize_fn(DType::kF16)(row.data(), in.keys.tensor().row(t), 64);
+    }
+    in.q.set([](std::int64_t, std::int64_t i) { return i < 40 ? 0.5f : 0.25f; });
+    EXPECT_LE(testing::relative_error(run(backend, in), run(testing::reference_backend(), in)), in_bf16(backend, in.shape) ? kBf16Limit : 2e-6) << name(backend);
   }
 }
 

@@ -164,7 +164,9 @@ TEST_P(RotationTest, EveryPairOfCacheTypesEqualsTheReference) {
         const KvCache key_cache(keys, rotation, Sequence::kDim), value_cache(values, rotation, Sequence::kDim);
         op::kv_write(reference, sequence.keys, key_cache, 0);
         op::kv_write(reference, sequence.values, value_cache, 0);
-        const bool bf16 = context.context.micro && context.context.micro->attention_pairs && key_type != DType::kF32 && value_type != DType::kF32;
+        const cpu::Micro* micro = context.context.micro;
+        const bool rounds = micro && (micro->attention_pairs || micro->attention_tiles);
+        const bool bf16 = rounds && key_type != DType::kF32 && value_type != DType::kF32;
         for (const std::int64_t tokens : {1, 20}) {
           Grid found(tokens * Sequence::kHeads, Sequence::kDim), wanted = found;
           const ConstRows q = static_cast<ConstRows>(sequence.q).slice(0, tokens * Sequence::kHeads);

@@ -1,0 +1,129 @@
+// From scores to weights of streaming softmax, a strip of 64 keys of one row at a time, and bf16 for the operands of tiles. Scores are
+// logarithms to base 2. The maximum that weights are relative to is a whole number and follows only when a score exceeds it by more than 8:
+// what was accumulated before then shrinks by a power of two, which rounds nothing, and hardly ever.
+#pragma once
+
+#include "kernels/cpu/micro/simd.h"
+
+namespace crossover::cpu::CROSSOVER_ISA {
+
+constexpr std::int64_t kStripKeys = 64;
+constexpr float kLargest = 1.0e38f;   // scores are clamped to it: inf - inf would be NaN
+constexpr float kRise = 8.0f;         // weights are up to 2^8
+constexpr float kLog2E = 1.44269504f;
+
+// To nearest, ties to even; what is not a number stays so.
+CROSSOVER_INLINE std::uint16_t bf16_of(float x) {
+  const auto bits = __builtin_bit_cast(std::uint32_t, x);
+  if (x != x) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
+  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+CROSSOVER_INLINE float of_bf16(std::uint16_t x) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(x) << 16); }
+
+// Bounds the first `seen` of a row's scores; where they exceed its maximum by too much it is raised, and `weights` before the strip and the
+// accumulators [dim + 16] shrink.
+__attribute__((noinline)) inline void raise(float* scores, std::int64_t seen, std::uint16_t* weights, std::int64_t weights_before, float& row_max,
+                                            float* accumulator, std::int64_t dim) {
+  float top = -kLargest;
+  for (std::int64_t i = 0; i < seen; ++i) {
+    const float s = scores[i] > -kLargest ? scores[i] : -kLargest;  // also what is not a number
+    scores[i] = s < kLargest ? s : kLargest;
+    top = top > scores[i] ? top : scores[i];
+  }
+  top = __builtin_ceilf(top);
+  if (!(top > row_max + kRise)) return;
+  const float shrink = __builtin_exp2f(row_max - top);  // 0 when nothing was seen before: row_max is -inf
+  for (std::int64_t i = 0; i < dim + 16; ++i) accumulator[i] *= shrink;
+  for (std::int64_t i = 0; i < weights_before; ++i) weights[i] = bf16_of(shrink * of_bf16(weights[i]));
+  row_max = top;
+}
+
+#if defined(__AVX512BF16__)
+
+CROSSOVER_INLINE void narrow_query(const float* q, float factor, std::uint16_t* to) {
+  const __m512 f = _mm512_set1_ps(factor);
+  const __m512bh pairs = _mm512_cvtne2ps_pbh(_mm512_mul_ps(f, _mm512_loadu_ps(q + 16)), _mm512_mul_ps(f, _mm512_loadu_ps(q)));
+  _mm512_storeu_si512(to, reinterpret_cast<__m512i>(pairs));
+}
+
+// 32 features of two rows as pairs, the first 16 to `low`, the others to `high`.
+CROSSOVER_INLINE void interleave(const std::uint16_t* even, const std::uint16_t* odd, std::uint16_t* low, std::uint16_t* high) {
+  const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i order = _mm512_or_si512(lanes, _mm512_slli_epi32(_mm512_add_epi32(lanes, _mm512_set1_epi32(32)), 16));
+  const __m512i a = _mm512_loadu_si512(even), b = _mm512_loadu_si512(odd);
+  _mm512_storeu_si512(low, _mm512_permutex2var_epi16(a, order, b));
+  _mm512_storeu_si512(high, _mm512_permutex2var_epi16(a, _mm512_add_epi16(order, _mm512_set1_epi16(16)), b));
+}
+
+// 2^x to 8e-5, a twentieth of what rounding it to bf16 leaves.
+CROSSOVER_INLINE __m512 power_of_two(__m512 x) {
+  const __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+  __m512 p = _mm512_set1_ps(7.8024521e-2f);
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.2606716e-1f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.9583350e-1f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.9992520e-1f));
+  return _mm512_scalef_ps(p, x);
+}
+
+// Weights of the first `seen` of 64 scores to weights + first, zeros for the others; their sums are added to the last 16 of the accumulators.
+// Weights are added up as they were rounded, so that equal errors of both cancel.
+CROSSOVER_INLINE void weigh_strip(float* scores, std::int64_t seen, std::uint16_t* weights, std::int64_t first, float& row_max, float* accumulator,
+                                  std::int64_t dim) {
+  std::uint16_t* to = weights + first;
+  if (seen <= 0) {
+    _mm512_storeu_si512(to, _mm512_setzero_si512()), _mm512_storeu_si512(to + 32, _mm512_setzero_si512());
+    return;
+  }
+  const __m512 lowest = _mm512_set1_ps(-kLargest);
+  __m512 x[4];
+  const auto load_strip = [&]() __attribute__((always_inline)) {
+    const __m512 offset = _mm512_set1_ps(row_max);
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) x[i] = _mm512_sub_ps(_mm512_loadu_ps(scores + 16 * i), offset);
+    if (seen < kStripKeys) [[unlikely]]
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; ++i) x[i] = _mm512_mask_mov_ps(lowest, first_lanes(seen - 16 * i), x[i]);
+  };
+  load_strip();
+  const __m512 top = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
+  if (_mm512_cmp_ps_mask(top, _mm512_set1_ps(kRise), _CMP_NLE_UQ)) [[unlikely]] {
+    raise(scores, seen < kStripKeys ? seen : kStripKeys, weights, first, row_max, accumulator, dim);
+    load_strip();
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < 4; ++i) x[i] = power_of_two(_mm512_max_ps(x[i], lowest));  // what is not a number becomes the second
+  const __m512bh low = _mm512_cvtne2ps_pbh(x[1], x[0]), high = _mm512_cvtne2ps_pbh(x[3], x[2]);
+  _mm512_storeu_si512(to, reinterpret_cast<__m512i>(low)), _mm512_storeu_si512(to + 32, reinterpret_cast<__m512i>(high));
+  const auto ones = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80));
+  float* sums = accumulator + dim;
+  _mm512_storeu_ps(sums, _mm512_dpbf16_ps(_mm512_dpbf16_ps(_mm512_loadu_ps(sums), low, ones), high, ones));
+}
+
+#else
+
+CROSSOVER_INLINE void narrow_query(const float* q, float factor, std::uint16_t* to) {
+  for (int i = 0; i < 32; ++i) to[i] = bf16_of(factor * q[i]);
+}
+
+CROSSOVER_INLINE void interleave(const std::uint16_t* even, const std::uint16_t* odd, std::uint16_t* low, std::uint16_t* high) {
+  for (int i = 0; i < 16; ++i) {
+    low[2 * i] = even[i], low[2 * i + 1] = odd[i];
+    high[2 * i] = even[16 + i], high[2 * i + 1] = odd[16 + i];
+  }
+}
+
+CROSSOVER_INLINE void weigh_strip(float* scores, std::int64_t seen, std::uint16_t* weights, std::int64_t first, float& row_max, float* accumulator,
+                                  std::int64_t dim) {
+  seen = seen < kStripKeys ? seen : kStripKeys;
+  bool within = true;
+  for (std::int64_t i = 0; i < seen; ++i) within = within && scores[i] - row_max <= kRise;
+  if (!within) raise(scores, seen, weights, first, row_max, accumulator, dim);
+  for (std::int64_t i = 0; i < kStripKeys; ++i) {
+    weights[first + i] = i < seen ? bf16_of(__builtin_exp2f(scores[i] - row_max)) : std::uint16_t{0};
+    accumulator[dim + i % 16] += of_bf16(weights[first + i]);
+  }
+}
+
+#endif
+
+}  // namespace crossover::cpu::CROSSOVER_ISA
