@@ -14,6 +14,7 @@ using Shape = AttentionShape;
 
 constexpr std::int64_t kChunkKeys = 8192;  // packed at once: 8 MiB for a KV head of 256
 constexpr std::int64_t kRunRows = 512;     // query rows that pass over a block: with it and their sums 1.3 MiB of L2
+constexpr std::int64_t kShortRunRows = 128, kShortKeys = 1024;  // so few keys stay in L2 from run to run: what goes to it besides should be little
 constexpr std::int64_t kStateFloats = 32;  // of a row between chunks: parts of the weights' sum, maximum
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
@@ -72,13 +73,13 @@ void begin(const Context& context, const Attention& a, const Shape& s, const Run
     std::uint16_t* q = run.q + r * (s.dim + kTileQueryPad);
     run.row_max[r] = -std::numeric_limits<float>::infinity();
     if (r >= run.rows) {
-      std::fill_n(q, s.dim, std::uint16_t{0}), std::fill_n(accumulator, width, 0.0f);
+      std::fill_n(q, s.dim, std::uint16_t{0}), std::fill_n(accumulator + s.dim, kTileAccumulatorPad, 0.0f);
       continue;
     }
     const std::int64_t row = s.row(run.kv_head, run.first_token * s.group + r);
     context.micro->attention_tiles->pack_query(query_row(context, a, row, accumulator), a.scale, s.dim, q);
     if (first_chunk) {
-      std::fill_n(accumulator, width, 0.0f);
+      std::fill_n(accumulator + s.dim, kTileAccumulatorPad, 0.0f);
       continue;
     }
     std::copy_n(out.row(row), s.dim, accumulator), std::copy_n(state + row * kStateFloats, kTileAccumulatorPad, accumulator + s.dim);
@@ -108,8 +109,9 @@ void attend_run(const Context& context, const Attention& a, const Shape& s, cons
   for (std::int64_t block = 0; block < chunk.blocks; ++block) {
     const std::int64_t first = chunk.first + block * kTileBlockKeys, count = std::min(kTileBlockKeys, chunk.first + chunk.count - first);
     if (keys <= first) break;
-    for (std::int64_t r = 0; r < run.padded; ++r) run.visible[r] = r < run.rows ? a.past + run.first_token + r / s.group + 1 - first : 0;
-    context.micro->attention_tiles->block({run.padded, s.dim, run.q, run.visible, run.row_max, run.accumulator}, chunk.keys(run.kv_head, block),
+    for (std::int64_t t = 0; t < run.tokens; ++t) std::fill_n(run.visible + t * s.group, s.group, a.past + run.first_token + t + 1 - first);
+    std::fill(run.visible + run.rows, run.visible + run.padded, 0);
+    context.micro->attention_tiles->block({run.padded, s.dim, run.q, run.visible, run.row_max, run.accumulator, first == 0}, chunk.keys(run.kv_head, block),
                                           chunk.values(run.kv_head, block), count, run.scratch);
   }
   end(context, a, s, run, keys <= chunk.first + chunk.count, state, out);
@@ -119,7 +121,7 @@ void attend_run(const Context& context, const Attention& a, const Shape& s, cons
 
 void attend_tiles(Context& context, const Attention& a, const AttentionShape& s, const Rows& out) {
   const std::int64_t keys = a.past + s.tokens, chunk_keys = std::min(kChunkKeys, round_up(keys, kTileBlockKeys));
-  const std::int64_t each = std::max<std::int64_t>(1, kRunRows / s.group), runs = (s.tokens + each - 1) / each;
+  const std::int64_t each = std::max<std::int64_t>(1, (keys <= kShortKeys ? kShortRunRows : kRunRows) / s.group), runs = (s.tokens + each - 1) / each;
   Chunk chunk{0, 0, chunk_keys / kTileBlockKeys, kTileBlockKeys * s.dim, nullptr};
   chunk.packed = reinterpret_cast<std::uint16_t*>(
       context.workspace.bytes("attention.packed", static_cast<std::size_t>(s.kv_heads * chunk.blocks * 2 * chunk.block_values) * sizeof(std::uint16_t)));

@@ -189,7 +189,8 @@ struct AttentionTileRows {
   const std::uint16_t* q;       // [rows, head_dim + kTileQueryPad]
   const std::int64_t* visible;  // [rows]: of the keys of the block; any that are 0 or less see nothing
   float* row_max;               // [rows], a power of two that weights are relative to; -inf at first
-  float* accumulator;           // [rows, head_dim + 16], 0 at first; the last 16 add up to the sum of the weights
+  float* accumulator;           // [rows, head_dim + kTileAccumulatorPad], the sums of weights times values
+  bool fresh;                   // these are to be begun. What adds up to the sum of the weights, in the pad, is 0 at first
 };
 
 // The same where tiles are multiplied: bf16 operands, f32 sums. A row has the same bits whatever rows it is computed beside.

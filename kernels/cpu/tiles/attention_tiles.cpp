@@ -40,62 +40,63 @@ struct Strip {
 CROSSOVER_INLINE void weigh(const Strip& strip, std::int64_t r) {
   const std::int64_t row = strip.first_row + r, stride = accumulator_stride(*strip.to);
   const std::int64_t seen = strip.to->visible[row] < strip.count ? strip.to->visible[row] : strip.count;
-  weigh_strip(strip.scores[r], seen - strip.first_key, strip.weights[r], strip.first_key, strip.to->row_max[row], strip.to->accumulator + row * stride,
-              strip.to->head_dim);
+  float *accumulator = strip.to->accumulator + row * stride, *sums = accumulator + strip.to->head_dim;
+  float* from = strip.to->fresh ? sums : accumulator;
+  weigh_strip(strip.scores[r], seen - strip.first_key, strip.weights[r], strip.first_key, strip.to->row_max[row], sums, from, sums + kTileAccumulatorPad - from);
 }
 
-// scores [32][32] of one unit of keys; after each of the head_dim / 32 steps `meanwhile` is called.
-template <class Meanwhile>
-CROSSOVER_INLINE void score_unit(Tiles& tiles, const std::uint16_t* q, std::int64_t q_stride, const std::uint16_t* keys, std::int64_t steps, float* scores,
-                                 Meanwhile meanwhile) {
-  tiles.zero<0>(), tiles.zero<1>(), tiles.zero<2>(), tiles.zero<3>();
-  for (std::int64_t s = 0; s < steps; ++s) {
-    const std::uint16_t* b = keys + 2 * kTileValues * s;
-    tiles.load<4>(q + kStep * s, 2 * q_stride), tiles.load<6>(b, 64);
-    tiles.add_products<0, 4, 6>();
-    tiles.load<7>(b + kTileValues, 64);
-    tiles.add_products<1, 4, 7>();
-    tiles.load<5>(q + kSide * q_stride + kStep * s, 2 * q_stride);
-    tiles.add_products<2, 5, 6>();
-    tiles.add_products<3, 5, 7>();
-    meanwhile();
-  }
-  constexpr std::int64_t stride = 4 * kScoreStride;
-  float* below = scores + kSide * kScoreStride;
-  tiles.store<0>(scores, stride), tiles.store<1>(scores + kSide, stride);
-  tiles.store<2>(below, stride), tiles.store<3>(below + kSide, stride);
+// Stores the scores [32][32] of the unit before, tile by tile between the products that begin the next: a store takes the tiles as long as a
+// product does, and waits for the last one.
+template <int tile>
+CROSSOVER_INLINE void begin_sum(Tiles& tiles, float* before) {
+  if (before) tiles.store<tile>(before + tile / 2 * kSide * kScoreStride + tile % 2 * kSide, 4 * kScoreStride);
+  tiles.zero<tile>();
+}
+
+// Products of 32 rows and 32 columns with 32 values; `begin` makes room for each of the four sums.
+template <class Begin>
+CROSSOVER_INLINE void multiply(Tiles& tiles, const std::uint16_t* a, std::int64_t a_stride, const std::uint16_t* b, Begin begin) {
+  tiles.load<4>(a, 2 * a_stride), tiles.load_once<6>(b, 64);
+  begin.template operator()<0>();
+  tiles.add_products<0, 4, 6>();
+  tiles.load_once<7>(b + kTileValues, 64);
+  begin.template operator()<1>();
+  tiles.add_products<1, 4, 7>();
+  tiles.load<5>(a + kSide * a_stride, 2 * a_stride);
+  begin.template operator()<2>();
+  tiles.add_products<2, 5, 6>();
+  begin.template operator()<3>();
+  tiles.add_products<3, 5, 7>();
 }
 
 // The scores of `next`, while those of `before`, if any, become weights.
 void score(Tiles& tiles, const Strip& next, const std::uint16_t* keys, std::int64_t units, const Strip& before) {
   const AttentionTileRows& to = *next.to;
-  const std::int64_t steps = to.head_dim / kStep, share = (kTileRows + units * steps - 1) / (units * steps);
-  const std::uint16_t* q = to.q + next.first_row * query_stride(to);
+  const std::int64_t steps = to.head_dim / kStep, share = (kTileRows + units * steps - 1) / (units * steps), stride = query_stride(to);
+  const std::uint16_t *q = to.q + next.first_row * stride, *b = keys + next.first_key * to.head_dim;
   std::int64_t row = before.to ? 0 : kTileRows;
-  for (std::int64_t u = 0; u < units; ++u)
-    score_unit(tiles, q, query_stride(to), keys + (next.first_key / kTileUnitKeys + u) * kTileUnitKeys * to.head_dim, steps,
-               next.scores[0] + kTileUnitKeys * u, [&]() __attribute__((always_inline)) {
-                 for (const std::int64_t end = row + share; row < end && row < kTileRows; ++row) weigh(before, row);
-               });
+  const auto weigh_some = [&]() __attribute__((always_inline)) {
+    for (const std::int64_t end = row + share; row < end && row < kTileRows; ++row) weigh(before, row);
+  };
+  float* scores = nullptr;
+  for (std::int64_t u = 0; u < units; ++u) {
+    multiply(tiles, q, stride, b, [&]<int tile>() __attribute__((always_inline)) { begin_sum<tile>(tiles, scores); });
+    weigh_some(), b += 2 * kTileValues;
+    for (std::int64_t s = 1; s < steps; ++s, b += 2 * kTileValues) multiply(tiles, q + kStep * s, stride, b, []<int>() {}), weigh_some();
+    scores = next.scores[0] + kTileUnitKeys * u;
+  }
+  begin_sum<0>(tiles, scores), begin_sum<1>(tiles, scores), begin_sum<2>(tiles, scores), begin_sum<3>(tiles, scores);
 }
 
 // Adds weights times values of `units` units of keys to the accumulators of 32 rows.
 void add_values(Tiles& tiles, const Strip& strip, const std::uint16_t* values, std::int64_t units) {
   const std::int64_t stride = accumulator_stride(*strip.to), row = 4 * stride;
-  constexpr std::int64_t weight_row = 2 * kWeightStride;
   for (std::int64_t d = 0; d < strip.to->head_dim; d += kStep) {
     const std::uint16_t* b = values + d * kTileBlockKeys;
     float *above = strip.to->accumulator + strip.first_row * stride + d, *below = above + kSide * stride;
-    tiles.load<0>(above, row), tiles.load<1>(above + kSide, row), tiles.load<2>(below, row), tiles.load<3>(below + kSide, row);
-    for (std::int64_t u = 0; u < units; ++u, b += 2 * kTileValues) {
-      tiles.load<4>(strip.weights[0] + kStep * u, weight_row), tiles.load<6>(b, 64);
-      tiles.add_products<0, 4, 6>();
-      tiles.load<7>(b + kTileValues, 64);
-      tiles.add_products<1, 4, 7>();
-      tiles.load<5>(strip.weights[kSide] + kStep * u, weight_row);
-      tiles.add_products<2, 5, 6>();
-      tiles.add_products<3, 5, 7>();
-    }
+    if (strip.to->fresh) tiles.zero<0>(), tiles.zero<1>(), tiles.zero<2>(), tiles.zero<3>();
+    else tiles.load_once<0>(above, row), tiles.load_once<1>(above + kSide, row), tiles.load_once<2>(below, row), tiles.load_once<3>(below + kSide, row);
+    for (std::int64_t u = 0; u < units; ++u, b += 2 * kTileValues) multiply(tiles, strip.weights[0] + kStep * u, kWeightStride, b, []<int>() {});
     tiles.store<0>(above, row), tiles.store<1>(above + kSide, row), tiles.store<2>(below, row), tiles.store<3>(below + kSide, row);
   }
 }

@@ -9,7 +9,7 @@ namespace crossover::cpu::CROSSOVER_ISA {
 
 constexpr std::int64_t kStripKeys = 64;
 constexpr float kLargest = 1.0e38f;   // scores are clamped to it: inf - inf would be NaN
-constexpr float kRise = 8.0f;         // weights are up to 2^8
+constexpr float kRise = 8.0f, kMostWeight = 256.0f;  // 2^kRise
 constexpr float kLog2E = 1.44269504f;
 
 // To nearest, ties to even; what is not a number stays so.
@@ -20,21 +20,23 @@ CROSSOVER_INLINE std::uint16_t bf16_of(float x) {
 }
 CROSSOVER_INLINE float of_bf16(std::uint16_t x) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(x) << 16); }
 
-// Bounds the first `seen` of a row's scores; where they exceed its maximum by too much it is raised, and `weights` before the strip and the
-// accumulators [dim + 16] shrink.
+// Bounds the first `seen` of a strip's scores; where they exceed the row's maximum by too much it is raised, and `weights` before the strip
+// and the accumulators [width] shrink.
 __attribute__((noinline)) inline void raise(float* scores, std::int64_t seen, std::uint16_t* weights, std::int64_t weights_before, float& row_max,
-                                            float* accumulator, std::int64_t dim) {
-  float top = -kLargest;
-  for (std::int64_t i = 0; i < seen; ++i) {
-    const float s = scores[i] > -kLargest ? scores[i] : -kLargest;  // also what is not a number
-    scores[i] = s < kLargest ? s : kLargest;
-    top = top > scores[i] ? top : scores[i];
+                                            float* accumulator, std::int64_t width) {
+  for (std::int64_t i = seen; i < kStripKeys; ++i) scores[i] = -kLargest;
+  F16 tops = broadcast(-kLargest);
+  for (std::int64_t i = 0; i < kStripKeys; i += 16) {
+    store(scores + i, min(max(load(scores + i), broadcast(-kLargest)), broadcast(kLargest)));  // what is not a number becomes the second
+    tops = max(tops, load(scores + i));
   }
-  top = __builtin_ceilf(top);
+  const float top = __builtin_ceilf(max_lane(tops));
   if (!(top > row_max + kRise)) return;
-  const float shrink = __builtin_exp2f(row_max - top);  // 0 when nothing was seen before: row_max is -inf
-  for (std::int64_t i = 0; i < dim + 16; ++i) accumulator[i] *= shrink;
-  for (std::int64_t i = 0; i < weights_before; ++i) weights[i] = bf16_of(shrink * of_bf16(weights[i]));
+  if (row_max >= -kLargest) {  // otherwise nothing was accumulated
+    const float shrink = __builtin_exp2f(row_max - top);
+    for (std::int64_t i = 0; i < width; i += 16) store(accumulator + i, broadcast(shrink) * load(accumulator + i));
+    for (std::int64_t i = 0; i < weights_before; ++i) weights[i] = bf16_of(shrink * of_bf16(weights[i]));
+  }
   row_max = top;
 }
 
@@ -55,47 +57,46 @@ CROSSOVER_INLINE void interleave(const std::uint16_t* even, const std::uint16_t*
   _mm512_storeu_si512(high, _mm512_permutex2var_epi16(a, _mm512_add_epi16(order, _mm512_set1_epi16(16)), b));
 }
 
-// 2^x to 8e-5, a twentieth of what rounding it to bf16 leaves.
+// 2^x to 1.7e-3, which is what rounding it to bf16 leaves.
 CROSSOVER_INLINE __m512 power_of_two(__m512 x) {
   const __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-  __m512 p = _mm512_set1_ps(7.8024521e-2f);
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(2.2606716e-1f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.9583350e-1f));
-  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.9992520e-1f));
+  __m512 p = _mm512_set1_ps(3.3718944e-1f);
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(6.5763628e-1f));
+  p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0017247f));
   return _mm512_scalef_ps(p, x);
 }
 
-// Weights of the first `seen` of 64 scores to weights + first, zeros for the others; their sums are added to the last 16 of the accumulators.
-// Weights are added up as they were rounded, so that equal errors of both cancel.
-CROSSOVER_INLINE void weigh_strip(float* scores, std::int64_t seen, std::uint16_t* weights, std::int64_t first, float& row_max, float* accumulator,
-                                  std::int64_t dim) {
+// Weights of the first `seen` of 64 scores to weights + first, zeros for the others; their sums are added to `sums` [16]. Weights are added up as
+// they were rounded, so that equal errors of both cancel. What was accumulated before: [width] floats.
+CROSSOVER_INLINE void weigh_strip(float* scores, std::int64_t seen, std::uint16_t* weights, std::int64_t first, float& row_max, float* sums,
+                                  float* accumulator, std::int64_t width) {
   std::uint16_t* to = weights + first;
   if (seen <= 0) {
     _mm512_storeu_si512(to, _mm512_setzero_si512()), _mm512_storeu_si512(to + 32, _mm512_setzero_si512());
     return;
   }
-  const __m512 lowest = _mm512_set1_ps(-kLargest);
-  __m512 x[4];
-  const auto load_strip = [&]() __attribute__((always_inline)) {
-    const __m512 offset = _mm512_set1_ps(row_max);
+  __m512bh low, high;
+  const auto weigh = [&]() __attribute__((always_inline)) {
+    const __m512 lowest = _mm512_set1_ps(-kLargest), offset = _mm512_set1_ps(row_max);
+    __m512 x[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) x[i] = _mm512_sub_ps(_mm512_loadu_ps(scores + 16 * i), offset);
     if (seen < kStripKeys) [[unlikely]]
 #pragma GCC unroll 4
       for (int i = 0; i < 4; ++i) x[i] = _mm512_mask_mov_ps(lowest, first_lanes(seen - 16 * i), x[i]);
-  };
-  load_strip();
-  const __m512 top = _mm512_max_ps(_mm512_max_ps(x[0], x[1]), _mm512_max_ps(x[2], x[3]));
-  if (_mm512_cmp_ps_mask(top, _mm512_set1_ps(kRise), _CMP_NLE_UQ)) [[unlikely]] {
-    raise(scores, seen < kStripKeys ? seen : kStripKeys, weights, first, row_max, accumulator, dim);
-    load_strip();
-  }
 #pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) x[i] = power_of_two(_mm512_max_ps(x[i], lowest));  // what is not a number becomes the second
-  const __m512bh low = _mm512_cvtne2ps_pbh(x[1], x[0]), high = _mm512_cvtne2ps_pbh(x[3], x[2]);
+    for (int i = 0; i < 4; ++i) x[i] = power_of_two(x[i]);
+    low = _mm512_cvtne2ps_pbh(x[1], x[0]), high = _mm512_cvtne2ps_pbh(x[3], x[2]);
+  };
+  weigh();
+  const auto low_bits = reinterpret_cast<__m512i>(low), high_bits = reinterpret_cast<__m512i>(high);
+  // By the order of their bits, in which what is not a number comes last.
+  if (_mm512_cmpgt_epu16_mask(_mm512_max_epu16(low_bits, high_bits), _mm512_set1_epi16(bf16_of(kMostWeight)))) [[unlikely]] {
+    raise(scores, seen < kStripKeys ? seen : kStripKeys, weights, first, row_max, accumulator, width);
+    weigh();
+  }
   _mm512_storeu_si512(to, reinterpret_cast<__m512i>(low)), _mm512_storeu_si512(to + 32, reinterpret_cast<__m512i>(high));
   const auto ones = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f803f80));
-  float* sums = accumulator + dim;
   _mm512_storeu_ps(sums, _mm512_dpbf16_ps(_mm512_dpbf16_ps(_mm512_loadu_ps(sums), low, ones), high, ones));
 }
 
@@ -112,15 +113,19 @@ CROSSOVER_INLINE void interleave(const std::uint16_t* even, const std::uint16_t*
   }
 }
 
-CROSSOVER_INLINE void weigh_strip(float* scores, std::int64_t seen, std::uint16_t* weights, std::int64_t first, float& row_max, float* accumulator,
-                                  std::int64_t dim) {
+CROSSOVER_INLINE void weigh_strip(float* scores, std::int64_t seen, std::uint16_t* weights, std::int64_t first, float& row_max, float* sums,
+                                  float* accumulator, std::int64_t width) {
   seen = seen < kStripKeys ? seen : kStripKeys;
+  if (seen <= 0) {
+    __builtin_memset(weights + first, 0, kStripKeys * sizeof *weights);
+    return;
+  }
   bool within = true;
   for (std::int64_t i = 0; i < seen; ++i) within = within && scores[i] - row_max <= kRise;
-  if (!within) raise(scores, seen, weights, first, row_max, accumulator, dim);
+  if (!within) raise(scores, seen, weights, first, row_max, accumulator, width);
   for (std::int64_t i = 0; i < kStripKeys; ++i) {
     weights[first + i] = i < seen ? bf16_of(__builtin_exp2f(scores[i] - row_max)) : std::uint16_t{0};
-    accumulator[dim + i % 16] += of_bf16(weights[first + i]);
+    sums[i % 16] += of_bf16(weights[first + i]);
   }
 }
 
