@@ -41,7 +41,7 @@ Block block_of(const Context& context, const Tensor& cache, std::int64_t dim, st
   const std::int64_t stride = cache.row_stride(), bytes = row_bytes(cache.dtype, dim);
   const std::byte* column = cache.data + row_bytes(cache.dtype, kv_head * dim);
   for (std::int64_t t = first; t < first + count; ++t) {
-    prefetch_head(cache, column, t + kRowsAhead, bytes);
+    if (t + kRowsAhead < cache.rows()) prefetch_head(column + (t + kRowsAhead) * stride, bytes);
     dequantize(column + t * stride, to + (t - first) * dim, dim);
   }
   return {to, dim};
@@ -163,7 +163,7 @@ bool in_bf16(const Attention& a) { return a.keys.rows.dtype != DType::kF32 && a.
 void attention(Context& context, const Attention& a, Rows out) {
   const Shape s = shape_of(a, out);
   const Micro& micro = *context.micro;
-  const bool few = s.rows() <= kFewRows, tiles = micro.attention_tiles && !few && s.dim % kTileUnitKeys == 0 && in_bf16(a);
+  const bool few = s.rows() <= kFewRows, tiles = micro.attention_tiles && s.dim % kTileUnitKeys == 0 && in_bf16(a);
   const bool pairs = !tiles && micro.attention_pairs && in_bf16(a);
   char path[48];
   std::snprintf(path, sizeof path, "%s-%s-%s", name(micro.isa), tiles || pairs ? "bf16" : "f32", few ? "split" : "tile");

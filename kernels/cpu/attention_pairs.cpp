@@ -95,9 +95,6 @@ void attend_many(Context& context, const Attention& a, const Shape& s, const Row
 
 // ---- few rows: tasks are splits of the keys, over all KV heads, so that memory is read in order; the splits of a row are joined in order ----
 
-// Splits so many that threads share them evenly, so long that their overhead is small: by the number of keys alone.
-std::int64_t split_keys(std::int64_t keys) { return std::clamp<std::int64_t>(round_up(keys / 32, kNarrowKeys), 128, kSplitKeys); }
-
 struct Split {
   std::int64_t first, count;  // keys
   float* parts;               // [kv_heads, part_floats]

@@ -22,8 +22,8 @@ const float* query_row(const Context& context, const Attention& a, std::int64_t 
 
 namespace {
 
-void narrow_row(const Micro& micro, DType type, const std::byte* from, std::uint16_t* to, std::int64_t dim) {
-  if (micro.narrow) return micro.narrow[static_cast<std::size_t>(type)](from, to, dim);
+// As micro.narrow, through f32.
+void narrow_by_strips(const Micro& micro, DType type, const std::byte* from, std::uint16_t* to, std::int64_t dim) {
   constexpr std::int64_t kStrip = 256;  // whole blocks of every type
   alignas(64) float strip[kStrip];
   for (std::int64_t i = 0; i < dim; i += kStrip) {
@@ -37,11 +37,14 @@ void narrow_row(const Micro& micro, DType type, const std::byte* from, std::uint
 
 Bf16Rows narrow(const Context& context, const Tensor& cache, std::int64_t dim, std::int64_t kv_head, std::int64_t first, std::int64_t count,
                 std::uint16_t* to) {
+  const Micro& micro = *context.micro;
   const std::int64_t stride = cache.row_stride(), bytes = row_bytes(cache.dtype, dim);
   const std::byte* column = cache.data + row_bytes(cache.dtype, kv_head * dim);
+  const NarrowRow convert = micro.narrow && cache.dtype != DType::kBF16 ? micro.narrow[static_cast<std::size_t>(cache.dtype)] : nullptr;
   for (std::int64_t t = first; t < first + count; ++t) {
-    prefetch_head(cache, column, t + kRowsAhead, bytes);
-    if (cache.dtype != DType::kBF16) narrow_row(*context.micro, cache.dtype, column + t * stride, to + (t - first) * dim, dim);
+    if (t + kRowsAhead < cache.rows()) prefetch_head(column + (t + kRowsAhead) * stride, bytes);
+    if (convert) convert(column + t * stride, to + (t - first) * dim, dim);
+    else if (cache.dtype != DType::kBF16) narrow_by_strips(micro, cache.dtype, column + t * stride, to + (t - first) * dim, dim);
   }
   if (cache.dtype == DType::kBF16) return {reinterpret_cast<const std::uint16_t*>(column + first * stride), cache.cols()};
   return {to, dim};

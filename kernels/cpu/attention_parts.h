@@ -1,6 +1,7 @@
 // What the two ways of attention share: which rows belong together, when keys are split, how results leave.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 
 #include "kernels/cpu/micro.h"
@@ -37,12 +38,13 @@ void finish_row(const Context& context, const Attention& a, const float* accumul
 // The query row itself, or in `turned` [dim] as the keys are rotated.
 const float* query_row(const Context& context, const Attention& a, std::int64_t row, float* turned);
 
-// A cache row's columns of one head asked into L2 ahead of their use; beyond the last row nothing is asked.
-inline void prefetch_head(const Tensor& cache, const std::byte* column, std::int64_t row, std::int64_t bytes) {
-  if (row >= cache.rows()) return;
-  const std::byte* from = column + row * cache.row_stride();
+// A cache row's columns of one head asked into L2 ahead of their use.
+inline void prefetch_head(const std::byte* from, std::int64_t bytes) {
   for (std::int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
 }
+
+// Keys of a split of so many: splits so many that threads share them evenly, so long that their overhead is small. By the number of keys alone.
+inline std::int64_t split_keys(std::int64_t keys) { return std::clamp<std::int64_t>((keys / 32 + 31) / 32 * 32, 128, kSplitKeys); }
 
 struct Bf16Rows {
   const std::uint16_t* data;

@@ -15,6 +15,7 @@ using Shape = AttentionShape;
 constexpr std::int64_t kChunkKeys = 8192;  // packed at once: 8 MiB for a KV head of 256
 constexpr std::int64_t kRunRows = 512;     // query rows that pass over a block: with it and their sums 1.3 MiB of L2
 constexpr std::int64_t kShortRunRows = 128, kShortKeys = 1024;  // so few keys stay in L2 from run to run: what goes to it besides should be little
+constexpr float kLn2 = 0.69314718f;
 constexpr std::int64_t kStateFloats = 32;  // of a row between chunks: parts of the weights' sum, maximum
 
 std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
@@ -117,9 +118,7 @@ void attend_run(const Context& context, const Attention& a, const Shape& s, cons
   end(context, a, s, run, keys <= chunk.first + chunk.count, state, out);
 }
 
-}  // namespace
-
-void attend_tiles(Context& context, const Attention& a, const AttentionShape& s, const Rows& out) {
+void attend_many(Context& context, const Attention& a, const Shape& s, const Rows& out) {
   const std::int64_t keys = a.past + s.tokens, chunk_keys = std::min(kChunkKeys, round_up(keys, kTileBlockKeys));
   const std::int64_t each = std::max<std::int64_t>(1, (keys <= kShortKeys ? kShortRunRows : kRunRows) / s.group), runs = (s.tokens + each - 1) / each;
   Chunk chunk{0, 0, chunk_keys / kTileBlockKeys, kTileBlockKeys * s.dim, nullptr};
@@ -139,6 +138,118 @@ void attend_tiles(Context& context, const Attention& a, const AttentionShape& s,
       }
     });
   }
+}
+
+// ---- few rows: tasks are splits of the keys, over all KV heads; the splits of a row are joined in order ----
+
+constexpr std::int64_t kNarrowKeys = 64;  // converted at once: 32 KiB of a head of 256, so they are still near when used
+constexpr std::int64_t kFewStride = kSplitKeys + kNarrowKeys;
+
+// What a split of the keys leaves of the query rows of one KV head.
+struct Part {
+  float *accumulator, *row_max, *row_sum;  // [padded, dim], [rows], [rows]
+};
+
+std::int64_t padded_rows(const Shape& s) { return round_up(s.rows(), 16); }
+std::int64_t part_floats(const Shape& s) { return padded_rows(s) * s.dim + round_up(2 * s.rows(), 16); }
+
+Part part_at(const Shape& s, float* memory) {
+  float* sums = memory + padded_rows(s) * s.dim;
+  return {memory, sums, sums + s.rows()};
+}
+
+struct FewScratch {
+  std::uint16_t* rows;     // [kNarrowKeys, dim]
+  std::uint16_t* weights;  // [kv_heads, padded, kFewStride]
+  float* scores;           // [kv_heads, rows, kFewStride]
+};
+
+std::int64_t few_floats(const Shape& s) { return kNarrowKeys * s.dim / 2 + s.kv_heads * (padded_rows(s) / 2 + s.rows()) * kFewStride; }
+
+FewScratch few_scratch(const Shape& s, float* memory) {
+  float *weights = memory + kNarrowKeys * s.dim / 2, *scores = weights + s.kv_heads * padded_rows(s) / 2 * kFewStride;
+  return {reinterpret_cast<std::uint16_t*>(memory), reinterpret_cast<std::uint16_t*>(weights), scores};
+}
+
+// The query rows of a KV head, packed as keys are: [dim * 32].
+void pack_queries(const Context& context, const Attention& a, const Shape& s, std::int64_t kv_head, float* scratch, std::uint16_t* to) {
+  auto* rows = reinterpret_cast<std::uint16_t*>(scratch + s.dim);
+  for (std::int64_t r = 0; r < s.rows(); ++r)
+    context.micro->attention_tiles->pack_query(query_row(context, a, s.row(kv_head, r), scratch), a.scale, s.dim, rows + r * s.dim);
+  context.micro->attention_tiles->pack_keys(rows, s.dim, s.rows(), s.dim, 0, to);
+}
+
+// Keys first .. first + count, and what they leave for each KV head: [kv_heads, part_floats].
+struct Split {
+  std::int64_t first, count;
+  float* parts;
+};
+
+// Calls body(kv_head, first key in the split, keys, their rows) in the order of memory. As many rows can be read as the next multiple of 16.
+template <class Body>
+void for_narrow(const Context& context, const Tensor& cache, const Shape& s, const Split& split, std::uint16_t* converted, Body body) {
+  for (std::int64_t n = 0; n < split.count; n += kNarrowKeys) {
+    const std::int64_t keys = std::min(kNarrowKeys, split.count - n);
+    for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head) {
+      Bf16Rows rows = narrow(context, cache, s.dim, kv_head, split.first + n, keys, converted);
+      if (rows.data != converted && keys % 16 != 0) {
+        for (std::int64_t t = 0; t < keys; ++t) std::copy_n(rows.data + t * rows.stride, s.dim, converted + t * s.dim);
+        rows = {converted, s.dim};
+      }
+      body(kv_head, n, keys, rows);
+    }
+  }
+}
+
+void attend_split(const Context& context, const Attention& a, const Shape& s, const Split& split, const std::uint16_t* queries, const FewScratch& scratch) {
+  const AttentionTilesMicro& micro = *context.micro->attention_tiles;
+  const std::int64_t rows = s.rows();
+  const auto part = [&](std::int64_t kv_head) { return part_at(s, split.parts + kv_head * part_floats(s)); };
+  const auto scores = [&](std::int64_t kv_head) { return scratch.scores + kv_head * rows * kFewStride; };
+  const auto weights = [&](std::int64_t kv_head) { return scratch.weights + kv_head * padded_rows(s) * kFewStride; };
+  for_narrow(context, a.keys.rows, s, split, scratch.rows, [&](std::int64_t kv_head, std::int64_t n, std::int64_t keys, const Bf16Rows& k) {
+    micro.few_scores(queries + kv_head * kTileUnitKeys * s.dim, rows, k.data, k.stride, keys, s.dim, scores(kv_head) + n, kFewStride);
+  });
+  std::int64_t visible[kFewRows];
+  for (std::int64_t r = 0; r < rows; ++r) visible[r] = a.past + r / s.group + 1 - split.first;
+  for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head) {
+    const Part to = part(kv_head);
+    std::fill_n(to.accumulator, padded_rows(s) * s.dim, 0.0f);
+    std::fill_n(to.row_max, rows, -std::numeric_limits<float>::infinity());
+    micro.few_weights(scores(kv_head), kFewStride, rows, split.count, visible, weights(kv_head), kFewStride, to.row_max, to.row_sum);
+    for (std::int64_t r = 0; r < rows; ++r) to.row_max[r] *= kLn2;  // to the base that the parts are joined by
+  }
+  for_narrow(context, a.values.rows, s, split, scratch.rows, [&](std::int64_t kv_head, std::int64_t n, std::int64_t keys, const Bf16Rows& v) {
+    micro.few_values(weights(kv_head) + n, kFewStride, rows, v.data, v.stride, keys, s.dim, part(kv_head).accumulator, s.dim);
+  });
+}
+
+void attend_few(Context& context, const Attention& a, const Shape& s, const Rows& out) {
+  const std::int64_t keys = a.past + s.tokens, each = split_keys(keys), splits = (keys + each - 1) / each;
+  const std::int64_t floats = part_floats(s), split_floats = s.kv_heads * floats, query_values = kTileUnitKeys * s.dim;
+  float* parts = context.workspace.floats("attention.parts", static_cast<std::size_t>(splits * split_floats));
+  auto* queries = reinterpret_cast<std::uint16_t*>(
+      context.workspace.bytes("attention.queries", static_cast<std::size_t>(s.kv_heads * query_values) * sizeof(std::uint16_t)));
+  const WorkerScratch scratch(context, "attention", std::max(few_floats(s), s.dim + s.rows() * s.dim / 2));
+  for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head) pack_queries(context, a, s, kv_head, scratch.mine(), queries + kv_head * query_values);
+  context.pool.parallel_for(splits, 1, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i)
+      attend_split(context, a, s, {i * each, std::min(each, keys - i * each), parts + i * split_floats}, queries, few_scratch(s, scratch.mine()));
+  });
+  context.pool.parallel_for(s.kv_heads * s.rows(), std::max<std::int64_t>(1, 64 / splits), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t kv_head = i / s.rows(), r = i % s.rows();
+      const Part first = part_at(s, parts + kv_head * floats);
+      join_row(context, a, {first.accumulator + r * s.dim, first.row_max + r, first.row_sum + r}, split_floats, splits, s.row(kv_head, r), out);
+    }
+  });
+}
+
+}  // namespace
+
+void attend_tiles(Context& context, const Attention& a, const AttentionShape& s, const Rows& out) {
+  if (s.rows() <= kFewRows) attend_few(context, a, s, out);
+  else attend_many(context, a, s, out);
 }
 
 }  // namespace crossover::cpu

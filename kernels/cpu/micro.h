@@ -188,14 +188,13 @@ struct AttentionTileRows {
   std::int64_t rows, head_dim;  // multiples of 32
   const std::uint16_t* q;       // [rows, head_dim + kTileQueryPad]
   const std::int64_t* visible;  // [rows]: of the keys of the block; any that are 0 or less see nothing
-  float* row_max;               // [rows], a power of two that weights are relative to; -inf at first
+  float* row_max;               // [rows], a score to base 2 that weights are relative to; -inf at first
   float* accumulator;           // [rows, head_dim + kTileAccumulatorPad], the sums of weights times values
   bool fresh;                   // these are to be begun. What adds up to the sum of the weights, in the pad, is 0 at first
 };
 
 // The same where tiles are multiplied: bf16 operands, f32 sums. A row has the same bits whatever rows it is computed beside.
 struct AttentionTilesMicro {
-  const char* path;
   void (*pack_query)(const float* q, float scale, std::int64_t head_dim, std::uint16_t* to);
   // Up to kTileUnitKeys rows of bf16, `stride` values apart, to unit `unit` of a block [kTileBlockKeys * head_dim]; missing ones are zeros.
   void (*pack_keys)(const std::uint16_t* rows, std::int64_t stride, std::int64_t count, std::int64_t head_dim, std::int64_t unit, std::uint16_t* block);
@@ -203,6 +202,16 @@ struct AttentionTilesMicro {
   std::int64_t (*scratch_bytes)();
   // All rows against the first `count` keys of a block.
   void (*block)(const AttentionTileRows& to, const std::uint16_t* keys, const std::uint16_t* values, std::int64_t count, std::byte* scratch);
+  // Up to 32 rows, keys and values as rows of bf16. Queries as pack_keys packs a unit; key rows can be read up to the next multiple of 16.
+  // scores[r*stride + n] for n < count up to the next multiple of 16.
+  void (*few_scores)(const std::uint16_t* queries, std::int64_t rows, const std::uint16_t* keys, std::int64_t key_stride, std::int64_t count,
+                     std::int64_t head_dim, float* scores, std::int64_t stride);
+  // Weights of all of a split's keys up to the next multiple of 64; row_max is -inf at first, row_sum is set.
+  void (*few_weights)(float* scores, std::int64_t stride, std::int64_t rows, std::int64_t count, const std::int64_t* visible, std::uint16_t* weights,
+                      std::int64_t weight_stride, float* row_max, float* row_sum);
+  // accumulator += weights * values; both with room for 32 rows where rows > 16.
+  void (*few_values)(const std::uint16_t* weights, std::int64_t weight_stride, std::int64_t rows, const std::uint16_t* values, std::int64_t value_stride,
+                     std::int64_t count, std::int64_t head_dim, float* accumulator, std::int64_t accumulator_stride);
 };
 
 struct RowsMicro {

@@ -206,7 +206,8 @@ TEST(AttentionTiles, FollowAMaximumThatRises) {
       quantize_fn(DType::kF16)(row.data(), in.keys.tensor().row(t), 64);
     }
     in.q.set([](std::int64_t, std::int64_t i) { return i < 40 ? 0.5f : 0.25f; });
-    EXPECT_LE(testing::relative_error(run(backend, in), run(testing::reference_backend(), in)), in_bf16(backend, in.shape) ? kBf16Limit : 2e-6) << name(backend);
+    const double limit = in_bf16(backend, in.shape) ? kBf16Limit : 2e-6;
+    EXPECT_LE(testing::relative_error(run(backend, in), run(testing::reference_backend(), in)), limit) << name(backend);
   }
 }
 

@@ -7,6 +7,7 @@
 // 16 * 16 * 32 * 2 flop in 16 cycles. Loads of the packed block come from L2: 10 to 15 % more.
 #include "kernels/cpu/tiles/attention_tiles.h"
 #include "kernels/cpu/micro/transpose.h"
+#include "kernels/cpu/tiles/attention_few.h"
 #include "kernels/cpu/tiles/attention_weights.h"
 #include "kernels/cpu/tiles/tiles.h"
 
@@ -42,7 +43,8 @@ CROSSOVER_INLINE void weigh(const Strip& strip, std::int64_t r) {
   const std::int64_t seen = strip.to->visible[row] < strip.count ? strip.to->visible[row] : strip.count;
   float *accumulator = strip.to->accumulator + row * stride, *sums = accumulator + strip.to->head_dim;
   float* from = strip.to->fresh ? sums : accumulator;
-  weigh_strip(strip.scores[r], seen - strip.first_key, strip.weights[r], strip.first_key, strip.to->row_max[row], sums, from, sums + kTileAccumulatorPad - from);
+  weigh_strip(strip.scores[r], seen - strip.first_key, strip.weights[r], strip.first_key, strip.to->row_max[row], sums, from,
+              sums + kTileAccumulatorPad - from);
 }
 
 // Stores the scores [32][32] of the unit before, tile by tile between the products that begin the next: a store takes the tiles as long as a
@@ -168,6 +170,6 @@ void pack_values(const std::uint16_t* rows, std::int64_t stride, std::int64_t co
 }  // namespace
 
 extern const AttentionTilesMicro attention_tiles;
-const AttentionTilesMicro attention_tiles = {"amx-bf16-tile", pack_query, pack_keys, pack_values, scratch_bytes, block};
+const AttentionTilesMicro attention_tiles = {pack_query, pack_keys, pack_values, scratch_bytes, block, few_scores, few_weights, few_values};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

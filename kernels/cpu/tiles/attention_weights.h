@@ -1,6 +1,6 @@
 // From scores to weights of streaming softmax, a strip of 64 keys of one row at a time, and bf16 for the operands of tiles. Scores are
-// logarithms to base 2. The maximum that weights are relative to is a whole number and follows only when a score exceeds it by more than 8:
-// what was accumulated before then shrinks by a power of two, which rounds nothing, and hardly ever.
+// logarithms to base 2. The maximum that weights are relative to follows only when a score exceeds it by more than 8, and in whole steps: what was
+// accumulated before then shrinks by a power of two, which rounds nothing, and hardly ever.
 #pragma once
 
 #include "kernels/cpu/micro/simd.h"
@@ -30,14 +30,15 @@ __attribute__((noinline)) inline void raise(float* scores, std::int64_t seen, st
     store(scores + i, min(max(load(scores + i), broadcast(-kLargest)), broadcast(kLargest)));  // what is not a number becomes the second
     tops = max(tops, load(scores + i));
   }
-  const float top = __builtin_ceilf(max_lane(tops));
+  const float top = max_lane(tops);
   if (!(top > row_max + kRise)) return;
-  if (row_max >= -kLargest) {  // otherwise nothing was accumulated
-    const float shrink = __builtin_exp2f(row_max - top);
-    for (std::int64_t i = 0; i < width; i += 16) store(accumulator + i, broadcast(shrink) * load(accumulator + i));
-    for (std::int64_t i = 0; i < weights_before; ++i) weights[i] = bf16_of(shrink * of_bf16(weights[i]));
-  }
-  row_max = top;
+  const bool first = row_max < -kLargest;  // nothing was accumulated
+  const float before = row_max;
+  row_max = first ? top : before + __builtin_ceilf(top - before);
+  if (first) return;
+  const float shrink = __builtin_exp2f(before - row_max);
+  for (std::int64_t i = 0; i < width; i += 16) store(accumulator + i, broadcast(shrink) * load(accumulator + i));
+  for (std::int64_t i = 0; i < weights_before; ++i) weights[i] = bf16_of(shrink * of_bf16(weights[i]));
 }
 
 #if defined(__AVX512BF16__)
