@@ -9,6 +9,11 @@ void finish_row(const Context& context, const Attention& a, const float* accumul
   float* to = out.row(row);
   const float inverse = 1.0f / sum;  // a division per value would be a tenth of a short prompt's time
   for (std::int64_t i = 0; i < out.dim; ++i) to[i] = accumulator[i] * inverse;
+  turn_back_and_gate(context, a, row, out);
+}
+
+void turn_back_and_gate(const Context& context, const Attention& a, std::int64_t row, const Rows& out) {
+  float* to = out.row(row);
   if (a.values.rotation != Rotation::kNone) context.micro->rows->rotate(a.values.rotation, true, to, out.dim, to);
   if (a.gate.data) context.micro->rows->sigmoid_gate(to, a.gate.row(row), out.dim);
 }

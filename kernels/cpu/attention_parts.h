@@ -32,8 +32,9 @@ struct SplitRow {
 void join_row(const Context& context, const Attention& a, const SplitRow& first, std::int64_t part_floats, std::int64_t splits, std::int64_t row,
               const Rows& out);
 
-// Row `row` of out = accumulator / sum, turned back as the values were rotated, times the gate.
+// Row `row` of out = accumulator / sum, turned back as the values were rotated, times the gate; and the latter two alone.
 void finish_row(const Context& context, const Attention& a, const float* accumulator, float sum, std::int64_t row, const Rows& out);
+void turn_back_and_gate(const Context& context, const Attention& a, std::int64_t row, const Rows& out);
 
 // The query row itself, or in `turned` [dim] as the keys are rotated.
 const float* query_row(const Context& context, const Attention& a, std::int64_t row, float* turned);

@@ -1,5 +1,5 @@
-// Attention of many tokens on tiles: keys and values of any cache type are packed to bf16 tiles once for all query rows of their KV head,
-// a chunk of the cache at a time, by all threads; then runs of tokens walk over the packed blocks that they see.
+// Attention on tiles. Many rows: keys and values of any cache type are packed to bf16 tiles once for all query rows of their KV head, a chunk
+// of the cache at a time, by all threads; then runs of tokens walk over the packed blocks that they see.
 #include <algorithm>
 #include <limits>
 
@@ -90,15 +90,14 @@ void begin(const Context& context, const Attention& a, const Shape& s, const Run
 
 void end(const Context& context, const Attention& a, const Shape& s, const Run& run, bool last_chunk, float* state, const Rows& out) {
   for (std::int64_t r = 0; r < run.rows; ++r) {
-    const float *accumulator = run.accumulator + r * (s.dim + kTileAccumulatorPad), *parts = accumulator + s.dim;
+    const float* accumulator = run.accumulator + r * (s.dim + kTileAccumulatorPad);
     const std::int64_t row = s.row(run.kv_head, run.first_token * s.group + r);
     if (last_chunk) {
-      float sum = 0;
-      for (std::int64_t i = 0; i < kTileAccumulatorPad; ++i) sum += parts[i];
-      finish_row(context, a, accumulator, sum, row, out);
+      context.micro->attention_tiles->finish(accumulator, s.dim, out.row(row));
+      turn_back_and_gate(context, a, row, out);
       continue;
     }
-    std::copy_n(accumulator, s.dim, out.row(row)), std::copy_n(parts, kTileAccumulatorPad, state + row * kStateFloats);
+    std::copy_n(accumulator, s.dim, out.row(row)), std::copy_n(accumulator + s.dim, kTileAccumulatorPad, state + row * kStateFloats);
     state[row * kStateFloats + kTileAccumulatorPad] = run.row_max[r];
   }
 }
@@ -118,9 +117,16 @@ void attend_run(const Context& context, const Attention& a, const Shape& s, cons
   end(context, a, s, run, keys <= chunk.first + chunk.count, state, out);
 }
 
+// Tokens of a run: shorter where threads would otherwise wait for the last. A row's bits do not depend on it.
+std::int64_t run_tokens(const Shape& s, std::int64_t keys, int threads) {
+  std::int64_t rows = keys <= kShortKeys ? kShortRunRows : kRunRows;
+  while (rows > kShortRunRows && s.rows() * s.kv_heads < 4 * rows * threads) rows /= 2;
+  return std::max<std::int64_t>(1, rows / s.group);
+}
+
 void attend_many(Context& context, const Attention& a, const Shape& s, const Rows& out) {
   const std::int64_t keys = a.past + s.tokens, chunk_keys = std::min(kChunkKeys, round_up(keys, kTileBlockKeys));
-  const std::int64_t each = std::max<std::int64_t>(1, (keys <= kShortKeys ? kShortRunRows : kRunRows) / s.group), runs = (s.tokens + each - 1) / each;
+  const std::int64_t each = run_tokens(s, keys, context.pool.threads()), runs = (s.tokens + each - 1) / each;
   Chunk chunk{0, 0, chunk_keys / kTileBlockKeys, kTileBlockKeys * s.dim, nullptr};
   chunk.packed = reinterpret_cast<std::uint16_t*>(
       context.workspace.bytes("attention.packed", static_cast<std::size_t>(s.kv_heads * chunk.blocks * 2 * chunk.block_values) * sizeof(std::uint16_t)));

@@ -8,7 +8,8 @@
 namespace crossover::cpu {
 
 // Each has the ones before it besides: kAvx2 = AVX2, FMA and F16C; kAvx512 = F, BW, DQ, VL and VNNI; kAvx512Bf16 = BF16 and VBMI;
-// kAmx = tiles with products of bf16, for what kAvx512 does by integers; its cores are slow at vdpbf16ps, so all else is kAvx512's.
+// kAmx = tiles with products of bf16, for what kAvx512 does by integers and for attention; its cores are slow at vdpbf16ps, so all else is
+// kAvx512's.
 enum class Isa { kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmx };
 
 const char* name(Isa isa);  // "portable", "avx2", "avx512", "avx512bf16", "amx"

@@ -202,6 +202,7 @@ struct AttentionTilesMicro {
   std::int64_t (*scratch_bytes)();
   // All rows against the first `count` keys of a block.
   void (*block)(const AttentionTileRows& to, const std::uint16_t* keys, const std::uint16_t* values, std::int64_t count, std::byte* scratch);
+  void (*finish)(const float* accumulator, std::int64_t head_dim, float* out);  // one row over the sum of its weights
   // Up to 32 rows, keys and values as rows of bf16. Queries as pack_keys packs a unit; key rows can be read up to the next multiple of 16.
   // scores[r*stride + n] for n < count up to the next multiple of 16.
   void (*few_scores)(const std::uint16_t* queries, std::int64_t rows, const std::uint16_t* keys, std::int64_t key_stride, std::int64_t count,

@@ -3,8 +3,8 @@
 // idle otherwise); then the weights of the whole block, already rows of bf16 as a product wants them, are multiplied by its values, and
 // the sums are loaded and stored once per block.
 //
-// The bound: a score costs one product of 16 cycles for 16 of them (half for q k, half for the values), so 1024 flop per score at
-// 16 * 16 * 32 * 2 flop in 16 cycles. Loads of the packed block come from L2: 10 to 15 % more.
+// The bound: with heads of 256, a product of 16 cycles for 16 scores, half of it for q k and half for the values. On a Granite Rapids core
+// that is 4.9 ns for zeros; for other operands, of which those of blocks come from L2, the clock falls and it is 7.5. The whole takes 10.
 #include "kernels/cpu/tiles/attention_tiles.h"
 #include "kernels/cpu/micro/transpose.h"
 #include "kernels/cpu/tiles/attention_few.h"
@@ -30,7 +30,7 @@ struct Scratch {
 std::int64_t query_stride(const AttentionTileRows& to) { return to.head_dim + kTileQueryPad; }
 std::int64_t accumulator_stride(const AttentionTileRows& to) { return to.head_dim + kTileAccumulatorPad; }
 
-// Keys kStripKeys * strip .. of the rows from `first_row` on, whose scores wait to become weights.
+// kStripKeys keys from `first_key` on and kTileRows rows from `first_row` on, whose scores wait to become weights.
 struct Strip {
   const AttentionTileRows* to = nullptr;
   std::int64_t first_row = 0, first_key = 0, count = 0;  // count: keys of the block
@@ -136,6 +136,11 @@ void block(const AttentionTileRows& to, const std::uint16_t* keys, const std::ui
   add_values(tiles, before, values, units_before);
 }
 
+void finish(const float* accumulator, std::int64_t dim, float* out) {
+  const F16 inverse = broadcast(1.0f / sum(load(accumulator + dim)));
+  for (std::int64_t i = 0; i < dim; i += 16) store(out + i, inverse * load(accumulator + i));
+}
+
 // ---- operands ----
 
 void pack_query(const float* q, float scale, std::int64_t dim, std::uint16_t* to) {
@@ -170,6 +175,6 @@ void pack_values(const std::uint16_t* rows, std::int64_t stride, std::int64_t co
 }  // namespace
 
 extern const AttentionTilesMicro attention_tiles;
-const AttentionTilesMicro attention_tiles = {pack_query, pack_keys, pack_values, scratch_bytes, block, few_scores, few_weights, few_values};
+const AttentionTilesMicro attention_tiles = {pack_query, pack_keys, pack_values, scratch_bytes, block, finish, few_scores, few_weights, few_values};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA
