@@ -91,8 +91,7 @@ double operations_per_s(const cpu::Probe& probe, int threads, Effort effort) {
 
 Ceilings measure_ceilings(int threads, Effort effort) {
   Ceilings found;
-  // The tiles' where they can be asked for, or who asks would be faster than the machine.
-  const cpu::Isa isa = cpu::highest_isa() == cpu::Isa::kAmx ? cpu::Isa::kAmx : cpu::best_isa();
+  const cpu::Isa isa = cpu::best_isa();
   const cpu::Probes& probes = cpu::probes(isa);
   found.isa = cpu::name(isa);
   found.threads = std::max(1, threads);
