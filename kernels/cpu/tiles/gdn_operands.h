@@ -3,6 +3,7 @@
 
 #include "kernels/cpu/micro.h"
 #include "kernels/cpu/micro/simd.h"
+#include "kernels/cpu/tiles/bf16.h"
 #include "kernels/cpu/tiles/tiles.h"
 
 namespace crossover::cpu::CROSSOVER_ISA::scan {
@@ -29,12 +30,6 @@ CROSSOVER_INLINE void store_pairs(std::uint32_t* to, F16 first, F16 second) {
 // Sixteen values, then sixteen more.
 CROSSOVER_INLINE void store_row(std::uint32_t* to, F16 low, F16 high) { _mm512_store_si512(to, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high.v, low.v))); }
 #else
-// To nearest, ties to even; what is not a number stays so.
-CROSSOVER_INLINE std::uint32_t bf16_of(float x) {
-  const auto bits = __builtin_bit_cast(std::uint32_t, x);
-  if (x != x) return bits >> 16 | 0x40;
-  return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
-}
 CROSSOVER_INLINE void store_pairs(std::uint32_t* to, F16 first, F16 second) {
   float x[16], y[16];
   store(x, first), store(y, second);
@@ -43,7 +38,7 @@ CROSSOVER_INLINE void store_pairs(std::uint32_t* to, F16 first, F16 second) {
 CROSSOVER_INLINE void store_row(std::uint32_t* to, F16 low, F16 high) {
   float x[32];
   store(x, low), store(x + 16, high);
-  for (int i = 0; i < 16; ++i) to[i] = bf16_of(x[2 * i]) | bf16_of(x[2 * i + 1]) << 16;
+  store_bf16(x, to);
 }
 #endif
 

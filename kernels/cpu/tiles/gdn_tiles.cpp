@@ -128,6 +128,6 @@ void chunk_head(const GdnHead& head, const void* shared, void* memory) {
 
 extern const GdnChunks gdn_chunks;
 const GdnChunks gdn_chunks = {"amx-chunked-bf16", chunk_keys, chunk_head, kBlockChunks * static_cast<std::int64_t>(sizeof(ChunkKeys)), sizeof(Scratch),
-                              kChunk, true, 12};
+                              kChunk, true, 10};
 
 }  // namespace crossover::cpu::CROSSOVER_ISA
