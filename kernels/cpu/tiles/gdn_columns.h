@@ -65,7 +65,7 @@ struct ChunkColumns {
     }
   }
 
-  // kept = R; of the second half with what correct() left.
+  // sums and kept = R; of the second half with what correct() left.
   template <int half>
   CROSSOVER_INLINE void residual(int slice) const {
     for (std::int64_t p = 4 * slice; p < 4 * (slice + 1); ++p) {
@@ -78,16 +78,17 @@ struct ChunkColumns {
         F16 y = fma(next_scale, load(at.sums[half][2 * p + 1] + kSide * n), load(next + kSide * n));
         if constexpr (half == 0) x = beta * x, y = next_beta * y;
         else x = fma(beta, x, load(at.sums[0][2 * p] + kSide * n)), y = fma(next_beta, y, load(at.sums[0][2 * p + 1] + kSide * n));
+        store(at.sums[half][2 * p] + kSide * n, x), store(at.sums[half][2 * p + 1] + kSide * n, y);
         store_pairs(at.kept[half][n].pair[p], x, y);
       }
     }
   }
 
-  // sums = X of a half
+  // X of a half from its R
   CROSSOVER_INLINE void solve(Tiles& unit, int half) const {
-    zero_sums(unit);
+    load_sums(unit, at.sums[half][0], kHalf);
     add_step(unit, c.inverse[2 * half], c.inverse[2 * half + 1], at.kept[half]);
-    store_sums(unit, at.sums[0][0], kHalf);
+    store_sums(unit, at.sums[half][0], kHalf);
   }
 
   // sums = what X of the first half takes from R of the second
@@ -101,7 +102,7 @@ struct ChunkColumns {
     for (std::int64_t p = 4 * slice; p < 4 * (slice + 1); ++p) {
       const F16 scale = broadcast(c.to_end[kHalf * half + 2 * p]), next_scale = broadcast(c.to_end[kHalf * half + 2 * p + 1]);
       for (std::int64_t n = 0; n < 2; ++n) {
-        const F16 x = load(at.sums[0][2 * p] + kSide * n), y = load(at.sums[0][2 * p + 1] + kSide * n);
+        const F16 x = load(at.sums[half][2 * p] + kSide * n), y = load(at.sums[half][2 * p + 1] + kSide * n);
         store_pairs(at.x[half][n].pair[p], x, y);
         store_pairs(at.kept[half][n].pair[p], x * scale, y * next_scale);
       }

@@ -11,7 +11,7 @@ struct HeadChunk {
   float whole;
   alignas(64) float solve[kChunk][kHalf];                // -diag(b) K K^T o D below the diagonal, of the two halves
   Tile between[2];                                       // -diag(b) K K^T o D: rows of the second half, columns of the first
-  Tile inverse[kBlocks];                                 // T of each half
+  Tile inverse[kBlocks];                                 // T - I of each half
   Tile attend[kBlocks][2];                               // lower(Q K^T) o D
   Tile q[kBlocks][kFeatureSteps];                        // diag(e^G) Q
 };
@@ -99,22 +99,23 @@ CROSSOVER_INLINE void substitute(const float* solve, F16 (&x)[kSide]) {
     for (int r = j + 1; r < kSide; ++r) x[r] = fma(broadcast(solve[r * kHalf + j]), x[j], x[r]);
 }
 
-CROSSOVER_INLINE void set_identity(F16 (&x)[kSide]) {
-  alignas(64) float unit[2 * kSide] = {};
-  unit[kSide - 1] = 1;
-#pragma GCC unroll 16
-  for (int r = 0; r < kSide; ++r) x[r] = load(unit + kSide - 1 - r);
-}
+struct Identity {
+  alignas(64) float lane[2 * kSide] = {};
+  Identity() { lane[kSide - 1] = 1; }
+  CROSSOVER_INLINE F16 row(int r) const { return load(lane + kSide - 1 - r); }
+};
 
-// T of the half from row `first` on.
+// T - I of the half from row `first` on.
 inline void set_inverse(HeadChunk& c, std::int64_t first) {
   alignas(64) float upper[kSide][kSide];
   F16 x[kSide];
-  set_identity(x);
+  const Identity identity;
+#pragma GCC unroll 16
+  for (int r = 0; r < kSide; ++r) x[r] = identity.row(r);
   substitute(c.solve[first], x);
   Tile* tile = c.inverse + first / kSide;
 #pragma GCC unroll 16
-  for (int r = 0; r < kSide; ++r) store(upper[r], x[r]), store_row(tile[0].pair[r], x[r], zero());
+  for (int r = 0; r < kSide; ++r) store(upper[r], x[r]), store_row(tile[0].pair[r], x[r] - identity.row(r), zero());
   const float* solve = c.solve[first + kSide];
 #pragma GCC unroll 16
   for (int r = 0; r < kSide; ++r) x[r] = zero();
@@ -126,10 +127,11 @@ inline void set_inverse(HeadChunk& c, std::int64_t first) {
   substitute(solve + kSide, x);
 #pragma GCC unroll 16
   for (int r = 0; r < kSide; ++r) store(upper[r], x[r]);
-  set_identity(x);
+#pragma GCC unroll 16
+  for (int r = 0; r < kSide; ++r) x[r] = identity.row(r);
   substitute(solve + kSide, x);
 #pragma GCC unroll 16
-  for (int r = 0; r < kSide; ++r) store_row(tile[1].pair[r], load(upper[r]), x[r]);
+  for (int r = 0; r < kSide; ++r) store_row(tile[1].pair[r], load(upper[r]), x[r] - identity.row(r));
 }
 
 inline void scale_queries(const ChunkRows& rows, HeadChunk& c) {

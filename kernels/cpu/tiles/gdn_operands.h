@@ -55,6 +55,11 @@ CROSSOVER_INLINE void add_step(Tiles& unit, const Tile& upper, const Tile& lower
 
 CROSSOVER_INLINE void zero_sums(Tiles& unit) { unit.zero<0>(), unit.zero<1>(), unit.zero<2>(), unit.zero<3>(); }
 
+CROSSOVER_INLINE void load_sums(Tiles& unit, const float* from, std::int64_t stride) {
+  unit.load<0>(from, 4 * stride), unit.load<1>(from + kSide, 4 * stride);
+  unit.load<2>(from + kSide * stride, 4 * stride), unit.load<3>(from + kSide * stride + kSide, 4 * stride);
+}
+
 CROSSOVER_INLINE void store_sums(Tiles& unit, float* to, std::int64_t stride) {
   unit.store<0>(to, 4 * stride), unit.store<1>(to + kSide, 4 * stride);
   unit.store<2>(to + kSide * stride, 4 * stride), unit.store<3>(to + kSide * stride + kSide, 4 * stride);
