@@ -27,7 +27,8 @@ GdnHead head_of(const GdnScan& scan, std::int64_t h, std::int64_t first_token, s
           .state = scan.state + h * kDim * kDim,
           .out = out.row(first_token) + column,
           .out_stride = out.stride,
-          .soon = {}};
+          .soon = {},
+          .next_state = h + 1 < scan.value_heads ? scan.state + (h + 1) * kDim * kDim : nullptr};
 }
 
 // Rows of one head side by side: in the operands they lie whole pages apart, and where they are read strip by strip would fight for a few

@@ -33,10 +33,12 @@ class Mixer {
       normalise(block.k[0], tokens, 1.0f);
       if (chunks_) chunks_->keys(head_of(block, 0, tokens), chunk_memory);
       for (std::int64_t i = 0; i < ratio; ++i) {
-        const float *next = nullptr, *after_next = nullptr;
+        const float *next = nullptr, *after_next = nullptr, *next_state = nullptr;
+        if (i + 1 < ratio) next_state = mixer_.state + cpu::value_head(mixer_, key_head, i + 1) * kDim * kDim;
+        else if (key_head + 1 < mixer_.key_heads) next_state = mixer_.state + cpu::value_head(mixer_, key_head + 1, 0) * kDim * kDim;
         if (i + 1 < ratio) next = mixer_.mixed.row(first) + 2 * keys + cpu::value_head(mixer_, key_head, i + 1) * kDim;
         else if (first + 2 * kGdnBlockTokens <= out_.rows) next = mixer_.mixed.row(first + tokens) + key_head * kDim, after_next = next + keys;
-        value_head(cpu::value_head(mixer_, key_head, i), first, tokens, next, after_next, block, chunk_memory);
+        value_head(cpu::value_head(mixer_, key_head, i), first, tokens, next, after_next, next_state, block, chunk_memory);
       }
     }
     keep_inputs(key_head * kDim);
@@ -45,9 +47,9 @@ class Mixer {
   }
 
  private:
-  // next, after_next: the inputs that are convolved then, or null.
-  void value_head(std::int64_t h, std::int64_t first, std::int64_t tokens, const float* next, const float* after_next, HeadBlock& block,
-                  std::byte* chunk_memory) const {
+  // next, after_next: the inputs that are convolved then, next_state: the state read then; or null.
+  void value_head(std::int64_t h, std::int64_t first, std::int64_t tokens, const float* next, const float* after_next, const float* next_state,
+                  HeadBlock& block, std::byte* chunk_memory) const {
     convolve(2 * mixer_.key_heads * kDim + h * kDim, first, tokens, block.v[0]);
     micro_.gdn->gates(mixer_.a.row(first) + h, mixer_.a.stride, mixer_.b.row(first) + h, mixer_.b.stride, mixer_.ssm_a[h], mixer_.dt_bias[h], tokens,
                       block.g, block.beta);
@@ -56,6 +58,7 @@ class Mixer {
     GdnHead head = head_of(block, h, tokens);
     head.soon[0] = {mixer_.z.row(first) + h * kDim, mixer_.z.stride};
     head.soon[1] = {next, mixer_.mixed.stride}, head.soon[2] = {after_next, mixer_.mixed.stride};
+    head.next_state = next_state;
     if (chunks_) chunks_->head(head, chunk_memory, chunk_memory + chunks_->keys_bytes);
     else micro_.gdn->recurrent_head(head);
     for (std::int64_t t = 0; t < tokens; ++t)
@@ -65,7 +68,8 @@ class Mixer {
   GdnHead head_of(HeadBlock& block, std::int64_t h, std::int64_t tokens) const {
     return {.q = block.q[0], .k = block.k[0], .v = block.v[0], .q_stride = kDim, .k_stride = kDim, .v_stride = kDim,
             .g = block.g, .beta = block.beta, .g_stride = 1, .beta_stride = 1,
-            .tokens = tokens, .state = mixer_.state + h * kDim * kDim, .out = block.out[0], .out_stride = kDim, .soon = {}};
+            .tokens = tokens, .state = mixer_.state + h * kDim * kDim, .out = block.out[0], .out_stride = kDim, .soon = {},
+            .next_state = nullptr};
   }
 
   // Tokens first .. of the 128 channels from `channel` on.

@@ -107,6 +107,7 @@ struct GdnHead {
   std::int64_t out_stride;
   // Rows of 128 floats, as many as tokens, that the caller turns to next, or null: who has time brings them to the second-level cache.
   struct Soon { const float* rows = nullptr; std::int64_t stride = 0; } soon[3];
+  const float* next_state;                             // of the head that follows, or null: one token at a time brings it closer
 };
 
 // The chunked scan with products of one precision, a block of up to kGdnBlockTokens tokens at a time: first what all value heads

@@ -57,8 +57,9 @@ constexpr int kDecodeVectors = 8;  // whole rows of the state: sixteen sums in r
 constexpr int kDecodeVectors = 2;
 #endif
 
-// Two passes over the state: the first waits for memory, the second finds its rows in the second-level cache.
-void decode_columns(const Token& token, std::int64_t column, float* state, float* out) {
+// Two passes over the state: the first waits for memory, the second finds its rows in the second-level cache, and meanwhile brings those
+// of the next state, or null, there.
+void decode_columns(const Token& token, std::int64_t column, float* state, const float* next_state, float* out) {
   Columns<kDecodeVectors> sum_k = zero_columns<kDecodeVectors>(), sum_q = sum_k;
   for (std::int64_t i = 0; i < kDim; ++i) {
     const F16 k = broadcast(token.k[i]), q = broadcast(token.q[i]);
@@ -73,6 +74,7 @@ void decode_columns(const Token& token, std::int64_t column, float* state, float
   const F16 a = broadcast(token.decay);
   for (std::int64_t i = 0; i < kDim; ++i) {
     const F16 k = broadcast(token.k[i]);
+    for (int j = 0; next_state && j < kDecodeVectors; ++j) __builtin_prefetch(next_state + i * kDim + column + 16 * j);
 #pragma GCC unroll 8
     for (int j = 0; j < kDecodeVectors; ++j) {
       float* s = state + i * kDim + column + 16 * j;
@@ -153,7 +155,7 @@ void gather_tokens(const GdnHead& head, std::int64_t first, TokenBlock& block) {
 void recurrent_head(const GdnHead& head) {
   if (head.tokens == 1) {
     const Token token = token_of(head, 0);
-    for (std::int64_t column = 0; column < kDim; column += 16 * kDecodeVectors) decode_columns(token, column, head.state, head.out);
+    for (std::int64_t column = 0; column < kDim; column += 16 * kDecodeVectors) decode_columns(token, column, head.state, head.next_state, head.out);
     return;
   }
   alignas(64) TokenBlock block;
