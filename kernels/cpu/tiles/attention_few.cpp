@@ -11,8 +11,7 @@
 namespace crossover::cpu::CROSSOVER_ISA {
 namespace {
 
-constexpr std::int64_t kSide = 16, kStep = 32, kTileValues = 2 * kSide * kSide;
-constexpr TileConfig kFull = full_tiles();
+constexpr std::int64_t kTileValues = 2 * kSide * kSide;
 
 // Sums of products of `rows` <= 16 rows.
 TileConfig sums_of(std::int64_t rows) {
@@ -95,7 +94,7 @@ CROSSOVER_INLINE void add_64(Tiles& tiles, const std::uint16_t* weights, std::in
 void few_scores(const std::uint16_t* queries, std::int64_t rows, const std::uint16_t* keys, std::int64_t key_stride, std::int64_t count, std::int64_t head_dim,
                 float* scores, std::int64_t stride) {
   alignas(64) float sums[4 * kSide][kSide];
-  Tiles tiles(kFull);
+  Tiles tiles(kTiles);
   for (std::int64_t r = 0; r < rows; r += kSide, queries += kTileValues, scores += kSide * stride) {
     const std::int64_t these = rows - r < kSide ? rows - r : kSide;
     std::int64_t n = 0;

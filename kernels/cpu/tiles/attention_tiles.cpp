@@ -14,12 +14,9 @@
 namespace crossover::cpu::CROSSOVER_ISA {
 namespace {
 
-constexpr std::int64_t kSide = 16;              // rows or columns of a tile
-constexpr std::int64_t kStep = 32;              // values along the sum of a tile
 constexpr std::int64_t kTileValues = 2 * kSide * kSide;
 constexpr std::int64_t kUnits = kTileBlockKeys / kTileUnitKeys;
 constexpr std::int64_t kScoreStride = kStripKeys + 16, kWeightStride = kTileBlockKeys + kStep;  // not powers of two: rows would share cache sets
-constexpr TileConfig kTiles = full_tiles();
 static_assert(kTileRows == 2 * kSide && kTileUnitKeys == kStep && kStripKeys == 2 * kTileUnitKeys);
 
 struct Scratch {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "kernels/cpu/micro/simd.h"
+#include "kernels/cpu/tiles/bf16.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
 
@@ -12,12 +13,6 @@ constexpr float kLargest = 1.0e38f;   // scores are clamped to it: inf - inf wou
 constexpr float kRise = 8.0f, kMostWeight = 256.0f;  // 2^kRise
 constexpr float kLog2E = 1.44269504f;
 
-// To nearest, ties to even; what is not a number stays so.
-CROSSOVER_INLINE std::uint16_t bf16_of(float x) {
-  const auto bits = __builtin_bit_cast(std::uint32_t, x);
-  if (x != x) return static_cast<std::uint16_t>(bits >> 16 | 0x40);
-  return static_cast<std::uint16_t>((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
 CROSSOVER_INLINE float of_bf16(std::uint16_t x) { return __builtin_bit_cast(float, static_cast<std::uint32_t>(x) << 16); }
 
 // Bounds the first `seen` of a strip's scores; where they exceed the row's maximum by too much it is raised, and `weights` before the strip

@@ -9,16 +9,10 @@
 namespace crossover::cpu::CROSSOVER_ISA::scan {
 
 inline constexpr std::int64_t kDim = kGdnHeadDim;
-inline constexpr std::int64_t kSide = 16;                       // rows and 32-bit columns of a tile
-inline constexpr std::int64_t kStep = 32;                       // values along the sum of a product
 inline constexpr std::int64_t kChunk = 64, kHalf = 32;          // tokens
 inline constexpr std::int64_t kFeatureSteps = kDim / kStep;
 inline constexpr std::int64_t kBlocks = kChunk / kSide;         // of tokens of a chunk
 inline constexpr std::int64_t kBlockChunks = kGdnBlockTokens / kChunk;
-inline constexpr TileConfig kTiles = full_tiles();
-
-// Pairs of bf16 along the sum, the first in the low half: as the left operand [row][pair], as the right one [pair][column].
-struct alignas(64) Tile { std::uint32_t pair[kSide][16]; };
 
 #if defined(__AVX512BF16__)
 // Lane n is the pair (first[n], second[n]).
@@ -33,7 +27,7 @@ CROSSOVER_INLINE void store_row(std::uint32_t* to, F16 low, F16 high) { _mm512_s
 CROSSOVER_INLINE void store_pairs(std::uint32_t* to, F16 first, F16 second) {
   float x[16], y[16];
   store(x, first), store(y, second);
-  for (int i = 0; i < 16; ++i) to[i] = bf16_of(x[i]) | bf16_of(y[i]) << 16;
+  for (int i = 0; i < 16; ++i) to[i] = bf16_pair(x[i], y[i]);
 }
 CROSSOVER_INLINE void store_row(std::uint32_t* to, F16 low, F16 high) {
   float x[32];

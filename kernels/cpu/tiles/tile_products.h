@@ -7,17 +7,13 @@
 
 namespace crossover::cpu::CROSSOVER_ISA {
 
-inline constexpr std::int64_t kSide = 16;   // tokens or weight rows of a tile
-inline constexpr std::int64_t kStep = 32;   // values along the sum of a tile
 inline constexpr std::int64_t kBlockTokens = 2 * kSide;
-inline constexpr TileConfig kTiles = full_tiles();
 
 inline constexpr std::int64_t kBlockSteps = 8;  // of what is widened at once: 256 columns of kPanelRows rows
 
-// Pairs of bf16 along the sum, the first in the low half: of activations [token][pair], of weights [pair][weight row].
-struct alignas(64) Tile { std::uint32_t pair[kSide][16]; };
-struct WeightStep { Tile half[2]; };            // rows 0 .. 15 and 16 .. 31 of a panel
-static_assert(sizeof(Tile) == 1024 && kPanelRows == 2 * kSide);
+// Left operands are activations, [token][pair], right ones weights, [pair][weight row].
+struct WeightStep { Tile half[2]; };  // rows 0 .. 15 and 16 .. 31 of a panel
+static_assert(kPanelRows == 2 * kSide);
 
 // Sums of 32 tokens and 32 weight rows: [tokens 0 .. 15, 16 .. 31][rows 0 .. 15, 16 .. 31].
 struct alignas(64) SumTiles { float sum[2][2][kSide][16]; };

@@ -16,11 +16,19 @@ struct alignas(64) TileConfig {
 };
 static_assert(sizeof(TileConfig) == 64);
 
+inline constexpr std::int64_t kSide = 16;  // rows, and 32-bit columns, of a whole tile
+inline constexpr std::int64_t kStep = 32;  // values of bf16 along the sum of a product
+
+// Pairs of bf16 along the sum, the first in the low half: as the left operand [row][pair], as the right one [pair][column].
+struct alignas(64) Tile { std::uint32_t pair[kSide][16]; };
+static_assert(sizeof(Tile) == 1024);
+
 constexpr TileConfig full_tiles() {
   TileConfig config;
   for (int i = 0; i < 8; ++i) config.row_bytes[i] = 64, config.rows[i] = 16;
   return config;
 }
+inline constexpr TileConfig kTiles = full_tiles();
 
 }  // namespace crossover::cpu::CROSSOVER_ISA
 
