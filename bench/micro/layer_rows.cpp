@@ -27,7 +27,7 @@ void add_attention(const char* kernel, DType dtype, cpu::Isa isa, std::int64_t t
                        .heads = kHeads, .kv_heads = kKvHeads};
     };
     const bool decodes = tokens == 1;
-    return KernelRow{.bound = decodes ? "memory" : isa == cpu::Isa::kAvx512Bf16 ? "bf16" : "f32",
+    return KernelRow{.bound = decodes ? "memory" : isa >= cpu::Isa::kAvx512Bf16 ? "bf16" : "f32",
                      .cost = cost::attention(layer(0), Rows(nullptr, tokens * kHeads, kHeadDim)),
                      .work = [=] { for (std::int64_t i = 0; i < layers; ++i) op::attention(*context, layer(i), Rows(out->data(), tokens * kHeads, kHeadDim)); },
                      .calls = layers,
