@@ -9,10 +9,10 @@ namespace crossover {
 namespace {
 
 void quantize_f32(const float* from, std::byte* to, std::int64_t values) {
-  std::memcpy(to, from, static_cast<std::size_t>(values) * sizeof(float));
+  if (values > 0) std::memcpy(to, from, static_cast<std::size_t>(values) * sizeof(float));
 }
 void dequantize_f32(const std::byte* from, float* to, std::int64_t values) {
-  std::memcpy(to, from, static_cast<std::size_t>(values) * sizeof(float));
+  if (values > 0) std::memcpy(to, from, static_cast<std::size_t>(values) * sizeof(float));
 }
 
 struct Conversion {

@@ -192,8 +192,6 @@ CROSSOVER_INLINE __m512 power_of_two(__m512 x) {
   return _mm512_scalef_ps(p, whole);
 }
 
-CROSSOVER_INLINE __mmask16 first_lanes(std::int64_t n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : static_cast<__mmask16>((1 << n) - 1); }
-
 // Scores [width] of one row become bf16 weights at the front of the same memory, zero from `visible` on; returns the
 // factor by which what was accumulated before has to shrink. A NaN score (inf - inf) counts as the smallest.
 CROSSOVER_INLINE float weigh(float* scores, std::int64_t visible, std::int64_t width, float& row_max, float& row_sum) {
