@@ -136,7 +136,7 @@ void attend_split(const Context& context, const Attention& a, const Shape& s, st
 
 void attend_few(Context& context, const Attention& a, const Shape& s, const Rows& out) {
   const std::int64_t rows = s.tokens * s.group, keys = a.past + s.tokens, splits = (keys + kSplitKeys - 1) / kSplitKeys;
-  const std::int64_t part_floats = (queries_floats(s, rows) + 15) / 16 * 16;
+  const std::int64_t part_floats = round_up(queries_floats(s, rows), 16);
   float* parts = context.workspace.floats("attention.parts", static_cast<std::size_t>(splits * s.kv_heads * part_floats));
   const WorkerScratch scratch(context, "attention", 2 * kBlockKeys * s.dim + kFewRows * kBlockKeys);
   context.pool.parallel_for(splits * s.kv_heads, 1, [&](std::int64_t begin, std::int64_t end) {
@@ -146,13 +146,10 @@ void attend_few(Context& context, const Attention& a, const Shape& s, const Rows
                    scratch.mine());
     }
   });
-  const auto split_row = [&](std::int64_t kv_head, std::int64_t r) {
+  join_splits(context, a, s, part_floats, splits, out, [&](std::int64_t kv_head, std::int64_t r) -> SplitRow {
     const Queries first = lay_out(s, rows, parts + kv_head * splits * part_floats);
-    return SplitRow{first.accumulator + r * s.columns, first.row_max + r, first.row_sum + r};
-  };
-  for (std::int64_t kv_head = 0; kv_head < s.kv_heads; ++kv_head)
-    for (std::int64_t r = 0; r < rows; ++r)
-      join_row(context, a, split_row(kv_head, r), part_floats, splits, s.row(kv_head, r), out);
+    return {first.accumulator + r * s.columns, first.row_max + r, first.row_sum + r};
+  });
 }
 
 // An f32 cache asks for f32 arithmetic.

@@ -13,7 +13,6 @@ using Shape = AttentionShape;
 constexpr std::int64_t kTaskRows = 512;  // query rows that share one conversion of a block
 constexpr std::int64_t kNarrowKeys = 32;  // converted at once when rows are few: 16 KiB, so they are still in L1 when used
 
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
 // Query rows of some tokens of one KV head with what streaming softmax carries along.
 struct Queries {
@@ -139,13 +138,9 @@ void attend_few(Context& context, const Attention& a, const Shape& s, const Rows
     for (std::int64_t i = begin; i < end; ++i)
       attend_split(context, a, s, {i * each, std::min(each, keys - i * each), parts + i * split_floats, part_floats}, scratch.mine());
   });
-  const std::int64_t rows_per_task = std::max<std::int64_t>(1, 64 / splits);
-  context.pool.parallel_for(s.kv_heads * s.rows(), rows_per_task, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t kv_head = i / s.rows(), r = i % s.rows();
-      const Queries first = lay_out(s, s.rows(), parts + kv_head * part_floats);
-      join_row(context, a, {first.accumulator + r * s.columns, first.row_max + r, first.row_sum + r}, split_floats, splits, s.row(kv_head, r), out);
-    }
+  join_splits(context, a, s, split_floats, splits, out, [&](std::int64_t kv_head, std::int64_t r) -> SplitRow {
+    const Queries first = lay_out(s, s.rows(), parts + kv_head * part_floats);
+    return {first.accumulator + r * s.columns, first.row_max + r, first.row_sum + r};
   });
 }
 

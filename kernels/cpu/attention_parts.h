@@ -13,6 +13,8 @@ inline constexpr std::int64_t kFewRows = 32;     // up to this many query rows o
 inline constexpr std::int64_t kSplitKeys = 512;  // keys of a split: the order of summation depends on the length alone
 inline constexpr std::int64_t kRowsAhead = 32;   // of a cache: converting a row takes a tenth of what memory takes to deliver one
 
+inline std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
+
 struct AttentionShape {
   std::int64_t tokens, heads, kv_heads, group, dim;  // group = query heads of a KV head, dim = head dim
   std::int64_t columns;                              // of an accumulator row: dim rounded up to whole panels
@@ -31,6 +33,17 @@ struct SplitRow {
 // that the row sees nothing of has row_max -inf and weighs 0.
 void join_row(const Context& context, const Attention& a, const SplitRow& first, std::int64_t part_floats, std::int64_t splits, std::int64_t row,
               const Rows& out);
+
+// Joins the splits of every row, in parallel; row(kv_head, r) is what the first split left of it.
+template <class Row>
+void join_splits(Context& context, const Attention& a, const AttentionShape& s, std::int64_t part_floats, std::int64_t splits, const Rows& out, Row row) {
+  context.pool.parallel_for(s.kv_heads * s.rows(), std::max<std::int64_t>(1, 64 / splits), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t i = begin; i < end; ++i) {
+      const std::int64_t kv_head = i / s.rows(), r = i % s.rows();
+      join_row(context, a, row(kv_head, r), part_floats, splits, s.row(kv_head, r), out);
+    }
+  });
+}
 
 // Row `row` of out = accumulator / sum, turned back as the values were rotated, times the gate; and the latter two alone.
 void finish_row(const Context& context, const Attention& a, const float* accumulator, float sum, std::int64_t row, const Rows& out);

@@ -18,7 +18,6 @@ constexpr std::int64_t kShortRunRows = 128, kShortKeys = 1024;  // so few keys s
 constexpr float kLn2 = 0.69314718f;
 constexpr std::int64_t kStateFloats = 32;  // of a row between chunks: parts of the weights' sum, maximum
 
-std::int64_t round_up(std::int64_t n, std::int64_t to) { return (n + to - 1) / to * to; }
 
 // Packed blocks of a chunk, keys before values: [kv_heads][blocks][2][kTileBlockKeys * dim].
 struct Chunk {
@@ -242,12 +241,9 @@ void attend_few(Context& context, const Attention& a, const Shape& s, const Rows
     for (std::int64_t i = begin; i < end; ++i)
       attend_split(context, a, s, {i * each, std::min(each, keys - i * each), parts + i * split_floats}, queries, few_scratch(s, scratch.mine()));
   });
-  context.pool.parallel_for(s.kv_heads * s.rows(), std::max<std::int64_t>(1, 64 / splits), [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) {
-      const std::int64_t kv_head = i / s.rows(), r = i % s.rows();
-      const Part first = part_at(s, parts + kv_head * floats);
-      join_row(context, a, {first.accumulator + r * s.dim, first.row_max + r, first.row_sum + r}, split_floats, splits, s.row(kv_head, r), out);
-    }
+  join_splits(context, a, s, split_floats, splits, out, [&](std::int64_t kv_head, std::int64_t r) -> SplitRow {
+    const Part first = part_at(s, parts + kv_head * floats);
+    return {first.accumulator + r * s.dim, first.row_max + r, first.row_sum + r};
   });
 }
 

@@ -8,8 +8,6 @@
 #endif
 
 #include "kernels/cpu/micro.h"
-#include "kernels/cpu/tiles/attention_tiles.h"
-#include "kernels/cpu/tiles/gdn_tiles.h"
 #include "kernels/cpu/tiles/tile_micro.h"
 
 namespace crossover::cpu {

@@ -173,6 +173,7 @@ std::int64_t Multiplication::most_packed_bytes() const {
     rows += operands_[i].rows, ++used;
     if (operands_[i].index) gathered = std::max(gathered, operands_[i].x.rows);
   }
+  if (rows < gemm_tiles_from_) return 0;
   const auto incomplete = [&](Form form, std::int64_t from) { return std::min(used, rows / from) * form_bytes(form); };
   const std::int64_t tiles = form_bytes(Form::kGemmTiles) / tile_rows(Form::kGemmTiles);
   if (panels()) return rows * tiles + incomplete(Form::kGemmTiles, gemm_tiles_from_) + gathered * packed_bytes_;

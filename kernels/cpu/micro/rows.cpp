@@ -18,21 +18,6 @@ CROSSOVER_INLINE void for_lanes(std::int64_t dim, Body body) {
   if (i < dim) body(i, dim - i);
 }
 
-CROSSOVER_INLINE F16 load_n(const float* p, std::int64_t n) {
-  if (n == kLanes) return load(p);
-  float lanes[kLanes] = {};
-  for (std::int64_t i = 0; i < n; ++i) lanes[i] = p[i];
-  return load(lanes);
-}
-
-CROSSOVER_INLINE void store_n(float* p, F16 x, std::int64_t n) {
-  if (n == kLanes) return store(p, x);
-  float lanes[kLanes];
-  store(lanes, x);
-  for (std::int64_t i = 0; i < n; ++i) p[i] = lanes[i];
-}
-
-
 CROSSOVER_INLINE float sum_of_squares(const float* x, std::int64_t dim) {
   F16 total = zero();
   for_lanes(dim, [&](std::int64_t i, std::int64_t n) {

@@ -168,6 +168,28 @@ CROSSOVER_INLINE F16 as_float(I16 x) { CROSSOVER_LANES(F16, __builtin_bit_cast(f
 
 CROSSOVER_INLINE F16 zero() { return broadcast(0.0f); }
 
+// The first n of sixteen lanes, n >= 1: the others read as zeros and are not written.
+CROSSOVER_INLINE F16 load_n(const float* p, std::int64_t n) {
+#if defined(__AVX512F__)
+  return {_mm512_maskz_loadu_ps(first_lanes(n), p)};
+#else
+  if (n >= 16) return load(p);
+  float lanes[16] = {};
+  for (std::int64_t i = 0; i < n; ++i) lanes[i] = p[i];
+  return load(lanes);
+#endif
+}
+CROSSOVER_INLINE void store_n(float* p, F16 x, std::int64_t n) {
+#if defined(__AVX512F__)
+  _mm512_mask_storeu_ps(p, first_lanes(n), x.v);
+#else
+  if (n >= 16) return store(p, x);
+  float lanes[16];
+  store(lanes, x);
+  for (std::int64_t i = 0; i < n; ++i) p[i] = lanes[i];
+#endif
+}
+
 // e^x by 2^n times a degree-6 polynomial (Cephes expf coefficients, minimax on [-ln2/2, ln2/2]): relative error below 3e-7;
 // inputs are clamped to [-87.33, 88.37], so e^-inf gives about 1e-38, not 0.
 CROSSOVER_INLINE F16 exp(F16 x) {

@@ -5,10 +5,10 @@
 //
 // The bound: with heads of 256, a product of 16 cycles for 16 scores, half of it for q k and half for the values. On a Granite Rapids core
 // that is 4.9 ns for zeros; for other operands, of which those of blocks come from L2, the clock falls and it is 7.5. The whole takes 10.
-#include "kernels/cpu/tiles/attention_tiles.h"
 #include "kernels/cpu/micro/transpose.h"
 #include "kernels/cpu/tiles/attention_few.h"
 #include "kernels/cpu/tiles/attention_weights.h"
+#include "kernels/cpu/tiles/tile_micro.h"
 #include "kernels/cpu/tiles/tiles.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {

@@ -12,7 +12,7 @@
 // second-level cache, 4 to 5 cycles each; so no more of what is written than fits the first level is held at a time.
 #include "kernels/cpu/micro/transpose.h"
 #include "kernels/cpu/tiles/gdn_columns.h"
-#include "kernels/cpu/tiles/gdn_tiles.h"
+#include "kernels/cpu/tiles/tile_micro.h"
 
 namespace crossover::cpu::CROSSOVER_ISA {
 

@@ -144,10 +144,7 @@ CROSSOVER_INLINE void store_row(float* out, F16 x, std::int64_t there) {
 #if defined(__AVX512F__)
   if (kStream && there >= kSide) return _mm512_stream_ps(out, x.v);
 #endif
-  if (there >= kSide) return store(out, x);
-  alignas(64) float lanes[kSide];
-  store(lanes, x);
-  for (std::int64_t i = 0; i < there; ++i) out[i] = lanes[i];
+  store_n(out, x, there);
 }
 
 template <bool kStream>

@@ -1,4 +1,4 @@
-// What a file compiled for tiles offers (kernels/cpu/micro.h says why it is compiled apart).
+// What the files compiled for tiles offer (kernels/cpu/micro.h says why it is compiled apart).
 #pragma once
 
 #include "kernels/cpu/micro.h"
@@ -12,6 +12,10 @@ struct TileMicro {
   bool (*work)();     // products of known numbers come out right
 };
 
-namespace amx { extern const TileMicro tiles; }
+namespace amx {
+extern const TileMicro tiles;
+extern const AttentionTilesMicro attention_tiles;
+extern const GdnChunks gdn_chunks;
+}
 
 }  // namespace crossover::cpu
