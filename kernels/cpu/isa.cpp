@@ -15,6 +15,11 @@ namespace {
 
 constexpr Isa kIsas[] = {Isa::kPortable, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx};
 
+#if defined(__x86_64__)
+// Prefetchers differ by maker: kernels/cpu/micro/panel_q6_k.h has what was measured on either.
+const PanelMicro* panels_of(const PanelMicro& panels, const PanelMicro& prefetched) { return __builtin_cpu_is("intel") ? &prefetched : &panels; }
+#endif
+
 }  // namespace
 
 const char* name(Isa isa) {
@@ -74,11 +79,17 @@ const Micro& micro(Isa isa) {
   static const Micro portable_micro{Isa::kPortable, &portable::formats, &portable::matmul, &portable::panels, &portable::gdn, &portable::attention, &portable::row_ops};
 #if defined(__x86_64__)
   static const Micro avx2_micro{Isa::kAvx2, &avx2::formats, &avx2::matmul, &avx2::panels, &avx2::gdn, &avx2::attention, &avx2::row_ops};
-  static const Micro avx512_micro{Isa::kAvx512, &avx512::formats, &avx512::matmul, &avx512::panels, &avx512::gdn, &avx512::attention, &avx512::row_ops};
+  static const Micro avx512_micro{Isa::kAvx512,
+                                  &avx512::formats,
+                                  &avx512::matmul,
+                                  panels_of(avx512::panels, avx512::prefetched_panels),
+                                  &avx512::gdn,
+                                  &avx512::attention,
+                                  &avx512::row_ops};
   static const Micro avx512bf16_micro{Isa::kAvx512Bf16,
                                       &avx512bf16::formats,
                                       &avx512bf16::matmul,
-                                      &avx512bf16::panels,
+                                      panels_of(avx512bf16::panels, avx512bf16::prefetched_panels),
                                       &avx512bf16::gdn,
                                       &avx512bf16::attention,
                                       &avx512bf16::row_ops,

@@ -86,7 +86,7 @@ struct GemmTilesMicro {
   std::int64_t most_panels;  // of kPanelRows rows in one call, gate and up together
   std::int64_t (*packed_bytes)(std::int64_t tokens, std::int64_t dim);  // a multiple of 64
   // Tile `tile` of an operand of `tokens` rows, which are its own; `packed`: of the whole operand.
-  void (*pack_tile)(const float* const* rows, std::int64_t tile, std::int64_t tokens, std::int64_t dim, std::byte* packed);
+  void (*pack_tile)(DType weight, const float* const* rows, std::int64_t tile, std::int64_t tokens, std::int64_t dim, std::byte* packed);
   std::int64_t (*scratch_bytes)();  // of one worker
   // out[t*out_stride + n] for n < rows and any number of tokens.
   void (*gemm)(const Weights& weights, std::int64_t dim, const std::byte* packed, std::int64_t tokens, float* out, std::int64_t out_stride, std::byte* scratch);
@@ -260,6 +260,10 @@ CROSSOVER_DECLARE_MICRO(avx2)
 CROSSOVER_DECLARE_MICRO(avx512)
 CROSSOVER_DECLARE_MICRO(avx512bf16)
 #undef CROSSOVER_DECLARE_MICRO
-namespace avx512bf16 { extern const AttentionPairsMicro attention_pairs; }
+namespace avx512 { extern const PanelMicro prefetched_panels; }  // the same bits, for CPUs whose prefetchers need help
+namespace avx512bf16 {
+extern const PanelMicro prefetched_panels;
+extern const AttentionPairsMicro attention_pairs;
+}
 
 }  // namespace crossover::cpu

@@ -83,7 +83,7 @@ class Multiplication {
     return form == Form::kGemmTiles ? gemm_tiles_->packed_bytes(gemm_tiles_->tokens, dim_) : form == Form::kTiles ? micro_.tile_bytes(type_, dim_) : packed_bytes_;
   }
   std::int64_t most_packed_bytes() const;
-  std::int64_t row_step() const { return panels() ? kPanelRows : 4; }
+  std::int64_t row_step() const { return panels() ? 2 * kPanelRows : 4; }  // panels may be read two at a time
   bool panels() const { return layout_ == Layout::kPanels; }
   std::int64_t task_rows(const Product& product) const {
     const Packed& packed = where_[product.operand];
@@ -231,7 +231,7 @@ void Multiplication::pack_item(std::size_t index, std::int64_t item) {
   const float* rows[kMostTileTokens];
   const std::int64_t first = item * tile_rows(packed.form), count = std::min(tile_rows(packed.form), operand.rows - first);
   for (std::int64_t t = 0; t < count; ++t) rows[t] = operand.row(first + t);
-  if (packed.form == Form::kGemmTiles) return gemm_tiles_->pack_tile(rows, item, operand.rows, dim_, memory);
+  if (packed.form == Form::kGemmTiles) return gemm_tiles_->pack_tile(type_, rows, item, operand.rows, dim_, memory);
   micro_.pack_tile(type_, rows, count, dim_, memory);
 }
 

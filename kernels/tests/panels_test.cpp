@@ -5,6 +5,8 @@
 
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/cpu/multiply.h"
+#include "kernels/formats/blocks.h"
+#include "kernels/formats/formats.h"
 #include "kernels/formats/panels.h"
 #include "kernels/tests/emulated_tiles.h"
 
@@ -142,11 +144,30 @@ std::vector<double> multiplied(const Context& context, const Grid& x) {
     for (std::int64_t k = 0; k < x.dim(); ++k) values.push_back(bf16_to_f32(f32_to_bf16(x.at(r, k))));
   return values;
 }
-std::vector<float> multiplied(const Context& context, const Matrix& weight, std::int64_t tokens) {
+// To bf16 by way of f16: factors below 2^-8 are rounded to 9 bits of mantissa, weights to 11 and then 8, in both cases ties away from zero
+// but for the first; larger ones directly.
+std::vector<float> widened(const Matrix& weight) {
   std::vector<float> values = weight.values();
-  if (by_tiles(context, tokens))
-    for (float& value : values) value = __builtin_bit_cast(float, (__builtin_bit_cast(std::uint32_t, value) + 0x8000) & 0xffff0000u);  // ties away from zero
+  const auto away = [](std::uint32_t bits, std::uint32_t unit) { return (bits + unit / 2) & ~(unit - 1); };
+  const auto* block = reinterpret_cast<const BlockQ6_K*>(weight.bytes().data());
+  for (std::size_t first = 0; first < values.size(); first += 16) {
+    const BlockQ6_K& of = block[first / 256];
+    const float d = f16_to_f32(of.d), factor = d * static_cast<float>(of.scales[first / 16 % 16]);
+    for (std::size_t i = first; i < first + 16; ++i) {
+      if (std::fabs(d) < 0x1p-8f) {
+        const float code = factor == 0 ? 0 : std::nearbyint(values[i] / factor);
+        const float rounded = f16_to_f32(static_cast<std::uint16_t>(away(f32_to_f16(factor * 1024), 4)));
+        values[i] = f16_to_f32(static_cast<std::uint16_t>(away(f32_to_f16(code * rounded), 8))) / 1024;
+      } else {
+        values[i] = __builtin_bit_cast(float, away(__builtin_bit_cast(std::uint32_t, values[i]), 1 << 16));
+      }
+    }
+  }
   return values;
+}
+
+std::vector<float> multiplied(const Context& context, const Matrix& weight, std::int64_t tokens) {
+  return by_tiles(context, tokens) ? widened(weight) : weight.values();
 }
 
 // Tiles sum in f32: 16 pairs at a time, so up to 16 + dim / 32 roundings of 2^-24; the others do so once for 32 values.
@@ -171,7 +192,8 @@ TEST_P(PanelProducts, AreThoseOfTheRoundedOperands) {
     for (const auto& [rows, dim] : {std::pair(1, 256), std::pair(33, 512), std::pair(70, 768), std::pair(64, 5120)}) {
       if (dim == 5120 && tokens % 16 != 1) continue;
       Random random(static_cast<std::uint64_t>(tokens * 1000 + rows));
-      const Matrix weight = Matrix(DType::kQ6_K, rows, dim).fill(random, 0.1f);
+      // Factors below the normal numbers of f16, as usual, and beyond what tiles take as f16.
+      const Matrix weight = Matrix(DType::kQ6_K, rows, dim).fill(random, rows == 33 ? 1e-5f : rows == 70 ? 100.0f : 0.1f);
       Grid x(tokens, dim, 5), out(tokens, rows, 3);
       x.fill(random);
       TestContext context(GetParam());
@@ -314,22 +336,40 @@ TEST_P(PanelProducts, RowsOfATableInPanelsAreEmbedded) {
 
 INSTANTIATE_TEST_SUITE_P(Isas, PanelProducts, ::testing::ValuesIn(backends_with_emulated_tiles()), test_name);
 
-// Integer sums are exact and the rest is done in one order, so instruction sets with fused multiply-add agree to the bit.
-TEST(Panels, InstructionSetsAgree) {
-  Random random(10);
-  const Matrix rows = Matrix(DType::kQ6_K, 37, 1024).fill(random);
-  Grid x(9, 1024);
-  x.fill(random);
-  std::optional<Grid> first;
+// Integer sums are exact and the rest is done in one order, so instruction sets with fused multiply-add agree to the bit, and so do the ways
+// to read panels, whatever CPU this is.
+TEST(Panels, InstructionSetsAndWaysToReadAgree) {
+  std::vector<cpu::Micro> micros;
   for (const cpu::Isa isa : cpu::usable_isas()) {
     if (isa == cpu::Isa::kPortable) continue;
-    TestContext context({cpu_ops, isa, 1});
-    Grid out(9, 37);
-    cpu::matmul(context, x, PanelMatrix(rows), out);
-    if (!first) first = out;
-    for (std::int64_t t = 0; t < 9; ++t)
-      for (std::int64_t n = 0; n < 37; ++n) ASSERT_EQ(out.at(t, n), first->at(t, n)) << cpu::name(isa);
+    const auto add = [&](const cpu::PanelMicro* panels) {
+      micros.push_back(cpu::micro(isa));
+      micros.back().panels = panels, micros.back().gemm_tiles = nullptr;
+    };
+#if defined(__x86_64__)
+    if (isa == cpu::Isa::kAvx2) add(&cpu::avx2::panels);
+    if (isa == cpu::Isa::kAvx512) add(&cpu::avx512::panels), add(&cpu::avx512::prefetched_panels);
+    if (isa == cpu::Isa::kAvx512Bf16) add(&cpu::avx512bf16::panels), add(&cpu::avx512bf16::prefetched_panels);
+#endif
   }
+  Random random(10);
+  for (const std::int64_t tokens : {1, 2, 4, 9})
+    for (const std::int64_t rows : {1, 32, 37, 64, 65, 150, 300}) {
+      const Matrix weight = Matrix(DType::kQ6_K, rows, 1024).fill(random);
+      Grid x(tokens, 1024);
+      x.fill(random);
+      std::optional<Grid> first;
+      for (const cpu::Micro& micro : micros) {
+        TestContext context({cpu_ops, micro.isa, 1, &micro});
+        Grid out(tokens, rows, 3);
+        cpu::matmul(context, x, PanelMatrix(weight), out);
+        out.expect_gaps_untouched();
+        if (!first) first = out;
+        for (std::int64_t t = 0; t < tokens; ++t)
+          for (std::int64_t n = 0; n < rows; ++n)
+            ASSERT_EQ(out.at(t, n), first->at(t, n)) << cpu::name(micro.isa) << ", " << (&micro - micros.data()) << ": token " << t << " of " << tokens << ", row " << n << " of " << rows;
+      }
+    }
 }
 
 }  // namespace

@@ -63,6 +63,7 @@ CROSSOVER_INLINE Bytes splat_pair(const void* p) {
 
 class UnpackedSource {
  public:
+  static constexpr int kPanels = 1;
   CROSSOVER_INLINE explicit UnpackedSource(const UnpackedBlock* first) : first_(first) {}
   CROSSOVER_INLINE const UnpackedBlock& block(std::int64_t b) const { return first_[b]; }
 

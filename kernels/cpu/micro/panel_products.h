@@ -54,66 +54,74 @@ struct PanelAhead : TileAhead {
   }
 };
 
-// total[t][row] += one block of 256 values, for the rows of kTileVectors vectors.
-template <int kTokens, class Source, class Ahead>
-CROSSOVER_INLINE void add_block(const Source& w, int vector, const ActivationBlock* const* x, Ahead& ahead, std::int64_t b, float (*total)[kPanelRows]) {
-  Floats sum[kTokens][kTileVectors];
+// total[t][row] += one block of 256 values, for the rows of kVectors vectors.
+template <int kTokens, int kVectors, class Source, class Ahead, std::int64_t kRows>
+CROSSOVER_INLINE void add_vectors(const Source& w, int vector, const ActivationBlock* const* x, Ahead& ahead, std::int64_t b, float (*total)[kRows]) {
+  constexpr int kTogether = kVectors < kTileVectors ? kVectors : kTileVectors;
+  Floats sum[kTokens][kVectors];
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t)
-    for (int v = 0; v < kTileVectors; ++v) sum[t][v] = zero_floats();
+    for (int v = 0; v < kVectors; ++v) sum[t][v] = zero_floats();
 #pragma GCC unroll 1
   for (int pair = 0; pair < 8; ++pair) {
-    Bytes part[kTokens][kTileVectors];
+    Bytes part[kTokens][kVectors];
     if (vector == 0) ahead.template step<kTokens>(b, pair);
 #pragma GCC unroll 2
     for (int second = 0; second < 2; ++second) {
       const int g = 2 * pair + second;
-      Bytes quad[kTileVectors][4], scale[kTileVectors];
-#pragma GCC unroll 2
-      for (int v = 0; v < kTileVectors; ++v) w.quads(g, vector + v, quad[v]), scale[v] = w.scale(g, vector + v);
 #pragma GCC unroll 4
-      for (int t = 0; t < kTokens; ++t) {
-        const ActivationBlock& a = x[t][b];
-        Bytes dot[kTileVectors];
+      for (int first = 0; first < kVectors; first += kTogether) {
+        Bytes quad[kTogether][4], scale[kTogether];
 #pragma GCC unroll 2
-        for (int v = 0; v < kTileVectors; ++v) dot[v] = splat_int(&a.bias[g]);
+        for (int v = 0; v < kTogether; ++v) w.quads(g, vector + first + v, quad[v]), scale[v] = w.scale(g, vector + first + v);
 #pragma GCC unroll 4
-        for (int q = 0; q < 4; ++q) {
-          const Bytes activations = splat_int(a.quads(pair, q) + 4 * second);
+        for (int t = 0; t < kTokens; ++t) {
+          const ActivationBlock& a = x[t][b];
+          Bytes dot[kTogether];
 #pragma GCC unroll 2
-          for (int v = 0; v < kTileVectors; ++v) dot[v] = add_products(dot[v], quad[v][q], activations);
-        }
+          for (int v = 0; v < kTogether; ++v) dot[v] = splat_int(&a.bias[g]);
+#pragma GCC unroll 4
+          for (int q = 0; q < 4; ++q) {
+            const Bytes activations = splat_int(a.quads(pair, q) + 4 * second);
 #pragma GCC unroll 2
-        for (int v = 0; v < kTileVectors; ++v) {
-          const Bytes product = scaled(dot[v], scale[v]);
-          if (second) sum[t][v] = fma_floats(to_floats(add_ints(part[t][v], product)), splat(a.scale[pair]), sum[t][v]);
-          else part[t][v] = product;
+            for (int v = 0; v < kTogether; ++v) dot[v] = add_products(dot[v], quad[v][q], activations);
+          }
+#pragma GCC unroll 2
+          for (int v = 0; v < kTogether; ++v) {
+            const Bytes product = scaled(dot[v], scale[v]);
+            Bytes& before = part[t][first + v];
+            Floats& into = sum[t][first + v];
+            if (second) into = fma_floats(to_floats(add_ints(before, product)), splat(a.scale[pair]), into);
+            else before = product;
+          }
         }
       }
     }
   }
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t)
-    for (int v = 0; v < kTileVectors; ++v) {
+    for (int v = 0; v < kVectors; ++v) {
       float* to = total[t] + kPanelLanes * (vector + v);
       store_floats(to, fma_floats(sum[t][v], w.d(vector + v), load_floats(to)));
     }
 }
 
-// The same for all rows of a panel.
-template <int kTokens, class Source, class Ahead>
-CROSSOVER_INLINE void add_block(Source& w, const ActivationBlock* const* x, Ahead& ahead, std::int64_t b, float (*total)[kPanelRows]) {
+// The same for all rows of a source; those of two panels advance together.
+template <int kTokens, class Source, class Ahead, std::int64_t kRows>
+CROSSOVER_INLINE void add_block(Source& w, const ActivationBlock* const* x, Ahead& ahead, std::int64_t b, float (*total)[kRows]) {
+  constexpr int kVectors = kTileVectors * (kRows / kPanelRows);
   w.enter(b);
-  for (int v = 0; v < kPanelVectors; v += kTileVectors) add_block<kTokens>(w, v, x, ahead, b, total);
+  for (int v = 0; v < kPanelVectors * (kRows / kPanelRows); v += kVectors) add_vectors<kTokens, kVectors>(w, v, x, ahead, b, total);
 }
 
-// out[t][row] = or += `blocks` blocks of a panel, of which the first `rows` rows exist; x: blocks of each token.
+// out[t][row] = or += `blocks` blocks of a source, of which the first `rows` rows exist; x: blocks of each token.
 template <int kTokens, class Source, class Ahead>
 CROSSOVER_INLINE void add_blocks(Source w, std::int64_t blocks, const ActivationBlock* const* x, Ahead& ahead, bool accumulate, std::int64_t rows,
                                  float* out, std::int64_t out_stride) {
-  alignas(64) float total[kTokens][kPanelRows];
+  constexpr std::int64_t kRows = Source::kPanels * kPanelRows;
+  alignas(64) float total[kTokens][kRows];
   for (int t = 0; t < kTokens; ++t)
-    for (std::int64_t r = 0; r < kPanelRows; ++r) total[t][r] = accumulate && r < rows ? out[t * out_stride + r] : 0.0f;
+    for (std::int64_t r = 0; r < kRows; ++r) total[t][r] = accumulate && r < rows ? out[t * out_stride + r] : 0.0f;
   for (std::int64_t b = 0; b < blocks; ++b) add_block<kTokens>(w, x, ahead, b, total);
   for (int t = 0; t < kTokens; ++t)
     for (std::int64_t r = 0; r < rows; ++r) out[t * out_stride + r] = total[t][r];

@@ -165,10 +165,13 @@ CROSSOVER_INLINE void copy_factors(const PanelQ6_K& from, PanelQ6_K::Factors& to
     store_bytes(reinterpret_cast<char*>(&to) + i, load_bytes(reinterpret_cast<const char*>(&from.factors) + i));
 }
 
-// The codes of a group of 16 values for the rows of one vector: quad q times activations 4q .. 4q + 3.
+// Where codes and factors come from: those of a group of 16 values for the rows of one vector, quad q times activations 4q .. 4q + 3.
+
+// One panel from front to back.
 class PanelSource {
  public:
-  CROSSOVER_INLINE explicit PanelSource(const PanelQ6_K* panel) : panel_(panel) {}
+  static constexpr int kPanels = 1;
+  CROSSOVER_INLINE PanelSource(const PanelQ6_K* panel, std::int64_t) : panel_(panel) {}
   CROSSOVER_INLINE void enter(std::int64_t b) {
     block_ = panel_ + b;
     copy_factors(*block_, factors_);
@@ -181,5 +184,45 @@ class PanelSource {
   const PanelQ6_K *panel_, *block_ = nullptr;
   alignas(64) PanelQ6_K::Factors factors_;
 };
+
+#if defined(__AVX512F__)
+
+// One panel, or two, each line asked for ahead of its use. Measured on a Granite Rapids core, whose prefetcher stops at every
+// 4 KiB and whose window is too short to hide what follows: 0.59 of the bandwidth of reading as above, 0.87 asked for 2 KiB ahead (0.74 when
+// block by block, 0.60 when taken without asking), 0.98 with two panels, which are two streams to the prefetcher.
+template <int panels>
+class PrefetchedSource {
+ public:
+  static constexpr int kPanels = panels;
+  CROSSOVER_INLINE PrefetchedSource(const PanelQ6_K* panel, std::int64_t apart) : panel_(panel), apart_(apart) {}
+  CROSSOVER_INLINE void enter(std::int64_t b) {
+    block_ = panel_ + b;
+#pragma GCC unroll 2
+    for (int p = 0; p < kPanels; ++p) ahead<sizeof(PanelQ6_K::Factors)>(&of(p).factors);
+  }
+  CROSSOVER_INLINE void quads(int group, int vector, Bytes quad[4]) const {
+    const PanelQ6_K::Half* half = of(vector / kPanelVectors).half[group];
+    ahead<sizeof(PanelQ6_K::Half)>(half + vector % kPanelVectors);
+    unpack_quads(half, vector % kPanelVectors, quad);
+  }
+  CROSSOVER_INLINE Bytes scale(int group, int vector) const {
+    return scale_lanes(of(vector / kPanelVectors).factors.scales[group] + kPanelLanes * (vector % kPanelVectors));
+  }
+  CROSSOVER_INLINE Floats d(int vector) const { return halves(of(vector / kPanelVectors).factors.d + kPanelLanes * (vector % kPanelVectors)); }
+
+ private:
+  CROSSOVER_INLINE const PanelQ6_K& of(int p) const { return block_[p * apart_]; }
+  template <std::size_t bytes>
+  CROSSOVER_INLINE static void ahead(const void* from) {
+    constexpr std::size_t kAhead = 2048 / kPanels;
+#pragma GCC unroll 9
+    for (std::size_t i = 0; i < bytes; i += 64) __builtin_prefetch(static_cast<const char*>(from) + kAhead + i, 0, 3);
+  }
+
+  const PanelQ6_K *panel_, *block_ = nullptr;
+  std::int64_t apart_;  // blocks from one panel to the other
+};
+
+#endif
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

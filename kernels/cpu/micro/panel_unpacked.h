@@ -35,6 +35,7 @@ inline void unpack_block(const PanelQ6_K& from, UnpackedBlock& to) {
 
 class UnpackedSource {
  public:
+  static constexpr int kPanels = 1;
   CROSSOVER_INLINE explicit UnpackedSource(const UnpackedBlock* first) : first_(first) {}
   CROSSOVER_INLINE void enter(std::int64_t b) { block_ = first_ + b; }
   CROSSOVER_INLINE void quads(int group, int vector, Bytes quad[4]) const {

@@ -20,6 +20,7 @@ std::int64_t activation_bytes(std::int64_t dim) { return dim / kInt8Block * stat
 
 void pack_activations(const float* x, std::int64_t dim, std::byte* to) { quantize_activations(x, dim, reinterpret_cast<ActivationBlock*>(to)); }
 
+template <class Source>
 void matvec(const std::byte* panels, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
             std::int64_t out_stride) {
   const std::int64_t blocks = dim / kInt8Block;
@@ -27,8 +28,27 @@ void matvec(const std::byte* panels, std::int64_t rows, std::int64_t dim, const 
   const auto* activations = reinterpret_cast<const ActivationBlock* const*>(x);
   NothingAhead ahead;
   for (std::int64_t r = 0; r < rows; r += kPanelRows, panel += blocks)
-    add_blocks(tokens, PanelSource(panel), blocks, activations, ahead, false, rows - r < kPanelRows ? rows - r : kPanelRows, out + r, out_stride);
+    add_blocks(tokens, Source(panel, blocks), blocks, activations, ahead, false, rows - r < kPanelRows ? rows - r : kPanelRows, out + r, out_stride);
 }
+
+#if defined(__AVX512F__)
+// One token leaves registers for the sums of two panels: half of them apart, so that each half is read from front to back.
+void matvec_prefetched(const std::byte* panels, std::int64_t rows, std::int64_t dim, const std::byte* const* x, std::int64_t tokens, float* out,
+                       std::int64_t out_stride) {
+  const std::int64_t blocks = dim / kInt8Block, half = tokens == 1 ? rows / kPanelRows / 2 : 0;
+  const auto* panel = reinterpret_cast<const PanelQ6_K*>(panels);
+  NothingAhead ahead;
+  for (std::int64_t p = 0; p < half; ++p) {
+    float sums[2][kPanelRows];
+    add_blocks<1>(PrefetchedSource<2>(panel + p * blocks, half * blocks), blocks, reinterpret_cast<const ActivationBlock* const*>(x), ahead, false,
+                  2 * kPanelRows, sums[0], 0);
+    for (int i = 0; i < 2; ++i) __builtin_memcpy(out + (i * half + p) * kPanelRows, sums[i], sizeof sums[i]);
+  }
+  const std::int64_t done = 2 * half;
+  if (done * kPanelRows < rows)
+    matvec<PrefetchedSource<1>>(reinterpret_cast<const std::byte*>(panel + done * blocks), rows - done * kPanelRows, dim, x, tokens, out + done * kPanelRows, out_stride);
+}
+#endif
 
 template <class Ahead>
 void multiply_panel(const PanelQ6_K* panel, std::int64_t rows, std::int64_t blocks, const std::byte* const* x, std::int64_t tokens, float* out,
@@ -133,6 +153,10 @@ constexpr const char *kMatvec = "portable-int8-panels", *kGemm = "portable-int8-
 }  // namespace
 
 extern const PanelMicro panels;
-const PanelMicro panels = {kMatvec, kGemm, kGemmFrom, pack, activation_bytes, pack_activations, matvec, scratch_bytes, gemm};
+const PanelMicro panels = {kMatvec, kGemm, kGemmFrom, pack, activation_bytes, pack_activations, matvec<PanelSource>, scratch_bytes, gemm};
+#if defined(__AVX512F__)
+extern const PanelMicro prefetched_panels;
+const PanelMicro prefetched_panels = {kMatvec, kGemm, kGemmFrom, pack, activation_bytes, pack_activations, matvec_prefetched, scratch_bytes, gemm};
+#endif
 
 }  // namespace crossover::cpu::CROSSOVER_ISA

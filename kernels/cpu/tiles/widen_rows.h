@@ -30,19 +30,21 @@ struct StoredQ8_0 {
 // 256 columns of up to 32 rows; those that are missing are zeros.
 template <class Stored>
 struct RowsBlock {
-  static constexpr int kPieces = 2 * kBlockSteps;  // steps, of rows 0 .. 15 and 16 .. 31
+  static constexpr float kSums = 1;
 
   static RowsBlock of(const std::byte* weights, std::int64_t rows, std::int64_t panel, std::int64_t depth, std::int64_t depths) {
     const std::int64_t row_bytes = depths * kBlockSteps * Stored::kBytes, first = panel * kPanelRows;
     return {weights + first * row_bytes + depth * kBlockSteps * Stored::kBytes, row_bytes, rows - first};
   }
-  CROSSOVER_INLINE void widen(int piece, WeightStep* to) const {
+  CROSSOVER_INLINE static void pack(const float* x, std::uint32_t* to) { store_bf16(x, to); }
+  // Rows 0 .. 15 or 16 .. 31 of a step.
+  CROSSOVER_INLINE void widen(int piece, WeightStep& to) const {
     alignas(64) std::uint32_t pairs[kSide][16];
     for (std::int64_t r = 0; r < kSide; ++r) {
       if (first_row(piece) + r < rows) Stored::widen(at(piece, r), pairs[r]);
       else __builtin_memset(pairs[r], 0, sizeof pairs[r]);
     }
-    transpose_16x16(reinterpret_cast<const float*>(pairs), 16, reinterpret_cast<float*>(to[piece / 2].half[piece % 2].pair), 16);
+    transpose_16x16(reinterpret_cast<const float*>(pairs), 16, reinterpret_cast<float*>(to.half[piece % 2].pair), 16);
   }
   CROSSOVER_INLINE void prefetch(int piece) const {
     for (std::int64_t r = 0; r < kSide && first_row(piece) + r < rows; ++r) __builtin_prefetch(at(piece, r));
