@@ -94,19 +94,6 @@ CROSSOVER_INLINE void widen_group(const PanelQ6_K& from, int g, WeightStep& to) 
 
 #endif
 
-// Pairs of values 0 1, 2 3 of every quad to 0 2, 1 3.
-CROSSOVER_INLINE void reorder_quads(std::uint32_t* pairs) {
-#if defined(__AVX512BW__)
-  const __m512i order = _mm512_set4_epi32(0x0f0e0b0a, 0x0d0c0908, 0x07060302, 0x05040100);
-  _mm512_storeu_si512(pairs, _mm512_shuffle_epi8(_mm512_loadu_si512(pairs), order));
-#else
-  for (int p = 0; p < kSide; p += 2) {
-    const std::uint32_t first = pairs[p], second = pairs[p + 1];
-    pairs[p] = (first & 0xffff) | second << 16, pairs[p + 1] = first >> 16 | (second & 0xffff0000u);
-  }
-#endif
-}
-
 // 256 columns of a panel.
 struct PanelBlock {
   // Activations are as much too large as weights may be too small for sums to stay in the normal range; sums are multiplied by the rest.
@@ -117,12 +104,17 @@ struct PanelBlock {
   static PanelBlock of(const std::byte* weights, std::int64_t, std::int64_t panel, std::int64_t depth, std::int64_t depths) {
     return {reinterpret_cast<const PanelQ6_K*>(weights) + panel * depths + depth};
   }
-  // kStep values to the order of a step's pairs.
+  // kStep values; the pairs of a quad as widen_group has them.
   CROSSOVER_INLINE static void pack(const float* x, std::uint32_t* to) {
-    alignas(64) float larger[kStep];
-    for (int i = 0; i < kStep; i += kSide) store(larger + i, load(x + i) * broadcast(kActivations));
-    store_bf16(larger, to);
-    reorder_quads(to);
+#if defined(__AVX512BF16__)
+    const __m512 larger = _mm512_set1_ps(kActivations);
+    const auto pairs = _mm512_cvtne2ps_pbh(_mm512_mul_ps(_mm512_loadu_ps(x + 16), larger), _mm512_mul_ps(_mm512_loadu_ps(x), larger));
+    const __m512i order = _mm512_set4_epi32(0x0f0e0b0a, 0x0d0c0908, 0x07060302, 0x05040100);
+    _mm512_storeu_si512(to, _mm512_shuffle_epi8(reinterpret_cast<__m512i>(pairs), order));
+#else
+    for (int q = 0; q < kStep; q += 4)
+      for (int i = 0; i < 2; ++i) *to++ = bf16_pair(x[q + i] * kActivations, x[q + i + 2] * kActivations);
+#endif
   }
   CROSSOVER_INLINE void widen(int piece, WeightStep& to) const { widen_group(*block, piece, to); }
   CROSSOVER_INLINE void prefetch(int piece) const {
