@@ -35,8 +35,8 @@ inline std::uint32_t widened(int code, std::uint16_t d, std::int8_t scale) {
 
 // Group g of a block: 16 columns of 32 rows, half of a step. The pairs of a quad are its values 0 and 2, and 1 and 3.
 [[gnu::noinline]] inline void widen_one_by_one(const PanelQ6_K& from, int g, WeightStep& to) {
-  for (int row = 0; row < kPanelRows; ++row) {
-    const int half = row / kSide, r = row % kSide;
+  for (std::int64_t row = 0; row < kPanelRows; ++row) {
+    const std::int64_t half = row / kSide, r = row % kSide;
     const PanelQ6_K::Half& codes = from.half[g][half];
     const auto bits = [&](int quad, int i) {
       const int code = (codes.low[quad / 2][4 * r + i] >> 4 * (quad % 2) & 15) | (codes.high[4 * r + i] >> 2 * quad & 3) << 4;
