@@ -13,7 +13,6 @@ using Shape = AttentionShape;
 constexpr std::int64_t kTaskRows = 512;  // query rows that share one conversion of a block
 constexpr std::int64_t kNarrowKeys = 32;  // converted at once when rows are few: 16 KiB, so they are still in L1 when used
 
-
 // Query rows of some tokens of one KV head with what streaming softmax carries along.
 struct Queries {
   std::uint16_t* q;    // [rows, dim]

@@ -18,7 +18,6 @@ constexpr std::int64_t kShortRunRows = 128, kShortKeys = 1024;  // so few keys s
 constexpr float kLn2 = 0.69314718f;
 constexpr std::int64_t kStateFloats = 32;  // of a row between chunks: parts of the weights' sum, maximum
 
-
 // Packed blocks of a chunk, keys before values: [kv_heads][blocks][2][kTileBlockKeys * dim].
 struct Chunk {
   std::int64_t first, count;  // keys

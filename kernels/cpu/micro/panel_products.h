@@ -54,10 +54,9 @@ struct PanelAhead : TileAhead {
   }
 };
 
-// total[t][row] += one block of 256 values, for the rows of kVectors vectors.
+// total[t][row] += one block of 256 values, for the rows of kVectors vectors, kTileVectors at a time.
 template <int kTokens, int kVectors, class Source, class Ahead, std::int64_t kRows>
 CROSSOVER_INLINE void add_vectors(const Source& w, int vector, const ActivationBlock* const* x, Ahead& ahead, std::int64_t b, float (*total)[kRows]) {
-  constexpr int kTogether = kVectors < kTileVectors ? kVectors : kTileVectors;
   Floats sum[kTokens][kVectors];
 #pragma GCC unroll 4
   for (int t = 0; t < kTokens; ++t)
@@ -70,24 +69,24 @@ CROSSOVER_INLINE void add_vectors(const Source& w, int vector, const ActivationB
     for (int second = 0; second < 2; ++second) {
       const int g = 2 * pair + second;
 #pragma GCC unroll 4
-      for (int first = 0; first < kVectors; first += kTogether) {
-        Bytes quad[kTogether][4], scale[kTogether];
+      for (int first = 0; first < kVectors; first += kTileVectors) {
+        Bytes quad[kTileVectors][4], scale[kTileVectors];
 #pragma GCC unroll 2
-        for (int v = 0; v < kTogether; ++v) w.quads(g, vector + first + v, quad[v]), scale[v] = w.scale(g, vector + first + v);
+        for (int v = 0; v < kTileVectors; ++v) w.quads(g, vector + first + v, quad[v]), scale[v] = w.scale(g, vector + first + v);
 #pragma GCC unroll 4
         for (int t = 0; t < kTokens; ++t) {
           const ActivationBlock& a = x[t][b];
-          Bytes dot[kTogether];
+          Bytes dot[kTileVectors];
 #pragma GCC unroll 2
-          for (int v = 0; v < kTogether; ++v) dot[v] = splat_int(&a.bias[g]);
+          for (int v = 0; v < kTileVectors; ++v) dot[v] = splat_int(&a.bias[g]);
 #pragma GCC unroll 4
           for (int q = 0; q < 4; ++q) {
             const Bytes activations = splat_int(a.quads(pair, q) + 4 * second);
 #pragma GCC unroll 2
-            for (int v = 0; v < kTogether; ++v) dot[v] = add_products(dot[v], quad[v][q], activations);
+            for (int v = 0; v < kTileVectors; ++v) dot[v] = add_products(dot[v], quad[v][q], activations);
           }
 #pragma GCC unroll 2
-          for (int v = 0; v < kTogether; ++v) {
+          for (int v = 0; v < kTileVectors; ++v) {
             const Bytes product = scaled(dot[v], scale[v]);
             Bytes& before = part[t][first + v];
             Floats& into = sum[t][first + v];

@@ -50,12 +50,12 @@ CROSSOVER_INLINE void add_step(Tiles& unit, const WeightStep& weights, const Til
   }
 }
 
-// Tiles for add_step with so many tokens: a product takes as many cycles as it has tokens.
+// Tiles for add_step with up to kBlockTokens: a product takes as many cycles as it has tokens.
 constexpr TileConfig tiles_of(std::int64_t tokens) {
   TileConfig config = kTiles;
   const auto first = static_cast<std::uint8_t>(tokens < kSide ? tokens : kSide);
   config.rows[0] = config.rows[1] = config.rows[4] = first;
-  if (tokens > kSide) config.rows[2] = config.rows[3] = config.rows[5] = static_cast<std::uint8_t>(tokens < kBlockTokens ? tokens - kSide : kSide);
+  if (tokens > kSide) config.rows[2] = config.rows[3] = config.rows[5] = static_cast<std::uint8_t>(tokens - kSide);
   return config;
 }
 
