@@ -97,6 +97,7 @@ void Engine::Impl::load() {
     rank->counters.path("threads", rank->pinned ? "pinned" : "free");
     if (options.ranks > 1) rank->counters.path("comm", comm.path);
     if (comm.nccl) rank->counters.path("comm.type", nccl::name(reduce_type));
+    if (rank->device) rank->counters.path("launch", rank->device->overlaps_launches() ? "overlapped" : "in-turn");
     if (!rank->gemm.path.empty()) rank->counters.path("gemm", rank->gemm.path);
   }
 }

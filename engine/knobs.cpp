@@ -34,6 +34,12 @@ std::span<const KnobInfo> all_knobs() {
        "passes of one token on a GPU: their launches as CUDA graphs, which are kept and changed where the next token's differ, or one by one "
        "(off); auto: graphs where no range inside the pass is timed or traced, and one by one from then on where CUDA refuses them; on: always, "
        "or it is an error (a result says what was done as path.decode)"},
+      {"CROSSOVER_CUDA_OVERLAP",
+       "choice",
+       "auto",
+       {"auto", "on", "off"},
+       "a launch on a GPU of compute capability 9.0 or newer begins while the one before it ends, and waits for it on the device (programmatic dependent "
+       "launch); auto: off (a result says what was done as path.launch)"},
       {"CROSSOVER_CUDA_PRODUCTS",
        "choice",
        "auto",

@@ -42,6 +42,7 @@ std::unique_ptr<cuda::Device> device_of(const EngineOptions& options, int rank) 
   if (options.backend != "cuda") return nullptr;
   auto device = std::make_unique<cuda::Device>(rank % std::max(1, cuda::device_count()));
   if (options.knobs.get("CROSSOVER_CUDA_PRODUCTS") == "warpgroup") device->use_warpgroups();
+  if (options.knobs.get("CROSSOVER_CUDA_OVERLAP") == "on") device->overlap_launches();
   return device;
 }
 

@@ -11,7 +11,7 @@ dry=
 [ "${1:-}" = --dry-run ] && dry=yes && shift
 out=${1:-$bundle/out}
 rows=() failed=0 began=$SECONDS due=0
-readonly all_shares=525  # seconds
+readonly all_shares=535  # seconds
 
 if [ -z "$dry" ]; then
   why=$("$bundle/bin/crossover_gpu_micro" '--benchmark_filter=^none$' 2>&1)
@@ -113,7 +113,8 @@ for shape in qwen3.6-27b qwen3.6-35b-a3b; do  # real shapes, 8 layers
     --set /workload/prompt_tokens=2048 --set /workload/generate_tokens=512 --set /workload/kv_capacity_tokens=4096
 done
 for tool in memcheck racecheck; do sanitizer $tool 35; done
-scenario decode_graph 25 decode_graph
+scenario decode_graph 20 decode_graph
+scenario decode_overlap 15 decode_overlap
 scenario cold_load 25 cold_load_device_quantize --set '/workload/model={"synth":"qwen3.6-27b","layers":8,"vocab":8192,"seed":1}'
 scenario decode 10 demo_decode --set /workload/generate_tokens=1500 --set /workload/kv_capacity_tokens=2048
 [ -z "$cache" ] || rm -rf "$cache"

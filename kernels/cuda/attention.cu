@@ -82,6 +82,7 @@ __device__ void weigh_any(const AnyTiles& t, float score, AnyRow& row) {
 }
 
 __global__ void __launch_bounds__(kAnyThreads, 2) attend_any_rows(AttentionArgs a) {
+  wait_for_launches_before();
   const AnyTiles t(a.dim);
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = lane_of_thread(), kv_head = static_cast<int>(blockIdx.z), split = static_cast<int>(blockIdx.y);
   const int first_row = static_cast<int>(blockIdx.x) * kAnyRows + warp * kRowsEach;
@@ -126,6 +127,7 @@ void attend_any(Context& ctx, const AttentionArgs& a, const AttentionPlan& plan)
 
 // A block for each row of out: warps take splits in turn, their sums are added in the order of the warps.
 __global__ void __launch_bounds__(kJoinThreads) join_splits(AttentionArgs a) {
+  wait_for_launches_before();
   __shared__ float sums[kJoinWarps][kWarpValues], weights[kJoinWarps];
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = lane_of_thread(), row = static_cast<int>(blockIdx.x), kv_head = static_cast<int>(blockIdx.y);
   float top = -INFINITY;

@@ -260,6 +260,7 @@ __device__ void join_warps(const AttentionArgs& a, std::uint8_t* memory, int war
 // N: groups of eight query rows. Grid: tiles of query rows, splits, KV heads.
 template <class E, int N>
 __global__ void __launch_bounds__(kThreads, N == 1 ? 3 : 2) attend_few_rows(AttentionArgs a, FewLayout l) {
+  wait_for_launches_before();
   __shared__ float stats[kWarps][8 * N][2];
   const int warp = static_cast<int>(threadIdx.x) / kWarp, lane = lane_of_thread();
   const int kv_head = static_cast<int>(blockIdx.z), split = static_cast<int>(blockIdx.y), first_row = static_cast<int>(blockIdx.x) * 8 * N;

@@ -29,6 +29,7 @@ static_assert(kPairRows * kWeightRowBytes * 4 <= kTileBytes);
 // A thread for every eight values: [kv_heads, keys, 256].
 template <class E>
 __global__ void __launch_bounds__(kConvertThreads) convert_cache(CacheView from, std::int64_t keys, std::int64_t pieces, uint4* to) {
+  wait_for_launches_before();
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kConvertThreads + threadIdx.x;
   if (i >= pieces) return;
   const std::int64_t row = i / kTilePieces;
@@ -216,6 +217,7 @@ __device__ void leave_rows(const AttentionArgs& a, const Place& at, TileState& s
 // Grid: (KV head, tile of query rows, the last first), splits. Caches are of type E, every head's row at 16 bytes.
 template <class E, int kWarps>
 __global__ void __launch_bounds__(kWarps * kWarp) attend_tile(AttentionArgs a) {
+  wait_for_launches_before();
   constexpr int kRows = kWarps * kPairRows / 2;
   constexpr bool kOwnWeights = kRows == kOwnWeightRows;
   const Place at;

@@ -283,6 +283,7 @@ __device__ __forceinline__ void attend_group(const AttentionArgs& a, const Share
 // Grid: (KV head, tile of query rows, the last first), splits. Caches are of type E, every head's row at 16 bytes.
 template <class E>
 __global__ void __launch_bounds__(kThreads, 1) attend_by_groups(AttentionArgs a) {
+  wait_for_launches_before();
 #ifdef CROSSOVER_WARPGROUPS
   const int kv_heads = a.heads / a.group, kv_head = static_cast<int>(blockIdx.x) % kv_heads, split = static_cast<int>(blockIdx.y);
   const int first_row = (static_cast<int>(gridDim.x) / kv_heads - 1 - static_cast<int>(blockIdx.x) / kv_heads) * kGroupTileRows;

@@ -11,6 +11,7 @@ namespace {
 constexpr int kThreads = 256, kPerThread = 8;
 
 __global__ void __launch_bounds__(kThreads) round_to_bf16(const float* from, std::uint16_t* to, std::int64_t n) {
+  wait_for_launches_before();
   const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kPerThread;
   if (at + kPerThread <= n) {
     const Values<4> low = load<4>(from + at), high = load<4>(from + at + 4);
@@ -22,6 +23,7 @@ __global__ void __launch_bounds__(kThreads) round_to_bf16(const float* from, std
 }
 
 __global__ void __launch_bounds__(kThreads) widen_bf16(const std::uint16_t* from, float* to, std::int64_t n) {
+  wait_for_launches_before();
   const std::int64_t at = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * kPerThread;
   if (at + kPerThread <= n) {
     const uint4 packed = *reinterpret_cast<const uint4*>(from + at);

@@ -11,6 +11,7 @@ constexpr int kThreads = 256;
 
 template <bool kFours, Bf16Order kOrder>
 __global__ void __launch_bounds__(kThreads) to_bf16_kernel(View<const float> x, std::int64_t stride, Bf16* out) {
+  wait_for_launches_before();
   const std::int64_t quads = stride / 4, step = static_cast<std::int64_t>(gridDim.x) * kThreads;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < x.rows * quads; i += step) {
     const std::int64_t row = i / quads, first = i % quads * 4;

@@ -9,6 +9,7 @@ namespace {
 constexpr int kThreads = 256, kTokens = 8;
 
 __global__ void __launch_bounds__(kThreads) conv_rows(View<const float> x, const float* taps, const float* state, View<float> out) {
+  wait_for_launches_before();
   const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x, first = static_cast<std::int64_t>(blockIdx.y) * kTokens;
   if (channel >= x.dim) return;
   Values<4> weight;
@@ -26,6 +27,7 @@ __global__ void __launch_bounds__(kThreads) conv_rows(View<const float> x, const
 }
 
 __global__ void __launch_bounds__(kThreads) keep_rows(View<const float> x, float* state) {
+  wait_for_launches_before();
   const std::int64_t channel = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (channel < x.dim) keep_inputs_of(x, state, channel);
 }
@@ -37,6 +39,7 @@ struct GateRows {
 };
 
 __global__ void __launch_bounds__(kThreads) gate_rows(GateRows op) {
+  wait_for_launches_before();
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x, t = i / op.a.dim, h = i % op.a.dim;
   if (t >= op.a.rows) return;
   const GdnGates gates = gates_of(op.a.row(t)[h], op.b.row(t)[h], op.ssm_a[h], op.dt_bias[h]);

@@ -29,6 +29,16 @@ __device__ __forceinline__ float to_float(Half x) { return __half2float(__ushort
 __device__ __forceinline__ Bf16 to_bf16(float x) { return {__bfloat16_as_ushort(__float2bfloat16_rn(x))}; }
 __device__ __forceinline__ Half to_half(float x) { return {__half_as_ushort(__float2half_rn(x))}; }
 
+// First in every kernel. A launch may overlap the one before it (Device::overlap_launches): once the blocks of that one have all begun, its own come onto the
+// device where there is room and wait here until the others have ended and what they wrote can be read. A launch that ends waited for the one before
+// it, so what follows is after all that was launched before, as without overlap; then this does nothing.
+__device__ __forceinline__ void wait_for_launches_before() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 // Two bf16 in a register, `low` in bits 0..15: the order of a tensor core's fragments.
 __device__ __forceinline__ unsigned pack_bf16(float low, float high) {
   unsigned packed;

@@ -11,6 +11,7 @@ constexpr int kThreads = 256;
 // Calls body(row, column) for every value of [rows, dim].
 template <class Body>
 __global__ void __launch_bounds__(kThreads) for_values(std::int64_t rows, std::int64_t dim, Body body) {
+  wait_for_launches_before();
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < rows * dim; i += step) body(i / dim, i % dim);
 }

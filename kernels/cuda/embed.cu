@@ -11,6 +11,7 @@ constexpr int kThreads = 256;
 
 template <DType kType>
 __global__ void __launch_bounds__(kThreads) embed_kernel(const std::byte* table, std::int64_t stride, std::int64_t first_row, std::int64_t rows, const std::int32_t* ids, View<float> out) {
+  wait_for_launches_before();
   const std::int64_t row = ids[blockIdx.x] - first_row;
   float* const to = out.row(blockIdx.x);
   for (std::int64_t i = threadIdx.x; i < out.dim; i += kThreads) to[i] = row >= 0 && row < rows ? value_at<kType>(table + row * stride, i) : 0.0f;

@@ -39,6 +39,7 @@ __device__ __forceinline__ Values<N> weights_at(const std::byte* row, std::int64
 
 template <DType kType, int N>
 __global__ void __launch_bounds__(kRowThreads, 8) f32_rows(const __grid_constant__ F32Jobs a) {
+  wait_for_launches_before();
   __shared__ float partial[kRowThreads / kWarp];
   const F32Job& job = job_of(a, blockIdx.x);
   const std::int64_t row = blockIdx.x - job.first_row;
@@ -65,6 +66,7 @@ __global__ void __launch_bounds__(kRowThreads, 8) f32_rows(const __grid_constant
 // Rows and tokens past the end repeat the last and are not stored.
 template <DType kType, int N>
 __global__ void __launch_bounds__(kTileThreads) f32_tiles(View<const float> x, const std::byte* weight, std::int64_t stride, View<float> out) {
+  wait_for_launches_before();
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const std::int64_t row_0 = (static_cast<std::int64_t>(blockIdx.x) * (kTileThreads / kWarp) + threadIdx.x / kWarp) * kTileRows;
   const std::int64_t token_0 = static_cast<std::int64_t>(blockIdx.y) * kTokens;

@@ -166,6 +166,7 @@ __device__ void scan_columns(ScanMemory<P, kColumns>& memory, ChunkOperands<P, k
 // grid: slices of columns x value heads.
 template <class P, int kColumns, int kResident>
 __global__ void __launch_bounds__(kScanThreads, kResident) scan_chunks(PreparedChunks<P> from, bool tiled, float* states, ScanRows rows) {
+  wait_for_launches_before();
   ScanMemory<P, kColumns>& memory = *dynamic_shared<ScanMemory<P, kColumns>>();
   const int warp = static_cast<int>(threadIdx.x) / kWarp, head = static_cast<int>(blockIdx.y), column = static_cast<int>(blockIdx.x) * kColumns;
   const int key_head = tiled ? head % from.key_heads : head / (from.value_heads / from.key_heads);

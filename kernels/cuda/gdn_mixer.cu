@@ -12,6 +12,7 @@ namespace {
 constexpr int kThreads = 256;
 
 __global__ void __launch_bounds__(kThreads) finish_rows(GdnFinish finish, View<float> out, std::int64_t first, std::int64_t rows, int value_heads) {
+  wait_for_launches_before();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
   if (row < rows) finish_row(finish, out, first + row / value_heads, static_cast<int>(row % value_heads));
 }

@@ -207,6 +207,7 @@ __device__ void prepare_rows(const GdnInputs& in, GdnPart part, int head, std::i
 // grid: chunks x key heads. first: token of the segment's first chunk.
 template <class P, bool kMixes>
 __global__ void __launch_bounds__(kThreads, P::kExact ? 1 : 2) prepare_chunks(GdnInputs in, std::int64_t first, PreparedChunks<P> to) {
+  wait_for_launches_before();
   using Prepared = PreparedChunks<P>;
   PrepareMemory<P>& memory = *dynamic_shared<PrepareMemory<P>>();
   const int warp = static_cast<int>(threadIdx.x) / kWarp, key_head = static_cast<int>(blockIdx.y);

@@ -161,6 +161,7 @@ __device__ void finish_key_head(const LastBlock& last, const GdnInputs& in, int 
 
 template <bool kMixes>
 __global__ void __launch_bounds__(kThreads) recur_slices(GdnInputs in, float* states, bool pairs, View<float> out, LastBlock last) {
+  wait_for_launches_before();
   __shared__ Piece piece;
   const int slice = static_cast<int>(blockIdx.x), head = static_cast<int>(blockIdx.y), lane = static_cast<int>(threadIdx.x) % kWarp;
   const int column = static_cast<int>(threadIdx.x) / kWarp * 8 + lane % 4 * 2;  // of the slice

@@ -38,6 +38,7 @@ __device__ __forceinline__ void store_some(float* to, const Values<N>& x, std::i
 
 template <DType kType, int kTokenTiles, int kWarps, bool kPaired>
 __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 8 ? 1 : 2) gemm_kernel(GemmArguments a) {
+  wait_for_launches_before();
   using Tile = GemmTile<kType, kTokenTiles, kWarps, kPaired>;
   const std::int64_t token_0 = static_cast<std::int64_t>(blockIdx.x) * Tile::kTokens, row_0 = static_cast<std::int64_t>(blockIdx.y) * Tile::kRows;
   const int split = static_cast<int>(blockIdx.z);
@@ -64,6 +65,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 8 ? 1 : 2) gemm_kerne
 // Splits are added in order: the same bits whichever block was last.
 template <bool kPaired>
 __global__ void __launch_bounds__(kReduceThreads) add_splits(const float* partial, int splits, View<float> out) {
+  wait_for_launches_before();
   const std::int64_t values = out.rows * out.dim, i = static_cast<std::int64_t>(blockIdx.x) * kReduceThreads + threadIdx.x;
   if (i >= values) return;
   float sum = 0, up = 0;

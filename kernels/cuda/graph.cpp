@@ -1,5 +1,4 @@
-// launch_graphs.h for CUDA: a chain of kernel nodes, each after the one before, as a stream would have them. Built from nodes, not captured; every call
-// here is the same in CUDA 12 and 13.
+// launch_graphs.h for CUDA: a chain of kernel nodes, each after the one before, as a stream would have them. Built from nodes, not captured.
 #include <cuda_runtime_api.h>
 
 #include <string>
@@ -32,6 +31,21 @@ cudaKernelNodeParams parameters(LaunchList& launches, std::size_t index) {
   return of;
 }
 
+// `after` follows `before`; overlapping: it may begin once every block of `before` has begun and waits itself.
+cudaError_t follow(cudaGraph_t graph, cudaGraphNode_t before, cudaGraphNode_t after, bool overlapping) {
+#if CUDART_VERSION >= 12030
+  cudaGraphEdgeData edge{};
+  if (overlapping) edge.type = cudaGraphDependencyTypeProgrammatic, edge.from_port = cudaGraphKernelNodePortProgrammatic;
+#if CUDART_VERSION >= 13000
+  return cudaGraphAddDependencies(graph, &before, &after, &edge, 1);
+#else
+  return cudaGraphAddDependencies_v2(graph, &before, &after, &edge, 1);
+#endif
+#else
+  return overlapping ? cudaErrorNotSupported : cudaGraphAddDependencies(graph, &before, &after, 1);
+#endif
+}
+
 class KernelChain : public Graph {
  public:
   KernelChain(Device& device, LaunchList& launches) : stream_(static_cast<cudaStream_t>(device.stream())), nodes_(launches.size()) {
@@ -39,7 +53,8 @@ class KernelChain : public Graph {
       expect(cudaGraphCreate(&graph_, 0), "cudaGraphCreate");
       for (std::size_t i = 0; i < nodes_.size(); ++i) {
         const cudaKernelNodeParams of = parameters(launches, i);
-        expect(cudaGraphAddKernelNode(&nodes_[i], graph_, i > 0 ? &nodes_[i - 1] : nullptr, i > 0 ? 1 : 0, &of), "cudaGraphAddKernelNode");
+        expect(cudaGraphAddKernelNode(&nodes_[i], graph_, nullptr, 0, &of), "cudaGraphAddKernelNode");
+        if (i > 0) expect(follow(graph_, nodes_[i - 1], nodes_[i], device.overlaps_launches()), "cudaGraphAddDependencies");
       }
       expect(cudaGraphInstantiate(&executable_, graph_, 0), "cudaGraphInstantiate");
     } catch (...) {
@@ -76,10 +91,15 @@ class KernelChain : public Graph {
 
 std::unique_ptr<Graph> make_graph(Device& device, LaunchList& launches) { return std::make_unique<KernelChain>(device, launches); }
 
-void start_alone(Device& device, LaunchList& launches, std::size_t index) {
-  const Launch& launch = launches[index];
-  check(cudaLaunchKernel(launch.kernel, dim(launch.grid), dim(launch.block), const_cast<void**>(launches.arguments(index)), launch.shared_bytes,
-                         static_cast<cudaStream_t>(device.stream())), launch.name);
+void start_alone(Device& device, const Launch& launch, void* const* arguments) {
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t how{};
+  how.gridDim = dim(launch.grid), how.blockDim = dim(launch.block), how.dynamicSmemBytes = launch.shared_bytes;
+  how.stream = static_cast<cudaStream_t>(device.stream());
+  if (device.overlaps_launches()) how.attrs = &overlap, how.numAttrs = 1;
+  check(cudaLaunchKernelExC(&how, launch.kernel, const_cast<void**>(arguments)), launch.name);
 }
 
 }  // namespace crossover::cuda

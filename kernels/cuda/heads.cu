@@ -22,6 +22,7 @@ struct NormRope {
 // Heads of 256 whose first 64 values turn. Lane l holds values l, l + 32, ..: both of its pair (l, l + 32), so nothing is exchanged, and every
 // access is 128 consecutive bytes at any alignment.
 __global__ void __launch_bounds__(kThreads) norm_rope_256_64(NormRope op) {
+  wait_for_launches_before();
   constexpr int kEach = 256 / kWarp;
   const std::int64_t row = warp_of_grid();
   if (row >= op.x.rows) return;
@@ -44,6 +45,7 @@ __global__ void __launch_bounds__(kThreads) norm_rope_256_64(NormRope op) {
 
 // Any sizes. A lane reads and writes both values of its pairs, so that the row may change in place.
 __global__ void __launch_bounds__(kThreads) norm_rope_any(NormRope op) {
+  wait_for_launches_before();
   const std::int64_t row = warp_of_grid();
   if (row >= op.x.rows) return;
   const std::int64_t dim = op.x.dim, half = op.angles.dim / 2;
@@ -61,6 +63,7 @@ __global__ void __launch_bounds__(kThreads) norm_rope_any(NormRope op) {
 
 // A warp turns 256 values of a row: whole heads, or whole blocks of 128.
 __global__ void __launch_bounds__(kThreads) rotate_rows(View<float> x, int head_dim, Rotation rotation, bool back) {
+  wait_for_launches_before();
   const std::int64_t chunks = (x.dim + kWarpValues - 1) / kWarpValues, warp = warp_of_grid();
   if (warp >= x.rows * chunks) return;
   const std::int64_t first = warp % chunks * kWarpValues;

@@ -57,6 +57,7 @@ __device__ std::int64_t bytes_of_block(DType type) {
 }
 
 __global__ void __launch_bounds__(kThreads) kv_write_rows(KvWrite op) {
+  wait_for_launches_before();
   const std::int64_t warp = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp, row = warp / op.chunks;
   if (row >= op.x.rows) return;
   const std::int64_t first = warp % op.chunks * kWarpValues, count = op.x.dim - first;
@@ -74,6 +75,7 @@ __global__ void __launch_bounds__(kThreads) kv_write_rows(KvWrite op) {
 
 // By itself: the search for scales needs thrice the registers.
 __global__ void __launch_bounds__(kThreads) kv_write_q6_k(KvWrite op) {
+  wait_for_launches_before();
   const std::int64_t warp = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp, row = warp / op.chunks, chunk = warp % op.chunks;
   if (row >= op.x.rows) return;
   float x[kLaneValues];

@@ -43,7 +43,7 @@ void launch(Device& device, const char* name, void (*kernel)(P...), const Shape&
     later.call = call_kernel<P...>;
     return queue->add(later, static_cast<P>(arguments)...);
   }
-  emulated::in_order(device, [=] { emulated::run_grid(name, {shape.grid, shape.block, shape.shared_bytes}, [=] { kernel(static_cast<P>(arguments)...); }); });
+  emulated::in_order(device, [=] { emulated::run_grid(name, {shape.grid, shape.block, shape.shared_bytes, true}, [=] { kernel(static_cast<P>(arguments)...); }); });
 }
 
 #else
@@ -57,9 +57,12 @@ void launch(Device& device, const char* name, void (*kernel)(P...), const Shape&
   if (shape.shared_bytes > kWithoutAsking)
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)), name);
   device.count_launch();
-  if (LaunchGraphs* const queue = device.queue()) return queue->add(launch_of(name, reinterpret_cast<const void*>(kernel), shape), static_cast<P>(arguments)...);
-  kernel<<<shape.grid, shape.block, shape.shared_bytes, static_cast<cudaStream_t>(device.stream())>>>(static_cast<P>(arguments)...);
-  check(cudaGetLastError(), name);
+  const Launch one = launch_of(name, reinterpret_cast<const void*>(kernel), shape);
+  if (LaunchGraphs* const queue = device.queue()) return queue->add(one, static_cast<P>(arguments)...);
+  [&](P... given) {
+    void* pointers[] = {&given...};
+    start_alone(device, one, pointers);
+  }(static_cast<P>(arguments)...);
 }
 
 #endif

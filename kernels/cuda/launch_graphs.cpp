@@ -61,7 +61,7 @@ void LaunchGraphs::start(LaunchList& launches) {
       refusal_ = refused.what();
     }
   }
-  for (std::size_t i = 0; i < launches.size(); ++i) start_alone(device_, launches, i);
+  for (std::size_t i = 0; i < launches.size(); ++i) start_alone(device_, launches[i], launches.arguments(i));
 }
 
 void LaunchGraphs::start_graph(Kept& kept, LaunchList& launches) {

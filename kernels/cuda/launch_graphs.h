@@ -41,7 +41,8 @@ class Graph {
   virtual void start() = 0;                                          // in the order of the device's stream
 };
 std::unique_ptr<Graph> make_graph(Device& device, LaunchList& launches);        // the device is current
-void start_alone(Device& device, LaunchList& launches, std::size_t index);     // without a graph; std::runtime_error
+// Without a graph. arguments: a pointer to each. std::runtime_error.
+void start_alone(Device& device, const Launch& launch, void* const* arguments);
 
 // Of one device, used by its thread. Must go before the device.
 class LaunchGraphs {

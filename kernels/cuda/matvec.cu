@@ -62,6 +62,7 @@ __device__ __forceinline__ void finish(const Jobs& a, int tile, const float* par
 
 template <DType kType, int kTokens>
 __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksPerMultiprocessor) matvec_kernel(const __grid_constant__ Jobs a) {
+  wait_for_launches_before();
   using Tile = MatvecTile<kType, kTokens>;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
   std::byte* const slots = dynamic_shared<std::byte>() + warp * kSlots * Tile::kSlotBytes;

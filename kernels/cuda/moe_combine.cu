@@ -27,6 +27,7 @@ __device__ __forceinline__ Values<N> load_values(const Bf16* from) {
 // A block takes kThreads * N columns of a token.
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads) sum_choices(Choices choices, const T* expert_out, View<float> out, int blocks_per_token) {
+  wait_for_launches_before();
   std::int32_t* const order = dynamic_shared<std::int32_t>();
   const std::int64_t token = blockIdx.x / static_cast<unsigned>(blocks_per_token);
   const std::int64_t column = (static_cast<std::int64_t>(blockIdx.x % static_cast<unsigned>(blocks_per_token)) * kThreads + threadIdx.x) * N;

@@ -133,6 +133,7 @@ struct Scratch {
 };
 
 __global__ void __launch_bounds__(kMaxWarps* kWarp, 1) sort_in_one_block(Sort sort) {
+  wait_for_launches_before();
   const Scratch scratch(sort.experts);
   int expert[kRounds], rank[kRounds];
   rank_in_warp(sort, scratch.seen, expert, rank);
@@ -146,6 +147,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 1) sort_in_one_block(Sort so
 
 // Sums of integers: the order of atomics does not show.
 __global__ void __launch_bounds__(kMaxWarps* kWarp, 1) count_blocks(Sort sort) {
+  wait_for_launches_before();
   int* const total = Scratch(sort.experts).total;
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
   for (int e = thread; e < sort.experts; e += threads) total[e] = 0;
@@ -158,6 +160,7 @@ __global__ void __launch_bounds__(kMaxWarps* kWarp, 1) count_blocks(Sort sort) {
 }
 
 __global__ void __launch_bounds__(kPlanThreads) plan_tiles(Sort sort) {
+  wait_for_launches_before();
   const Scratch scratch(sort.experts);
   for (int e = static_cast<int>(threadIdx.x); e < sort.experts; e += kPlanThreads) {
     int sum = 0;
@@ -175,6 +178,7 @@ __global__ void __launch_bounds__(kPlanThreads) plan_tiles(Sort sort) {
 }
 
 __global__ void __launch_bounds__(kMaxWarps* kWarp, 1) scatter_pairs(Sort sort) {
+  wait_for_launches_before();
   const Scratch scratch(sort.experts);
   int expert[kRounds], rank[kRounds];
   rank_in_warp(sort, scratch.seen, expert, rank);

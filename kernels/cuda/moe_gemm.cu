@@ -42,6 +42,7 @@ constexpr int blocks_of(int token_tiles) { return token_tiles * 8 <= kShort ? 3 
 
 template <DType kType, int kTokenTiles, bool kPaired>
 __global__ void __launch_bounds__(kWarps* kWarp, blocks_of(kTokenTiles)) grouped_gemm(GroupedGemm a) {
+  wait_for_launches_before();
   using Product = GemmTile<kType, kTokenTiles, kWarps, kPaired>;
   __shared__ std::int32_t x_rows[Product::kTokens], out_rows[Product::kTokens];
   const std::int64_t index = blockIdx.x / a.row_blocks, row_0 = blockIdx.x % a.row_blocks * Product::kRows;

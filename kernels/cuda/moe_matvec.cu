@@ -59,6 +59,7 @@ __device__ __forceinline__ MatvecRows gate_up_rows(const Experts& a, std::int64_
 
 template <DType kType>
 __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksPerMultiprocessor) gate_up_kernel(const __grid_constant__ Experts a, std::int64_t tiles, float* inner) {
+  wait_for_launches_before();
   using Tile = MatvecTile<kType, 1>;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
   Ring<Tile> ring{dynamic_shared<std::byte>() + warp * kSlots * Tile::kSlotBytes};
@@ -99,6 +100,7 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksPerMultiprocessor) g
 
 template <DType kType>
 __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksPerMultiprocessor) down_kernel(const __grid_constant__ Experts a, View<float> out) {
+  wait_for_launches_before();
   using Tile = MatvecTile<kType, 1>;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
   Ring<Tile> ring{dynamic_shared<std::byte>() + warp * kSlots * Tile::kSlotBytes};

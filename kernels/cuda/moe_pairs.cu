@@ -24,6 +24,7 @@ struct PairProduct {
 
 template <DType kType>
 __global__ void __launch_bounds__(kWarps* kWarp) multiply_rows(PairProduct op, unsigned blocks_per_pair) {
+  wait_for_launches_before();
   const std::int64_t pair = blockIdx.x / blocks_per_pair;
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x % blocks_per_pair) * kWarps + threadIdx.x / kWarp;
   const int expert = op.ids[pair], lane = static_cast<int>(threadIdx.x) % kWarp;

@@ -65,6 +65,7 @@ struct Route {
 
 template <int kHeld>
 __global__ void __launch_bounds__(kTokensPerBlock* kWarp) route_tokens(Route op) {
+  wait_for_launches_before();
   const std::int64_t token = static_cast<std::int64_t>(blockIdx.x) * kTokensPerBlock + threadIdx.x / kWarp;
   if (token >= op.logits.rows) return;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;

@@ -51,7 +51,7 @@ std::byte* allocate_pinned(std::size_t) { refuse(); }
 void release_pinned(std::byte*, std::size_t) {}
 std::unique_ptr<DeviceClock> make_clock(Device&) { refuse(); }
 std::unique_ptr<Graph> make_graph(Device&, LaunchList&) { refuse(); }
-void start_alone(Device&, LaunchList&, std::size_t) { refuse(); }
+void start_alone(Device&, const Launch&, void* const*) { refuse(); }
 
 }  // namespace cuda
 }  // namespace crossover

@@ -56,6 +56,7 @@ __device__ void write_row(const NormOf& op, std::int64_t row, float squares, int
 
 template <Norm kNorm, int N>
 __global__ void __launch_bounds__(kThreads) norm_by_warps(NormOf op) {
+  wait_for_launches_before();
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
   if (row >= op.x.rows) return;
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
@@ -65,6 +66,7 @@ __global__ void __launch_bounds__(kThreads) norm_by_warps(NormOf op) {
 
 template <Norm kNorm, int N>
 __global__ void __launch_bounds__(kThreads) norm_by_blocks(NormOf op) {
+  wait_for_launches_before();
   __shared__ float partial[kThreads / kWarp];
   const int thread = static_cast<int>(threadIdx.x);
   const float squares = block_sum(squares_of<kNorm, N>(op, blockIdx.x, thread, kThreads), partial);

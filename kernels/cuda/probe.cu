@@ -9,6 +9,7 @@ constexpr int kThreads = 256, kUnroll = 8;
 
 // Eight loads of 16 bytes are under way in every thread. The sum keeps them from being left out; nobody reads it.
 __global__ void __launch_bounds__(kThreads) read_loop(const uint4* memory, std::int64_t count, unsigned* never) {
+  wait_for_launches_before();
   const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
   unsigned sum = 0;
   std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
@@ -25,6 +26,7 @@ __global__ void __launch_bounds__(kThreads) read_loop(const uint4* memory, std::
 
 // Eight independent sums a warp hide the latency of one product (about 33 cycles on Hopper, 18 on Ampere).
 __global__ void __launch_bounds__(kThreads) multiply_loop(std::int64_t rounds, float* never) {
+  wait_for_launches_before();
   float sums[8][4] = {};
   const unsigned one = pack_bf16(1.0f / 64, 1.0f / 64), a[4] = {one, one, one, one}, b[2] = {one, one};
   for (std::int64_t r = 0; r < rounds; ++r) {

@@ -50,6 +50,7 @@ __device__ __forceinline__ void tell_not_finite(const float (&x)[kLaneValues], s
 
 template <DType kFrom>
 __global__ void __launch_bounds__(kThreads) quantize_q6_k_kernel(const std::byte* rows, std::int64_t count, std::byte* blocks, unsigned long long* from_end) {
+  wait_for_launches_before();
   constexpr int kWarps = kThreads / kWarp, kBlockValues = 256;
   for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kWarps + threadIdx.x / kWarp; i < count; i += static_cast<std::int64_t>(gridDim.x) * kWarps) {
     float x[kLaneValues];

@@ -1,4 +1,4 @@
-// With launch.h, graph.cpp and device_clock.cpp the only file that calls the CUDA runtime.
+// With graph.cpp and device_clock.cpp the only file that calls the CUDA runtime.
 #include "kernels/cuda/runtime.h"
 
 #include <cuda_runtime_api.h>

@@ -51,12 +51,20 @@ class Device {
   // Kernels multiply by warpgroups (wgmma) where they can, which they do not unless asked to. std::runtime_error: the GPU is not of compute capability 9.0.
   void use_warpgroups() {
     if (facts_.compute_capability != 90)
-      throw std::runtime_error("products by warpgroups were asked for, which need compute capability 9.0; " + facts_.name + " has " +
-                               std::to_string(facts_.compute_capability / 10) + "." + std::to_string(facts_.compute_capability % 10) +
+      throw std::runtime_error("products by warpgroups were asked for, which need compute capability 9.0; " + facts_.name + " has " + capability() +
                                "; set CROSSOVER_CUDA_PRODUCTS to auto");
     warpgroups_ = true;
   }
   bool uses_warpgroups() const { return warpgroups_; }
+  // A launch may begin before the one before it has ended, and waits on the device (device.h: wait_for_launches_before): what a launch costs the device
+  // is then hidden behind the end of the other. std::runtime_error: the GPU is older than compute capability 9.0.
+  void overlap_launches() {
+    if (facts_.compute_capability < 90)
+      throw std::runtime_error("launches that overlap were asked for, which need compute capability 9.0 or newer; " + facts_.name + " has " + capability() +
+                               "; set CROSSOVER_CUDA_OVERLAP to auto");
+    overlaps_ = true;
+  }
+  bool overlaps_launches() const { return overlaps_; }
   void hand_over();                   // what waits in the queue goes to the stream
   bool hand_over_quietly() noexcept;  // false: it failed, as the next call says
   LaunchGraphs* queue() const { return queue_; }  // null: launches go to the stream at once
@@ -84,12 +92,13 @@ class Device {
 
  private:
   Device(int ordinal, const DeviceFacts& facts);
+  std::string capability() const { return std::to_string(facts_.compute_capability / 10) + "." + std::to_string(facts_.compute_capability % 10); }
   void open_stream();
   void* staging(std::size_t bytes);  // waits for the copy that used it last
 
   DeviceFacts facts_;
   int ordinal_;
-  bool warpgroups_ = false;
+  bool warpgroups_ = false, overlaps_ = false;
   void* stream_ = nullptr;
   void* copied_ = nullptr;  // event: the last copy from the staging memory
   void* staging_ = nullptr;

@@ -73,7 +73,7 @@ void moe_experts(Context&, const MoeExperts& moe, Rows out) {
     });
     for_rows(moe.down.expert(e), [&](std::int64_t n, const float* row) {
       for (std::size_t r = 0; r < routed.size(); ++r)
-        total[routed[r].token * hidden + n] += routed[r].weight * dot(&inner[r * width], row, width);
+        total[routed[r].token * hidden + n] += routed[r].weight * dot(inner.data() + r * width, row, width);
     });
   }
   for (std::int64_t t = 0; t < out.rows; ++t)

@@ -89,6 +89,32 @@ TEST_F(CudaEngine, WarpgroupsAreUsedWhereAskedForAndRefusedWhereTheGpuHasNone) {
   }
 }
 
+// The same bits. The emulation has launches one after the other, and sees that every kernel waits for those before it.
+TEST_F(CudaEngine, LaunchesOverlapWhereAskedForAndTheGpuCan) {
+  const ReferenceModel& model = *models({"synth-moe-r2-packed"}).front();
+  const auto last_row = [&](const char* overlap, const char* graph) {
+    EngineOptions options = on_gpu(model);
+    options.knobs.set("CROSSOVER_CUDA_OVERLAP", overlap, "test"), options.knobs.set("CROSSOVER_CUDA_GRAPH", graph, "test");
+    Engine engine(options);
+    EXPECT_EQ(engine.counters().paths.at("launch"), overlap == std::string("on") ? "overlapped" : "in-turn");
+    engine.feed(model.prompt_short);
+    const std::span<const float> row = engine.feed(std::vector<std::int32_t>{1});
+    return std::vector<float>(row.begin(), row.end());
+  };
+#ifdef CROSSOVER_CUDA_EMULATED
+  EXPECT_THROW(last_row("on", "off"), std::runtime_error);
+  cuda::emulated::set_compute_capability(90);
+#else
+  if (cuda::Device(0).facts().compute_capability < 90) GTEST_SKIP() << "needs compute capability 9.0";
+#endif
+  const std::vector<float> expected = last_row("off", "off");
+  EXPECT_EQ(last_row("on", "off"), expected);
+  EXPECT_EQ(last_row("on", "on"), expected);
+#ifdef CROSSOVER_CUDA_EMULATED
+  cuda::emulated::set_compute_capability(80);
+#endif
+}
+
 TEST_F(CudaEngine, QuantizedWeights) {
   for (const ReferenceModel* one : models({"synth-moe-r2-packed", "synth-dense-r3"})) {
     const ReferenceModel& model = *one;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <exception>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -95,12 +96,14 @@ struct Random {
 [[noreturn]] void deadlock(const char* kernel) {
   const auto waits = [](Waiting what) { return std::count_if(block->fibers.begin(), block->fibers.end(), [&](const Fiber& f) { return f.waiting == what; }); };
   throw std::runtime_error(std::string("deadlock in ") + kernel + ": of " + std::to_string(block->fibers.size()) + " threads of a block " +
-                           std::to_string(waits(Waiting::kBlock)) + " wait at __syncthreads, " + std::to_string(waits(Waiting::kWarp)) +
+                           std::to_string(waits(Waiting::kLaunches)) + " wait for the launches before, " +
+                           std::to_string(waits(Waiting::kBlock)) + " at __syncthreads, " + std::to_string(waits(Waiting::kWarp)) +
                            " at a collective of their warp, " + std::to_string(waits(Waiting::kPhase)) + " at an mbarrier, " +
                            std::to_string(waits(Waiting::kDone)) + " have returned");
 }
 
-void run_block(const char* kernel, Random& random, std::vector<int>& order) {
+// open: of device memory, once a block has waited for the launches before.
+void run_block(const char* kernel, Random& random, std::vector<int>& order, std::optional<OpenMemory>& open) {
   while (block->done < static_cast<int>(block->fibers.size())) {
     std::shuffle(order.begin(), order.end(), random);
     bool moved = false;
@@ -116,6 +119,11 @@ void run_block(const char* kernel, Random& random, std::vector<int>& order) {
     for (Fiber& one : block->fibers)
       if (!moved && !one.arrivals.empty()) finish_arrival(*block, one), moved = true;
     if (moved) continue;
+    if (block->at_launches == static_cast<int>(block->fibers.size()) && block->fibers.front().waiting == Waiting::kLaunches) {
+      if (!open) open.emplace();
+      for (Fiber& one : block->fibers) one.waiting = Waiting::kNothing;
+      continue;
+    }
     if (block->at_barrier != static_cast<int>(block->fibers.size())) deadlock(kernel);
     block->at_barrier = 0;
     block->count = static_cast<int>(std::count_if(block->fibers.begin(), block->fibers.end(), [](const Fiber& f) { return f.predicate; }));
@@ -139,6 +147,11 @@ const Position& position() { return fiber->position; }
 int lane_id() { return fiber->index % kLanes; }
 std::byte* shared_memory() { return block->shared.data()->bytes.data(); }
 void set_seed(std::uint64_t value) { seed = value; }
+
+void wait_for_launches() {
+  ++block->at_launches;
+  wait(Waiting::kLaunches);
+}
 
 void sync_threads() { sync_threads_count(false); }
 
@@ -188,7 +201,8 @@ void run_grid(const char* kernel, const Shape& shape, const std::function<void()
   const std::size_t count = std::size_t{threads.x} * threads.y * threads.z;
   if (count == 0 || count > 1024 || std::size_t{grid.x} * grid.y * grid.z == 0 || grid.y > 65535 || grid.z > 65535)
     throw std::runtime_error(std::string(kernel) + ": a grid or block that no GPU takes");
-  const OpenMemory open;
+  std::optional<OpenMemory> open;
+  if (!shape.after_launches) open.emplace();
   thread_local Stacks stacks;
   Random random{seed};
   std::vector<int> order(count);
@@ -212,8 +226,10 @@ void run_grid(const char* kernel, const Shape& shape, const std::function<void()
           one.index = static_cast<int>(i);
           start(one, body, stacks);
         }
-        run_block(kernel, random, order);
+        run_block(kernel, random, order, open);
         if (!own.failure) check_products(own);
+        if (!own.failure && shape.after_launches && own.at_launches != static_cast<int>(count))
+          throw std::runtime_error(std::string(kernel) + ": threads that did not wait for the launches before");
         const std::exception_ptr failure = own.failure;
         own.fibers.clear();  // unwinds those that still wait
         block = nullptr, fiber = nullptr;

@@ -62,12 +62,19 @@ void collective(unsigned mask, void* mine, Collective act);
 
 std::byte* shared_memory();
 
+void wait_for_launches();
+
 void queue_copy(void* to, const void* from);
 void commit_copies();
 void wait_copies(int pending);
 
-// Runs body once per thread of the grid. std::runtime_error on a deadlock.
-struct Shape { dim3 grid, block; std::size_t shared_bytes; };
+// Runs body once per thread of the grid. std::runtime_error on a deadlock. after_launches: a kernel, whose threads do nothing before they have waited
+// for the launches before; device memory is closed to them until then.
+struct Shape {
+  dim3 grid, block;
+  std::size_t shared_bytes;
+  bool after_launches = false;
+};
 void run_grid(const char* kernel, const Shape& shape, const std::function<void()>& body);
 void set_seed(std::uint64_t seed);  // of the order of fibers in launches to come
 
@@ -179,6 +186,7 @@ unsigned pack_bf16(float low, float high);
 unsigned fma_bf16_pairs(unsigned a, unsigned b, unsigned c);
 unsigned pack_half(float low, float high);
 unsigned fma_halves(unsigned a, unsigned b, unsigned c);
+inline void wait_for_launches_before() { emulated::wait_for_launches(); }
 inline int computed_here(int x) { return x; }
 inline float fast_exp2(float x) { return std::exp2(x); }
 template <class T>

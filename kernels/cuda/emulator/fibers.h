@@ -19,7 +19,7 @@ namespace crossover::cuda::emulated {
 inline constexpr int kLanes = 32;
 inline constexpr std::size_t kUnitBytes = 16;  // of shared memory: what an asynchronous copy writes
 
-enum class Waiting : std::uint8_t { kNothing, kBlock, kWarp, kPhase, kDone };
+enum class Waiting : std::uint8_t { kNothing, kLaunches, kBlock, kWarp, kPhase, kDone };
 
 // What lies in the eight bytes of an mbarrier.
 struct Barrier {
@@ -72,7 +72,7 @@ struct Block {
   std::vector<Warp> warps;
   struct alignas(128) Line { std::array<std::byte, 128> bytes; };
   std::vector<Line> shared;
-  int at_barrier = 0, done = 0, count = 0;
+  int at_launches = 0, at_barrier = 0, done = 0, count = 0;  // at_launches: have asked to wait for those before, ever
   std::exception_ptr failure;
   std::vector<std::uint64_t> written;                    // clock of the last asynchronous copy to each unit of shared memory
   std::uint64_t clock = 1;

@@ -18,11 +18,9 @@ void may_be_refused(const char* call) {
   if (left == 0) throw GraphRefused(std::string("the emulated device was told to refuse ") + call);
 }
 
-void run(LaunchList& launches, std::size_t index) {
-  const Launch& launch = launches[index];
+void run(const Launch& launch, void* const* arguments) {
   const auto dim = [](const std::array<unsigned, 3>& size) { return dim3(size[0], size[1], size[2]); };
-  void* const* const arguments = launches.arguments(index);
-  emulated::run_grid(launch.name, {dim(launch.grid), dim(launch.block), launch.shared_bytes}, [&] { launch.call(launch.kernel, arguments); });
+  emulated::run_grid(launch.name, {dim(launch.grid), dim(launch.block), launch.shared_bytes, true}, [&] { launch.call(launch.kernel, arguments); });
 }
 
 class Chain : public Graph {
@@ -38,7 +36,7 @@ class Chain : public Graph {
   }
   void start() override {
     may_be_refused("a start");
-    for (LaunchList& node : nodes_) run(node, 0);
+    for (LaunchList& node : nodes_) run(node[0], node.arguments(0));
   }
 
  private:
@@ -50,6 +48,6 @@ class Chain : public Graph {
 void emulated::refuse_graphs_after(int calls) { graph_calls_left = calls; }
 
 std::unique_ptr<Graph> make_graph(Device&, LaunchList& launches) { return std::make_unique<Chain>(launches); }
-void start_alone(Device&, LaunchList& launches, std::size_t index) { run(launches, index); }
+void start_alone(Device&, const Launch& launch, void* const* arguments) { run(launch, arguments); }
 
 }  // namespace crossover::cuda

@@ -56,6 +56,18 @@ TEST(Emulator, ADeadlockIsAnError) {
   EXPECT_THROW(run(1, 32, [] { if (thread() != 7) __syncwarp(); }), std::runtime_error);
 }
 
+// What a launch that overlaps the one before it relies on.
+TEST(Emulator, AKernelWaitsForTheLaunchesBeforeItDoesAnything) {
+  const auto kernel = [](const std::function<void()>& body) { emulated::run_grid("test", {dim3(2), dim3(64), 0, true}, body); };
+  int* const memory = reinterpret_cast<int*>(allocate(2 * 64 * sizeof(int)));
+  const auto write = [&] { memory[blockIdx.x * blockDim.x + threadIdx.x] = thread(); };
+  kernel([&] { wait_for_launches_before(), write(); });
+  EXPECT_THROW(kernel([] { if (thread() != 9) wait_for_launches_before(); }), std::runtime_error);
+  EXPECT_THROW(kernel([] {}), std::runtime_error);
+  EXPECT_DEATH(kernel([&] { write(), wait_for_launches_before(); }), "");
+  release(reinterpret_cast<std::byte*>(memory), 2 * 64 * sizeof(int));
+}
+
 TEST(Emulator, DifferentCollectivesOfOneWarpAreAnError) {
   EXPECT_THROW(run(1, 32, [] {
     if (thread() < 16) __syncwarp();

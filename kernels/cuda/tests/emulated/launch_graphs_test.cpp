@@ -23,16 +23,20 @@ struct Step {
 };
 
 __global__ void scale_and_add(float* values, Step step) {
+  wait_for_launches_before();
   float& value = values[blockIdx.x * blockDim.x + threadIdx.x];
   value = value * step.factor + step.summand;
 }
 __global__ void square(float* values, int lane) {
+  wait_for_launches_before();
   if (static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x) == lane) values[lane] = values[lane] * values[lane] * 0.25f;
 }
 __global__ void copy_first(const float* from, float* to, float factor) {
+  wait_for_launches_before();
   if (blockIdx.x + threadIdx.x == 0) *to = *from * factor;
 }
 __global__ void never_meets(float*, int) {
+  wait_for_launches_before();
   if (threadIdx.x == 0) __syncthreads();
   else __syncwarp();
 }
