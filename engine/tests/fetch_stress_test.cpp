@@ -80,7 +80,7 @@ TEST_P(FetchStress, BringsTheBytesOfAnyPlan) {
 TEST_P(FetchStress, EndsWhenFilesShrinkAtAnyMoment) {
   const RandomFiles random_files({kMiB + 3, 300 * kKiB}, 6);
   int failures = 0;
-  while (goes_on()) {
+  while (goes_on() || (failures == 0 && rounds_ < 300)) {  // a busy machine has few rounds in its time
     random_files.write();
     const SourceFiles files(random_files.source, mode());
     const std::vector<FetchItem> items = items_of(random_files);
@@ -91,8 +91,9 @@ TEST_P(FetchStress, EndsWhenFilesShrinkAtAnyMoment) {
       std::this_thread::sleep_for(pause);
       fs::resize_file(random_files.source.files[victim], left);
     });
+    if (rounds_ % 3 == 0) shrinks.join();  // at any moment, and now and then surely in time
     const std::string failure = consume(*fetcher, nullptr, items, 1 + random_() % 6);
-    shrinks.join();
+    if (shrinks.joinable()) shrinks.join();
     if (failure.empty()) continue;
     ++failures;
     ASSERT_NE(failure.find("cannot read tensor blk.7.ffn_up.weight"), std::string::npos) << failure;
