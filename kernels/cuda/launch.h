@@ -37,25 +37,23 @@ void call_kernel(const void* kernel, void* const* arguments) {
 
 template <class... P, class... A>
 void launch(Device& device, const char* name, void (*kernel)(P...), const Shape& shape, A... arguments) {
+  device.allow_shared(reinterpret_cast<const void*>(kernel), shape.shared_bytes, name);
   device.count_launch();
   if (LaunchGraphs* const queue = device.queue()) {
     Launch later = launch_of(name, reinterpret_cast<const void*>(kernel), shape);
     later.call = call_kernel<P...>;
     return queue->add(later, static_cast<P>(arguments)...);
   }
+  emulated::check_shared(name, reinterpret_cast<const void*>(kernel), shape.shared_bytes);
   emulated::in_order(device, [=] { emulated::run_grid(name, {shape.grid, shape.block, shape.shared_bytes, true}, [=] { kernel(static_cast<P>(arguments)...); }); });
 }
 
 #else
 
-void check(cudaError_t status, const char* call);  // std::runtime_error
-
 // name: for messages. A grid of no blocks is not launched: the caller has returned for empty operands.
 template <class... P, class... A>
 void launch(Device& device, const char* name, void (*kernel)(P...), const Shape& shape, A... arguments) {
-  constexpr std::size_t kWithoutAsking = 48 * 1024;
-  if (shape.shared_bytes > kWithoutAsking)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shape.shared_bytes)), name);
+  device.allow_shared(reinterpret_cast<const void*>(kernel), shape.shared_bytes, name);
   device.count_launch();
   const Launch one = launch_of(name, reinterpret_cast<const void*>(kernel), shape);
   if (LaunchGraphs* const queue = device.queue()) return queue->add(one, static_cast<P>(arguments)...);

@@ -80,6 +80,13 @@ Device::~Device() {
 
 void Device::make_current() { check(cudaSetDevice(ordinal_), "cudaSetDevice"); }
 
+void Device::raise_shared_limit(const void* kernel, const char* name) {
+  cudaFuncAttributes function{};
+  check(cudaFuncGetAttributes(&function, kernel), name);
+  const auto most = static_cast<int>(facts_.shared_bytes - function.sharedSizeBytes);
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most), name);
+}
+
 void Device::wait_for_upload() { check(cudaEventSynchronize(static_cast<cudaEvent_t>(copied_)), "cudaEventSynchronize"); }
 
 void Device::reserve_staging(std::size_t bytes) {

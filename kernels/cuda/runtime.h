@@ -7,6 +7,7 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <unordered_set>
 
 #include "kernels/tensor.h"
 
@@ -71,6 +72,14 @@ class Device {
   void set_queue(LaunchGraphs* queue) { queue_ = queue; }
   std::int64_t launches() const { return launches_; }
   void count_launch() { ++launches_; }
+
+  // Before a launch with so many bytes of dynamic shared memory: above 48 KiB a function must be allowed to have them. Its limit is one for all who use the
+  // GPU in this process, so it becomes the largest there is: what a smaller launch needs would refuse larger ones that wait in a queue. `name`: for messages.
+  void allow_shared(const void* kernel, std::size_t bytes, const char* name) {
+    if (bytes <= kSharedWithoutAsking || allowed_.contains(kernel)) return;
+    raise_shared_limit(kernel, name);
+    allowed_.insert(kernel);
+  }
   std::int64_t copies() const { return copies_; }      // uploads, downloads and clears asked for
   std::int64_t work() const { return launches_ + copies_; }
 
@@ -91,9 +100,12 @@ class Device {
   std::size_t staging_bytes() const { return staging_bytes_; }  // pinned host memory, kept
 
  private:
+  static constexpr std::size_t kSharedWithoutAsking = std::size_t{48} << 10;
+
   Device(int ordinal, const DeviceFacts& facts);
   std::string capability() const { return std::to_string(facts_.compute_capability / 10) + "." + std::to_string(facts_.compute_capability % 10); }
   void open_stream();
+  void raise_shared_limit(const void* kernel, const char* name);
   void* staging(std::size_t bytes);  // waits for the copy that used it last
 
   DeviceFacts facts_;
@@ -105,6 +117,7 @@ class Device {
   void* arrivals_ = nullptr;
   std::size_t staging_bytes_ = 0;
   LaunchGraphs* queue_ = nullptr;
+  std::unordered_set<const void*> allowed_;  // kernels whose limit is raised
   std::int64_t launches_ = 0, copies_ = 0;
 };
 

@@ -76,6 +76,8 @@ struct Shape {
   bool after_launches = false;
 };
 void run_grid(const char* kernel, const Shape& shape, const std::function<void()>& body);
+// As CUDA does before a launch: std::runtime_error for more dynamic shared memory than `kernel` is allowed, which a Device raises.
+void check_shared(const char* name, const void* kernel, std::size_t bytes);
 void set_seed(std::uint64_t seed);  // of the order of fibers in launches to come
 
 template <class T>

@@ -18,6 +18,8 @@ void may_be_refused(const char* call) {
   if (left == 0) throw GraphRefused(std::string("the emulated device was told to refuse ") + call);
 }
 
+void check_shared(const Launch& launch) { emulated::check_shared(launch.name, launch.kernel, launch.shared_bytes); }
+
 void run(const Launch& launch, void* const* arguments) {
   const auto dim = [](const std::array<unsigned, 3>& size) { return dim3(size[0], size[1], size[2]); };
   emulated::run_grid(launch.name, {dim(launch.grid), dim(launch.block), launch.shared_bytes, true}, [&] { launch.call(launch.kernel, arguments); });
@@ -27,10 +29,11 @@ class Chain : public Graph {
  public:
   explicit Chain(LaunchList& launches) : nodes_(launches.size()) {
     may_be_refused("a graph");
-    for (std::size_t i = 0; i < nodes_.size(); ++i) nodes_[i].add(launches, i);
+    for (std::size_t i = 0; i < nodes_.size(); ++i) check_shared(launches[i]), nodes_[i].add(launches, i);
   }
   void change(std::size_t index, LaunchList& launches) override {
     may_be_refused("a change");
+    check_shared(launches[index]);
     nodes_[index].clear();
     nodes_[index].add(launches, index);
   }
@@ -48,6 +51,9 @@ class Chain : public Graph {
 void emulated::refuse_graphs_after(int calls) { graph_calls_left = calls; }
 
 std::unique_ptr<Graph> make_graph(Device&, LaunchList& launches) { return std::make_unique<Chain>(launches); }
-void start_alone(Device&, const Launch& launch, void* const* arguments) { run(launch, arguments); }
+void start_alone(Device&, const Launch& launch, void* const* arguments) {
+  check_shared(launch);
+  run(launch, arguments);
+}
 
 }  // namespace crossover::cuda

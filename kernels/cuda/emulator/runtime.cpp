@@ -2,9 +2,12 @@
 #include "kernels/cuda/runtime.h"
 
 #include <cstring>
+#include <map>
+#include <mutex>
 #include <stdexcept>
 
 #include "kernels/buffer.h"
+#include "kernels/cuda/emulator/emulator.h"
 #include "kernels/cuda/emulator/machine.h"
 #include "kernels/cuda/emulator/memory.h"
 #include "kernels/cuda/emulator/stream.h"
@@ -15,6 +18,9 @@ namespace {
 std::atomic<std::int64_t> held{0}, pinned{0};
 std::atomic<int> devices{1}, compute_capability{80};
 std::atomic<bool> marks_are_held{false};
+
+std::mutex shared_limits_mutex;
+std::map<const void*, std::size_t> shared_limits;  // of kernels; others have 48 KiB
 
 emulated::Stream* stream_of(void* stream) { return static_cast<emulated::Stream*>(stream); }
 
@@ -29,6 +35,14 @@ void emulated::set_device_count(int count) { devices = count; }
 void emulated::set_compute_capability(int capability) { compute_capability = capability; }
 std::int64_t emulated::pinned_bytes() { return pinned; }
 void emulated::hold_marks(bool hold) { marks_are_held = hold; }
+
+void emulated::check_shared(const char* name, const void* kernel, std::size_t bytes) {
+  const std::lock_guard lock(shared_limits_mutex);
+  const auto limit = shared_limits.find(kernel);
+  const std::size_t allowed = limit == shared_limits.end() ? std::size_t{48} << 10 : limit->second;
+  if (bytes > allowed)
+    throw std::runtime_error(std::string(name) + ": asks for " + std::to_string(bytes) + " bytes of shared memory, its kernel is allowed " + std::to_string(allowed));
+}
 
 int device_count(std::string*) { return devices; }
 std::int64_t held_bytes() { return held; }
@@ -58,6 +72,11 @@ Device::~Device() {
   ::operator delete(arrivals_);
 }
 void Device::make_current() {}
+
+void Device::raise_shared_limit(const void* kernel, const char*) {
+  const std::lock_guard lock(shared_limits_mutex);
+  shared_limits[kernel] = facts_.shared_bytes;
+}
 
 void Device::upload(std::byte* to, const std::byte* from_host, std::size_t bytes) {
   hand_over();

@@ -195,7 +195,18 @@ TEST_F(LaunchGraphsTest, ABlockGrowsOnlyWhenWhatReadsItIsOver) {
   EXPECT_EQ(get()[1], 24);
 }
 
-// What the test above would show without it.
+// A function's limit is one for all its launches: a smaller one asked for last must not refuse a larger one that waits.
+TEST_F(LaunchGraphsTest, LaunchesOfOneKernelNeedDifferentSharedMemory) {
+  const auto ask_for = [&](std::size_t kib) {
+    launch(context, "scale_and_add", scale_and_add, {dim3(kValues / kThreads), dim3(kThreads), kib << 10}, values(), Step{2, 0});
+  };
+  set({1, 2, 3, 4});
+  graphs.run(true, [&] { ask_for(100), ask_for(60), ask_for(1); });
+  EXPECT_EQ(get(), (std::vector<float>{8, 16, 24, 32}));
+  EXPECT_THROW(ask_for(164), std::runtime_error);  // more than a block of this device may have
+}
+
+// What the test of blocks that grow would show without it.
 TEST(EmulatorMemory, ReleasedBytesAreJunk) {
   Device device(0);
   std::byte* const kept = allocate(64);
