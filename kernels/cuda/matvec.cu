@@ -15,7 +15,7 @@ constexpr int kMostWarps = 8, kSlots = 2, kBlocksPerMultiprocessor = 2;
 struct Job {
   WeightRows weight, up;
   View<float> out;
-  int first_tile;
+  int first_tile, last_tile;
   bool paired;
 
   __device__ int rows_per_tile() const { return paired ? 8 : 16; }
@@ -39,7 +39,7 @@ __device__ __forceinline__ const Job& job_of(const Jobs& a, int tile) {
 __device__ __forceinline__ MatvecRows rows_of(const Jobs& a, int tile) {
   const Job& job = job_of(a, tile);
   const std::int64_t row = static_cast<std::int64_t>(tile - job.first_tile) * job.rows_per_tile();
-  return job.paired ? MatvecRows{job.weight, job.up, row, row} : MatvecRows{job.weight, job.weight, row, row + 8};
+  return {job.weight, job.up, row, row + (job.paired ? 0 : 8), tile > job.first_tile && tile < job.last_tile};
 }
 
 // Sums of all warps in order, and what becomes of them. partial: [warps][16 rows][8 tokens].
@@ -54,7 +54,7 @@ __device__ __forceinline__ void finish(const Jobs& a, int tile, const float* par
     return total;
   };
   for (int i = static_cast<int>(threadIdx.x); i < rows * a.tokens; i += static_cast<int>(blockDim.x)) {
-    const int row = i % rows, token = i / rows;
+    const int row = i & (rows - 1), token = i >> (job.paired ? 3 : 4);  // rows: 8 or 16
     if (row_0 + row >= job.out.dim) continue;
     job.out.row(token)[row_0 + row] = job.paired ? silu(sum(row, token)) * sum(row + 8, token) : sum(row, token);
   }
@@ -90,6 +90,7 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksPerMultiprocessor) m
       Tile::multiply(slots + read % kSlots * Tile::kSlotBytes, slice, rows, x, sums);
       __syncwarp();
     }
+    Tile::gather(sums);
 #pragma unroll
     for (int i = 0; i < 4; ++i) partial[(warp * 16 + lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sums[i];
     __syncthreads();
@@ -117,8 +118,9 @@ void matvec(Context& ctx, ConstRows x, std::span<const Projection> projections) 
     if (p.out.dim == 0) continue;
     const bool paired = p.up.data != nullptr;
     Job& job = jobs.jobs[jobs.count++];
-    job = {weight_rows(p.weight), weight_rows(paired ? p.up : p.weight), view(p.out), jobs.tiles, paired};
+    const int first_tile = jobs.tiles;
     jobs.tiles += static_cast<int>(blocks_for(p.out.dim, paired ? 8 : 16));
+    job = {weight_rows(p.weight), weight_rows(paired ? p.up : p.weight), view(p.out), first_tile, jobs.tiles - 1, paired};
   }
   if (jobs.tiles == 0) return;
   jobs.x = x.data, jobs.x_stride = x.stride, jobs.values = x.dim, jobs.tokens = static_cast<int>(x.rows), jobs.fours = in_fours(x);

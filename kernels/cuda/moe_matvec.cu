@@ -8,6 +8,8 @@
 #include "kernels/cuda/moe_matvec.h"
 
 #include <algorithm>
+#include <limits>
+#include <stdexcept>
 #include <string>
 
 #include "kernels/cuda/launch.h"
@@ -47,52 +49,55 @@ __device__ __forceinline__ typename Tile::Activations one_token(const Experts& a
   return {a.x.row(row), a.x.stride, a.x.dim, 1, a.fours};
 }
 
-// Rows 0..7 of a tile: of gate; 8..15: the same of up.
-__device__ __forceinline__ MatvecRows gate_up_rows(const Experts& a, std::int64_t tile) {
-  const int expert = a.choices.ids[tile / a.row_tiles];
+// Rows 0..7 of a tile: of gate; 8..15: the same of up. Numbers of 32 bits: divisions of 64 take as long as unpacking an eighth of a slice.
+__device__ __forceinline__ MatvecRows gate_up_rows(const Experts& a, unsigned pair, unsigned row_tile) {
+  const int expert = a.choices.ids[pair];
   const bool valid = expert >= 0 && expert < a.choices.experts;
-  const std::int64_t offset = valid ? expert * a.expert_bytes : 0, row = tile % a.row_tiles * (kTileRows / 2);
-  MatvecRows rows{of_expert(a.first, offset), of_expert(a.second, offset), row, row};
+  const std::int64_t offset = valid ? expert * a.expert_bytes : 0, row = row_tile * (kTileRows / 2);
+  MatvecRows rows{of_expert(a.first, offset), of_expert(a.second, offset), row, row, valid && row_tile > 0 && row_tile + 1 < static_cast<unsigned>(a.row_tiles)};
   if (!valid) rows.first.rows = rows.second.rows = 0;  // nothing is read
   return rows;
 }
 
 template <DType kType>
-__global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksPerMultiprocessor) gate_up_kernel(const __grid_constant__ Experts a, std::int64_t tiles, float* inner) {
+__global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksPerMultiprocessor) gate_up_kernel(const __grid_constant__ Experts a, unsigned tiles, float* inner) {
   wait_for_launches_before();
   using Tile = MatvecTile<kType, 1>;
   const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp, warps = static_cast<int>(blockDim.x) / kWarp;
   Ring<Tile> ring{dynamic_shared<std::byte>() + warp * kSlots * Tile::kSlotBytes};
   float* const partial = reinterpret_cast<float*>(dynamic_shared<std::byte>() + warps * kSlots * Tile::kSlotBytes);  // [warps, 16]
-  const auto token = [&](std::int64_t tile) { return tile / a.row_tiles / a.choices.k; };
-  std::int64_t next_tile = blockIdx.x;
+  const unsigned row_tiles = static_cast<unsigned>(a.row_tiles), choices = static_cast<unsigned>(a.choices.k);
+  unsigned next_tile = blockIdx.x;
   int next_slice = warp;
   const auto load_next = [&] {
     if (next_tile < tiles) {
-      Tile::load(ring.next_to_fill(), next_slice, gate_up_rows(a, next_tile), one_token<Tile>(a, token(next_tile)));
+      const unsigned pair = next_tile / row_tiles;
+      Tile::load(ring.next_to_fill(), next_slice, gate_up_rows(a, pair, next_tile - pair * row_tiles), one_token<Tile>(a, pair / choices));
       next_slice += warps;
       if (next_slice >= a.slices) next_slice = warp, next_tile += gridDim.x;
     }
     copy_async_commit();
   };
   load_next();
-  for (std::int64_t tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
-    const MatvecRows rows = gate_up_rows(a, tile);
+  for (unsigned tile = blockIdx.x; tile < tiles; tile += gridDim.x) {
+    const unsigned pair = tile / row_tiles;
+    const MatvecRows rows = gate_up_rows(a, pair, tile - pair * row_tiles);
     float sums[4] = {};
     for (int slice = warp; slice < a.slices; slice += warps) {
       load_next();
       copy_async_wait<kSlots - 1>();
       __syncwarp();
-      Tile::multiply(ring.next_to_read(), slice, rows, one_token<Tile>(a, token(tile)), sums);
+      Tile::multiply(ring.next_to_read(), slice, rows, one_token<Tile>(a, pair / choices), sums);
       __syncwarp();
     }
+    Tile::gather(sums);
     if (lane % 4 == 0) partial[warp * kTileRows + lane / 4] = sums[0], partial[warp * kTileRows + 8 + lane / 4] = sums[2];
     __syncthreads();
     const std::int64_t row = rows.first_row + threadIdx.x;
     if (threadIdx.x < kTileRows / 2 && row < rows.first.rows) {
       float gate = 0, up = 0;
       for (int w = 0; w < warps; ++w) gate += partial[w * kTileRows + threadIdx.x], up += partial[w * kTileRows + 8 + threadIdx.x];
-      inner[tile / a.row_tiles * a.first.rows + row] = silu(gate) * up;
+      inner[pair * a.first.rows + row] = silu(gate) * up;
     }
     __syncthreads();
   }
@@ -111,7 +116,7 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksPerMultiprocessor) d
   const auto pair_of = [&](int choice) { return token * a.choices.k + order[choice]; };
   const auto rows_of = [&](int choice) {
     const WeightRows expert = of_expert(a.first, a.choices.ids[pair_of(choice)] * a.expert_bytes);
-    return MatvecRows{expert, expert, row_0, row_0 + 8};
+    return MatvecRows{expert, expert, row_0, row_0 + 8, row_0 > 0 && row_0 + kTileRows < a.first.rows};
   };
   int next_choice = warp, next_slice = 0;
   const auto load_next = [&] {
@@ -133,6 +138,7 @@ __global__ void __launch_bounds__(kMostWarps* kWarp, kBlocksPerMultiprocessor) d
       Tile::multiply(ring.next_to_read(), slice, rows, one_token<Tile>(a, pair_of(choice)), sums);
       __syncwarp();
     }
+    Tile::gather(sums);
     if (lane % 4 == 0) partial[choice * kTileRows + lane / 4] = weight * sums[0], partial[choice * kTileRows + 8 + lane / 4] = weight * sums[2];
   }
   __syncthreads();
@@ -164,10 +170,13 @@ void matvec_gate_up(Context& ctx, const MoeExperts& moe, const Choices& choices,
       using Tile = MatvecTile<kType, 1>;
       const Experts a = experts_of(choices, moe.gate, moe.up, moe.x, Tile::kSlice, kTileRows / 2);
       const std::int64_t tiles = moe.x.rows * choices.k * a.row_tiles;
+      if (tiles > std::numeric_limits<std::int32_t>::max())
+        throw std::invalid_argument("moe_experts: asked for " + std::to_string(tiles) + " tiles of eight rows, a pass may have 2147483647; use a shorter pass");
       const std::size_t each = kSlots * Tile::kSlotBytes + kTileRows * sizeof(float);
       const auto warps = static_cast<unsigned>(warps_for(ctx, each, 0, a.slices));
       const std::int64_t blocks = std::min<std::int64_t>(tiles, ctx.device->facts().multiprocessors * kBlocksPerMultiprocessor);
-      launch(ctx, "moe.gate_up", gate_up_kernel<kType>, {dim3(static_cast<unsigned>(blocks)), dim3(warps * kWarp), warps * each}, a, tiles, inner);
+      launch(ctx, "moe.gate_up", gate_up_kernel<kType>, {dim3(static_cast<unsigned>(blocks)), dim3(warps * kWarp), warps * each}, a, static_cast<unsigned>(tiles),
+             inner);
     }
   });
 }

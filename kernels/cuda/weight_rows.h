@@ -51,4 +51,15 @@ __device__ __forceinline__ void copy_row(std::byte* to, const std::byte* from, i
   }
 }
 
+// The same of a row whose neighbours on both sides belong to the matrix too, so that no chunk needs a look. to, from: of this lane's first chunk, which
+// lies lane * 16 bytes past the slice's first byte; kWhole: bytes is kSliceBytes.
+template <int kSliceBytes, bool kWhole>
+__device__ __forceinline__ void copy_inner_row(std::byte* to, const std::byte* from, int bytes, int lane) {
+  const int end = misalignment(from) + (kWhole ? kSliceBytes : bytes);
+  const auto* const chunks = reinterpret_cast<const std::byte*>(reinterpret_cast<std::uintptr_t>(from) & ~std::uintptr_t{15});
+#pragma unroll
+  for (int chunk = 0; chunk < chunks_of(kSliceBytes); chunk += 8)
+    if ((kWhole && (chunk + 8) * 16 <= kSliceBytes) || (chunk + lane) * 16 < end) copy_async_16(to + chunk * 16, chunks + chunk * 16);
+}
+
 }  // namespace crossover::cuda
