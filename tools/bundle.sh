@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Makes a folder that runs on a GPU node with nothing but a driver: programs, tests with their data, the shared libraries they need, scenarios.
 #   tools/bundle.sh FOLDER        (FOLDER.tar.xz beside it; start FOLDER/tools/gpu_check.sh there)
-# Libraries are found relative to the programs. The node's C library must be as new as this machine's. Where CROSSOVER_GOLDEN names a folder of
-# golden data, its blocks and its dense model travel too, packed; a node that has the whole folder names it by the same variable.
+# Libraries are found relative to the programs, but for the C library and the C++ library, which are the node's: what is the oldest C library that does is said
+# at the end. Compilers' own C++ library often asks for a newer one; it travels in FOLDER/lib/cxx for nodes without one (LD_LIBRARY_PATH). Where
+# CROSSOVER_GOLDEN names a folder of golden data, its blocks and its dense model travel too, packed; a node that has the whole folder names it by the same variable.
 set -euo pipefail
 source "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/common.sh"
 
@@ -28,6 +29,8 @@ cp "$root"/build/bundle/kernels/libcrossover_kernels.so "$folder/lib/"
 # The C library and its loader are the node's own: they belong to its kernel and its driver.
 for program in "$folder"/bin/*; do ldd "$program"; done | awk '$3 ~ /^\// { print $3 }' | sort -u |
   grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|libcrossover_kernels|ld-linux[^/]*)\.so' | while read -r library; do cp -L "$library" "$folder/lib/"; done
+mkdir "$folder/lib/cxx"
+mv "$folder"/lib/libstdc++.so.* "$folder"/lib/libgcc_s.so.* "$folder/lib/cxx/"
 # Opened at run time, so that no program names it: what traced samples need (bench/profile/cupti_library.h).
 for library in "${CUDA_HOME:-/usr/local/cuda}"/lib64/libcupti.so.1[2-9]; do
   if [ -e "$library" ]; then cp -L "$library" "$folder/lib/"; fi
@@ -46,5 +49,6 @@ bytes=$(du -sb "$folder" | cut -f1)
 [ "$bytes" -le $limit_bytes ] || fail "the bundle has $bytes bytes, at most $limit_bytes are wanted; see $folder"
 missing=$(for program in "$folder"/bin/*; do env -i "$(command -v ldd)" "$program"; done | grep 'not found' || true)
 [ -z "$missing" ] || fail "programs of the bundle miss libraries: $(sort -u <<< "$missing" | xargs)"
+oldest=$(objdump -T "$folder"/bin/* "$folder"/lib/*.so* | grep -oE 'GLIBC_[0-9.]+' | sort -Vu | tail -1)
 tar -C "$(dirname "$folder")" -cJf "$folder.tar.xz" "$(basename "$folder")"
-echo "$folder: $bytes bytes; packed: $(stat -c %s "$folder.tar.xz") bytes in $folder.tar.xz"
+echo "$folder: $bytes bytes; packed: $(stat -c %s "$folder.tar.xz") bytes in $folder.tar.xz; for a C library of ${oldest/_/ } or newer"

@@ -10,6 +10,8 @@ bundle=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd)
 dry=
 [ "${1:-}" = --dry-run ] && dry=yes && shift
 out=${1:-$bundle/out}
+# The node's own C++ library, or the bundle's where there is none or an older one.
+"$bundle/bin/crossover" --version > /dev/null 2>&1 || export LD_LIBRARY_PATH=$bundle/lib/cxx${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 rows=() failed=0 began=$SECONDS due=0
 readonly all_shares=535  # seconds
 
