@@ -21,6 +21,7 @@ class DecodeGraphs {
   void run(Counters& counters, bool times_ranges, const Body& pass) {
     if (!wanted(times_ranges)) {
       counters.path("decode", "launches");
+      note(counters, 0);  // a refusal may be of an earlier run's, whose counters are gone
       return pass();
     }
     const std::int64_t started = graphs_.started();

@@ -71,6 +71,7 @@ struct Engine::Impl {
   void check_room(std::span<const std::int32_t> tokens) const;
   void pass(std::span<const std::int32_t> tokens, Rows out, std::int64_t rehearsed_experts = 0);
   void rehearse();
+  void rehearse_on_gpus();
 };
 
 void Engine::Impl::load() {
@@ -121,6 +122,7 @@ void Engine::Impl::connect() {
 // Passes of the sizes to come, at the end of a full cache, without their arithmetic: every operation asks for its memory now and not in
 // a pass that somebody times.
 void Engine::Impl::rehearse() {
+  if (options.backend == "cuda" && options.rehearses) return rehearse_on_gpus();
   if (options.backend != "cpu") return;
   const std::int64_t longest = std::min(options.chunk_tokens, options.capacity_tokens), experts = source.config.experts, k = source.config.experts_per_token;
   std::vector<Counters> counters;
@@ -140,6 +142,31 @@ void Engine::Impl::rehearse() {
   for (std::size_t r = 0; r < ranks.size(); ++r) {
     Rank& rank = *ranks[r];
     rank.ctx.trace = &rank.traces[0], rank.pool.rehearse(false), rank.workspace.touch(false);
+    rank.counters = std::move(counters[r]);
+  }
+}
+
+// On a GPU with their arithmetic, on tokens that nobody wants: kernels come to the device when they are first launched, and then memory is asked for,
+// algorithms are chosen and graphs made as well. A long prompt at the beginning, and what reads a full cache.
+void Engine::Impl::rehearse_on_gpus() {
+  constexpr std::int64_t kFew = 64;  // the kernels of many tokens, with little to attend
+  const std::int64_t capacity = options.capacity_tokens, longest = std::min(options.chunk_tokens, capacity), few = std::min(kFew, longest);
+  std::vector<Counters> counters;
+  std::deque<Range> ranges;
+  for (auto& rank : ranks) counters.push_back(rank->counters), ranges.emplace_back(&rank->traces[0], "first_passes"), rank->ctx.trace = nullptr;
+  const std::vector<std::int32_t> tokens(static_cast<std::size_t>(longest), 0);
+  const auto feed = [&](std::int64_t count, std::int64_t past) {
+    for (auto& rank : ranks) rank->state->advance(past - rank->state->tokens());
+    pass({tokens.data(), static_cast<std::size_t>(count)}, logits.rows(all_logits ? count : 1, source.config.vocab));
+  };
+  feed(longest, 0), feed(few, capacity - few);
+  feed(1, std::max<std::int64_t>(0, capacity - 2)), feed(1, capacity - 1);  // the second changes the graphs of the first
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    Rank& rank = *ranks[r];
+    rank.state->reset();
+    rank.ctx.ops.synchronize(rank.ctx);
+    rank.traces[0].set_clock(nullptr), rank.traces[0].record(true);
+    rank.ctx.trace = &rank.traces[0];
     rank.counters = std::move(counters[r]);
   }
 }
@@ -164,7 +191,7 @@ void Engine::Impl::pass(std::span<const std::int32_t> tokens, Rows out, std::int
     const ForwardOptions forward_options{tokens.size() == 1 ? decode_gdn : prefill_gdn, moe_mode, rank.probe ? &rank.probe : nullptr, separate_rotation,
                                          rehearsed_experts, comm.nccl.get(), reduce_type};
     const bool timed = times_ranges(rank, gpu_phases, tokens.size());
-    const Range whole(timed ? nullptr : &rank.traces[0], "pass");
+    const Range whole(timed ? nullptr : rank.ctx.trace, "pass");
     rank.traces[0].record(timed);
     const auto run = [&] { forward(rank.ctx, group.comm(), r, *rank.model, *rank.state, tokens, forward_options, out); };
     if (rank.graphs && tokens.size() == 1) rank.graphs->run(rank.counters, timed, run);

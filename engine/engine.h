@@ -41,6 +41,7 @@ struct EngineOptions {
   LoadProgress* progress = nullptr;   // of the load; may be null
   std::string nccl_library = nccl::kLibraryFile;
   cuda::CublasLt::Options cublaslt = {};  // but for what the knob says
+  bool rehearses = true;              // a GPU's first passes, which are slow, belong to the load
 };
 
 // Phases of one rank: of the load (shares of wall time, kernels/trace.h) or of passes (time of the rank's own thread).

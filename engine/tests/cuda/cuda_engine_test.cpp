@@ -23,17 +23,18 @@ class CudaEngine : public testing::Test {
   }
 };
 
-EngineOptions on_gpu(const ReferenceModel& model) {
-  EngineOptions options = options_for(model);
-  options.backend = "cuda";
-  return options;
-}
-
 #ifdef CROSSOVER_CUDA_EMULATED
 constexpr bool kEmulated = true;  // some thousand times slower: models of the tree alone, and of each question the cases that differ
 #else
 constexpr bool kEmulated = false;
 #endif
+
+EngineOptions on_gpu(const ReferenceModel& model) {
+  EngineOptions options = options_for(model);
+  options.backend = "cuda";
+  options.rehearses = !kEmulated;
+  return options;
+}
 
 std::vector<const ReferenceModel*> models(const std::vector<std::string>& when_emulated) {
   std::vector<const ReferenceModel*> chosen;
@@ -163,6 +164,32 @@ TEST_F(CudaEngine, DeviceMemoryIsAccountedFor) {
     EXPECT_GT(engine.workspace_bytes(), 0);
   }
   EXPECT_EQ(cuda::held_bytes(), 0);
+}
+
+// They leave a sequence without tokens and counters of nothing but the passes that follow.
+TEST_F(CudaEngine, FirstPassesBelongToTheLoad) {
+  const ReferenceModel& model = reference_models().front();
+  const auto engine_that = [&](bool rehearses) {
+    EngineOptions options = on_gpu(model);
+    options.rehearses = rehearses, options.capacity_tokens = 20, options.chunk_tokens = 9;
+    return std::make_unique<Engine>(options);
+  };
+  const auto first_pass = engine_that(false), later_pass = engine_that(true);
+  EXPECT_EQ(later_pass->tokens(), 0);
+  const auto phases_of_load = [](const Engine& engine) {
+    std::vector<std::string> names;
+    for (const PhaseShare& phase : engine.load_report().ranks.front().phases) names.push_back(phase.name);
+    return names;
+  };
+  EXPECT_EQ(std::ranges::count(phases_of_load(*first_pass), "first_passes"), 0);
+  EXPECT_EQ(std::ranges::count(phases_of_load(*later_pass), "first_passes"), 1);
+  const std::vector<std::int32_t> prompt(model.prompt.begin(), model.prompt.begin() + 11), next{1};
+  for (const auto& tokens : {prompt, next, next}) {
+    const std::span<const float> expected = first_pass->feed(tokens), found = later_pass->feed(tokens);
+    EXPECT_TRUE(std::ranges::equal(found, expected));
+  }
+  EXPECT_EQ(later_pass->counters().counts, first_pass->counters().counts);
+  EXPECT_EQ(later_pass->counters().paths, first_pass->counters().paths);
 }
 
 // Shares of the device's time over a pass of several tokens and one of one; names without "other".

@@ -35,7 +35,7 @@ class CudaGreedy : public testing::TestWithParam<Against> {
 
   static EngineOptions options(const ReferenceModel& model, const char* backend, std::size_t tokens) {
     EngineOptions options = options_for(model);
-    options.backend = backend, options.weights = GetParam().weights;
+    options.backend = backend, options.weights = GetParam().weights, options.rehearses = false;
     options.keys = options.values = DType::kF16;
     options.capacity_tokens = static_cast<std::int64_t>(model.prompt.size() + tokens);
     options.knobs.set("CROSSOVER_GDN_PREFILL", "auto", "test");

@@ -125,6 +125,7 @@ EngineOptions options_of(const fs::path& model, const Settings& settings) {
   options.model = model;
   options.weights = DType::kQ6_K;
   options.backend = "cuda";
+  options.rehearses = false;
   options.threads = 2;
   options.capacity_tokens = 8;
   for (const auto& [name, value] : settings) options.knobs.set(name, value, "test");

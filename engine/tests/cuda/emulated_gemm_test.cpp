@@ -30,7 +30,7 @@ class GemmEngine : public testing::Test {
   static const ReferenceModel& model() { return reference_models().front(); }
   static EngineOptions options(const char* gemm, DType weights = DType::kBF16) {
     EngineOptions options = options_for(model());
-    options.backend = "cuda", options.weights = weights;
+    options.backend = "cuda", options.weights = weights, options.rehearses = false;
     options.cublaslt = {.libraries = {CROSSOVER_FAKE_CUBLASLT}, .fewest_tokens = 9, .fewest_sums = 0};
     options.knobs.set("CROSSOVER_CUDA_GEMM", gemm, "test");
     return options;

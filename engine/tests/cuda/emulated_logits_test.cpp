@@ -12,7 +12,7 @@ namespace {
 TEST(LogitsOfAGpu, LandInPinnedMemoryThatALoadAskedFor) {
   const ReferenceModel& model = reference_models().front();
   EngineOptions options = options_for(model);
-  options.backend = "cuda", options.weights = DType::kBF16;
+  options.backend = "cuda", options.weights = DType::kBF16, options.rehearses = false;
   options.knobs.set("CROSSOVER_LOGITS", "all", "test");
   {
     Engine engine(options);

@@ -19,7 +19,7 @@ class NcclEngine : public FakeNccl {
 
   static EngineOptions options(const std::map<std::string, std::string>& knobs) {
     EngineOptions options = crossover::test::options_for(model());
-    options.backend = "cuda", options.ranks = 2, options.nccl_library = CROSSOVER_NCCL_FAKE;
+    options.backend = "cuda", options.ranks = 2, options.rehearses = false, options.nccl_library = CROSSOVER_NCCL_FAKE;
     for (const auto& [name, value] : knobs) options.knobs.set(name, value, "test");
     return options;
   }
