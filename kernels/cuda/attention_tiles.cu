@@ -26,14 +26,12 @@ constexpr int kPairRows = 32, kPairs = kTileKeys / 2 / 16, kSteps = 16;  // rows
 constexpr int kConvertThreads = 256, kTileBytes = kTileKeys * kTileRowBytes, kWeightRowBytes = kTileKeys * 2;
 static_assert(kPairRows * kWeightRowBytes * 4 <= kTileBytes);
 
-// A thread for every eight values: [kv_heads, keys, 256].
+// A thread for every eight values: [kv_heads, keys, 256]. pieces: of a KV head.
 template <class E>
-__global__ void __launch_bounds__(kConvertThreads) convert_cache(CacheView from, std::int64_t keys, std::int64_t pieces, uint4* to) {
+__global__ void __launch_bounds__(kConvertThreads) convert_cache(CacheView from, std::int64_t pieces, uint4* to) {
   wait_for_launches_before();
   const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kConvertThreads + threadIdx.x;
-  if (i >= pieces) return;
-  const std::int64_t row = i / kTilePieces;
-  to[i] = piece_of<E>(from.type, from.row(row % keys, static_cast<int>(row / keys)), static_cast<int>(i % kTilePieces));
+  if (i < pieces) to[blockIdx.y * pieces + i] = piece_of<E>(from.type, from.row(i / kTilePieces, static_cast<int>(blockIdx.y)), static_cast<int>(i % kTilePieces));
 }
 
 template <int kWarps>
@@ -276,9 +274,10 @@ __global__ void __launch_bounds__(kWarps * kWarp) attend_tile(AttentionArgs a) {
 template <class E>
 CacheView tiles_of(Context& ctx, const CacheView& cache, const char* name, std::int64_t keys, std::int64_t kv_heads) {
   if (cache.type == kTypeOf<E> && aligned_16(cache.data) && cache.stride % 16 == 0) return cache;
-  const std::int64_t pieces = keys * kv_heads * kTilePieces;
-  std::byte* const to = ctx.workspace.bytes(name, static_cast<std::size_t>(pieces) * 16);
-  launch(ctx, name, convert_cache<E>, {dim3(blocks_for(pieces, kConvertThreads)), dim3(kConvertThreads)}, cache, keys, pieces, reinterpret_cast<uint4*>(to));
+  const std::int64_t pieces = keys * kTilePieces;
+  std::byte* const to = ctx.workspace.bytes(name, static_cast<std::size_t>(pieces * kv_heads) * 16);
+  launch(ctx, name, convert_cache<E>, {dim3(blocks_for(pieces, kConvertThreads), static_cast<unsigned>(kv_heads)), dim3(kConvertThreads)}, cache, pieces,
+         reinterpret_cast<uint4*>(to));
   return {reinterpret_cast<const std::uint8_t*>(to), kTileRowBytes, keys * kTileRowBytes, kTypeOf<E>, cache.rotation};
 }
 

@@ -1,6 +1,8 @@
 // Bound by memory: 4 bytes read and 2 written per value. A thread takes the four values of one lane of a quad: 16 bytes in, two words out.
 #include "kernels/cuda/bf16_rows.h"
 
+#include <algorithm>
+
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/view.h"
 
@@ -12,9 +14,9 @@ constexpr int kThreads = 256;
 template <bool kFours, Bf16Order kOrder>
 __global__ void __launch_bounds__(kThreads) to_bf16_kernel(View<const float> x, std::int64_t stride, Bf16* out) {
   wait_for_launches_before();
-  const std::int64_t quads = stride / 4, step = static_cast<std::int64_t>(gridDim.x) * kThreads;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < x.rows * quads; i += step) {
-    const std::int64_t row = i / quads, first = i % quads * 4;
+  const std::int64_t first = (static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x) * 4;
+  if (first >= stride) return;
+  for (std::int64_t row = blockIdx.y; row < x.rows; row += gridDim.y) {
     Values<4> v{};
     if constexpr (kFours) {
       if (first < x.dim) v = load<4>(x.row(row) + first);
@@ -35,10 +37,11 @@ __global__ void __launch_bounds__(kThreads) to_bf16_kernel(View<const float> x, 
 
 template <Bf16Order kOrder>
 void start(Context& ctx, ConstRows x, Bf16* out) {
-  const std::int64_t stride = bf16_stride(x.dim), quads = x.rows * stride / 4;
-  if (quads == 0) return;
-  const std::int64_t most = static_cast<std::int64_t>(ctx.device->facts().multiprocessors) * 16, blocks = (quads + kThreads - 1) / kThreads;
-  const Shape shape{dim3(static_cast<unsigned>(blocks < most ? blocks : most)), dim3(kThreads)};
+  const std::int64_t stride = bf16_stride(x.dim);
+  if (x.rows == 0 || stride == 0) return;
+  const unsigned of_a_row = blocks_for(stride, 4 * kThreads), most = static_cast<unsigned>(ctx.device->facts().multiprocessors) * 16;
+  const auto together = static_cast<unsigned>(std::min<std::int64_t>(x.rows, std::max(1U, most / of_a_row)));
+  const Shape shape{dim3(of_a_row, together), dim3(kThreads)};
   if (in_fours(x)) launch(ctx, "to_bf16_rows", to_bf16_kernel<true, kOrder>, shape, view(x), stride, out);
   else launch(ctx, "to_bf16_rows", to_bf16_kernel<false, kOrder>, shape, view(x), stride, out);
 }

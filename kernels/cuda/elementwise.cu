@@ -1,4 +1,6 @@
 // Operations on single values, and the angles of RoPE. Bound by memory; a grid of blocks over rows x groups of values.
+#include <algorithm>
+
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/view.h"
@@ -8,18 +10,21 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Calls body(row, column) for every value of [rows, dim].
+// Calls body(row, column) for every value of [rows, dim]. Blocks share a row and take rows in turn: a division of 64 bits for each value would take longer
+// than its bytes.
 template <class Body>
 __global__ void __launch_bounds__(kThreads) for_values(std::int64_t rows, std::int64_t dim, Body body) {
   wait_for_launches_before();
-  const std::int64_t step = static_cast<std::int64_t>(gridDim.x) * kThreads;
-  for (std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x; i < rows * dim; i += step) body(i / dim, i % dim);
+  const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x, step = static_cast<std::int64_t>(gridDim.x) * kThreads;
+  for (std::int64_t row = blockIdx.y; row < rows; row += gridDim.y)
+    for (std::int64_t i = first; i < dim; i += step) body(row, i);
 }
 
 template <class Body>
 void each(Context& ctx, const char* name, std::int64_t rows, std::int64_t dim, const Body& body) {
-  const std::int64_t blocks = (rows * dim + kThreads - 1) / kThreads, most = static_cast<std::int64_t>(ctx.device->facts().multiprocessors) * 16;
-  launch(ctx, name, for_values<Body>, {dim3(static_cast<unsigned>(blocks < most ? blocks : most)), dim3(kThreads)}, rows, dim, body);
+  const std::int64_t most = static_cast<std::int64_t>(ctx.device->facts().multiprocessors) * 16;
+  const std::int64_t of_a_row = std::min<std::int64_t>((dim + kThreads - 1) / kThreads, most), together = std::min(rows, std::max<std::int64_t>(1, most / of_a_row));
+  launch(ctx, name, for_values<Body>, {dim3(static_cast<unsigned>(of_a_row), static_cast<unsigned>(together)), dim3(kThreads)}, rows, dim, body);
 }
 
 struct Add {

@@ -11,15 +11,16 @@ namespace {
 
 constexpr int kThreads = 256;
 
-__global__ void __launch_bounds__(kThreads) finish_rows(GdnFinish finish, View<float> out, std::int64_t first, std::int64_t rows, int value_heads) {
+__global__ void __launch_bounds__(kThreads) finish_rows(GdnFinish finish, View<float> out, std::int64_t first, unsigned rows, unsigned value_heads) {
   wait_for_launches_before();
-  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * (kThreads / kWarp) + threadIdx.x / kWarp;
-  if (row < rows) finish_row(finish, out, first + row / value_heads, static_cast<int>(row % value_heads));
+  const unsigned row = blockIdx.x * (kThreads / kWarp) + threadIdx.x / kWarp, token = row / value_heads;
+  if (row < rows) finish_row(finish, out, first + token, static_cast<int>(row - token * value_heads));
 }
 
 void finish_tokens(Context& ctx, const GdnFinish& finish, const GdnSegment& segment, int value_heads, Rows out) {
   const std::int64_t rows = segment.tokens * value_heads;
-  launch(ctx, "gdn finish", finish_rows, {dim3(blocks_for(rows, kThreads / kWarp)), dim3(kThreads)}, finish, view(out), segment.first, rows, value_heads);
+  launch(ctx, "gdn finish", finish_rows, {dim3(blocks_for(rows, kThreads / kWarp)), dim3(kThreads)}, finish, view(out), segment.first,
+         static_cast<unsigned>(rows), static_cast<unsigned>(value_heads));
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(kThreads) norm_rope_256_64(NormRope op) {
   if (row >= op.x.rows) return;
   const int lane = lane_of_thread();
   float* const x = op.x.row(row) + lane;
-  const float* const angle = op.angles.row(row / op.heads) + lane;
+  const float* const angle = op.angles.row(static_cast<unsigned>(row) / static_cast<unsigned>(op.heads)) + lane;  // no grid has more rows
   float v[kEach], squares = 0;
 #pragma unroll
   for (int j = 0; j < kEach; ++j) v[j] = x[j * kWarp];
