@@ -1,5 +1,6 @@
-// Norms of rows. Bound by memory: a row is read once from DRAM (its second reading comes from the cache) and written once.
-// A warp takes a short row (a head), a block a long one (hidden); 16-byte accesses where every operand allows them.
+// Norms of rows. Bound by memory: a row is read once from DRAM and written once. A warp takes a short row (a head), a block a long one (hidden); 16-byte
+// accesses where every operand allows them. One row (decode) is latency: of hidden rows up to 8192 values all operands are asked for at once and held, so that
+// a norm takes two trips to memory (read, write) and a sum over the block; other rows are read a second time, from the cache.
 #include "kernels/cuda/cuda_ops.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/view.h"
@@ -73,9 +74,55 @@ __global__ void __launch_bounds__(kThreads) norm_by_blocks(NormOf op) {
   write_row<kNorm, N>(op, blockIdx.x, squares, thread, kThreads);
 }
 
+template <Norm kNorm, int kPieces>
+__global__ void __launch_bounds__(kThreads) norm_of_held_rows(NormOf op) {
+  wait_for_launches_before();
+  __shared__ float partial[kThreads / kWarp];
+  const std::int64_t row = blockIdx.x;
+  const auto each = [&](const auto& body) {
+#pragma unroll
+    for (int i = 0; i < kPieces; ++i)
+      if (const int at = (i * kThreads + static_cast<int>(threadIdx.x)) * 4; at < op.x.dim) body(i, at);
+  };
+  Values<4> x[kPieces], y[kPieces], weight[kPieces];
+  each([&](int i, int at) {
+    x[i] = load<4>(op.x.row(row) + at), weight[i] = load<4>(op.weight + at);
+    if constexpr (kNorm == Norm::kAddRms) y[i] = load<4>(op.y.row(row) + at);
+  });
+  float squares = 0;
+  each([&](int i, int at) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) {
+      if constexpr (kNorm == Norm::kAddRms) x[i].v[j] += y[i].v[j];
+      squares += x[i].v[j] * x[i].v[j];
+    }
+    if constexpr (kNorm == Norm::kAddRms) store<4>(op.sum.row(row) + at, x[i]);
+  });
+  const float factor = 1.0f / sqrtf(block_sum(squares, partial) / static_cast<float>(op.x.dim) + op.eps);
+  each([&](int i, int at) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) x[i].v[j] *= factor, x[i].v[j] *= weight[i].v[j];
+    store<4>(op.out.row(row) + at, x[i]);
+  });
+}
+
+// Of rows of four in whole, above kWarpRow; false: too long.
+template <Norm kNorm>
+bool norm_held(Context& ctx, const char* name, const NormOf& op) {
+  const Shape shape{dim3(static_cast<unsigned>(op.x.rows)), dim3(kThreads)};
+  constexpr std::int64_t kPieceValues = 4 * kThreads;
+  if (op.x.dim <= 2 * kPieceValues) launch(ctx, name, norm_of_held_rows<kNorm, 2>, shape, op);
+  else if (op.x.dim <= 5 * kPieceValues) launch(ctx, name, norm_of_held_rows<kNorm, 5>, shape, op);
+  else if (op.x.dim <= 8 * kPieceValues) launch(ctx, name, norm_of_held_rows<kNorm, 8>, shape, op);
+  else return false;
+  return true;
+}
+
 template <Norm kNorm>
 void norm(Context& ctx, const char* name, const NormOf& op, bool fours) {
   const bool warps = op.x.dim <= kWarpRow;
+  if constexpr (kNorm == Norm::kRms || kNorm == Norm::kAddRms)
+    if (!warps && fours && norm_held<kNorm>(ctx, name, op)) return;
   const Shape shape{dim3(warps ? blocks_for(op.x.rows, kThreads / kWarp) : static_cast<unsigned>(op.x.rows)), dim3(kThreads)};
   if (warps) fours ? launch(ctx, name, norm_by_warps<kNorm, 4>, shape, op) : launch(ctx, name, norm_by_warps<kNorm, 1>, shape, op);
   else fours ? launch(ctx, name, norm_by_blocks<kNorm, 4>, shape, op) : launch(ctx, name, norm_by_blocks<kNorm, 1>, shape, op);

@@ -68,6 +68,25 @@ void add_norm_cases(std::vector<OpCase>& cases) {
     }
 }
 
+// All rows at 16 bytes: heads and hidden sizes, and one longer than a GPU's block holds.
+void add_aligned_norm_cases(std::vector<OpCase>& cases) {
+  for (const std::int64_t dim : {128, 516, 2048, 5120, 8192, 8196}) {
+    const std::string what = "2 x " + std::to_string(dim) + " at 16 bytes";
+    const auto add = [&](const char* op, auto call) {
+      cases.push_back({op, what, Metric::kOfLargest, kNorm, [=](Context& context) {
+                         Random random(17);
+                         Grid x = Grid(2, dim, 4).fill(random), y = Grid(2, dim, 4).fill(random, 3), weight = Grid(1, dim).fill(random), out(2, dim, 8);
+                         call(context, x, y, weight, out);
+                         return Result{{x, out}, {}, {}};
+                       }});
+    };
+    add("rms_norm", [](Context& context, Grid& x, Grid&, Grid& weight, Grid& out) { op::rms_norm(context, x, weight.data(), 1e-6f, out); });
+    add("add_rms_norm", [](Context& context, Grid& x, Grid& y, Grid& weight, Grid& out) { op::add_rms_norm(context, x, y, weight.data(), 1e-6f, out); });
+    add("l2_norm", [](Context& context, Grid& x, Grid&, Grid&, Grid& out) { op::l2_norm(context, x, 1e-6f, 0.08838835f, out); });
+    add("gated_rms_norm", [](Context& context, Grid& x, Grid& y, Grid& weight, Grid& out) { op::gated_rms_norm(context, x, weight.data(), y, 1e-6f, out); });
+  }
+}
+
 void add_zero_norm_cases(std::vector<OpCase>& cases) {
   cases.push_back({"rms_norm", "a row of zeros between others", Metric::kOfLargest, kNorm, [](Context& context) {
                      Random random(4);
@@ -225,6 +244,7 @@ void add_rotate_cases(std::vector<OpCase>& cases) {
 std::vector<OpCase> row_cases() {
   std::vector<OpCase> cases;
   add_norm_cases(cases);
+  add_aligned_norm_cases(cases);
   add_zero_norm_cases(cases);
   add_elementwise_cases(cases);
   add_conv_cases(cases);
