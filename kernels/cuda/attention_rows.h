@@ -55,12 +55,12 @@ __device__ __forceinline__ void read_query(const AttentionArgs& a, int kv_head, 
 __device__ __forceinline__ void finish_row(const AttentionArgs& a, int kv_head, int row, float (&x)[kLaneValues], float sum) {
   const std::int64_t to = a.out_row(kv_head, row);
   const float inverse = 1.0f / sum;
+  float gate[kLaneValues];
+  if (a.gate.data) read_lane(a.gate.row(to), a.dim, gate);  // arrives during the rotation
 #pragma unroll
   for (int j = 0; j < kLaneValues; ++j) x[j] *= inverse;
   rotate_lane(x, a.values.rotation, true, a.dim);
   if (a.gate.data) {
-    float gate[kLaneValues];
-    read_lane(a.gate.row(to), a.dim, gate);
 #pragma unroll
     for (int j = 0; j < kLaneValues; ++j) x[j] *= sigmoid(gate[j]);
   }

@@ -136,11 +136,11 @@ __device__ __forceinline__ void finish_row(const GdnFinish& finish, const View<f
   } else {
     x = {{__ldcg(o), __ldcg(o + 1), __ldcg(o + 2), __ldcg(o + 3)}};
   }
+  const Values<4> weight = load_four(finish.norm + c, finish.fours), z = load_four(finish.z.row(t) + value_head * kGdnDim + c, finish.fours);
   float squares = 0;
 #pragma unroll
   for (int i = 0; i < 4; ++i) squares += x.v[i] * x.v[i];
   const float factor = 1.0f / sqrtf(warp_sum(squares) / static_cast<float>(kGdnDim) + finish.eps);
-  const Values<4> weight = load_four(finish.norm + c, finish.fours), z = load_four(finish.z.row(t) + value_head * kGdnDim + c, finish.fours);
 #pragma unroll
   for (int i = 0; i < 4; ++i) x.v[i] *= factor * weight.v[i] * fast_silu(z.v[i]);
   store_four(o, x, finish.fours);

@@ -29,15 +29,16 @@ __global__ void __launch_bounds__(kThreads) norm_rope_256_64(NormRope op) {
   const int lane = lane_of_thread();
   float* const x = op.x.row(row) + lane;
   const float* const angle = op.angles.row(static_cast<unsigned>(row) / static_cast<unsigned>(op.heads)) + lane;  // no grid has more rows
-  float v[kEach], squares = 0;
+  float v[kEach], weight[kEach], squares = 0;
 #pragma unroll
-  for (int j = 0; j < kEach; ++j) v[j] = x[j * kWarp];
+  for (int j = 0; j < kEach; ++j) v[j] = x[j * kWarp], weight[j] = op.weight[lane + j * kWarp];  // before the sum: one trip to memory, not two
+  const float c = angle[0], s = angle[kWarp];
 #pragma unroll
   for (int j = 0; j < kEach; ++j) squares += v[j] * v[j];
   const float factor = 1.0f / sqrtf(warp_sum(squares) / 256.0f + op.eps);
 #pragma unroll
-  for (int j = 0; j < kEach; ++j) v[j] *= factor * op.weight[lane + j * kWarp];
-  const float c = angle[0], s = angle[kWarp], first = v[0], second = v[1];
+  for (int j = 0; j < kEach; ++j) v[j] *= factor * weight[j];
+  const float first = v[0], second = v[1];
   v[0] = first * c - second * s, v[1] = second * c + first * s;
 #pragma unroll
   for (int j = 0; j < kEach; ++j) x[j * kWarp] = v[j];

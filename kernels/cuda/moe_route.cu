@@ -15,9 +15,8 @@ constexpr unsigned kNobody = ~0u;
 
 // Order of logits as unsigned numbers, all above 0: -0 equals 0, a NaN is behind everything, so that ids are k different ones whatever comes.
 __device__ __forceinline__ unsigned rank_of(float logit) {
-  if (logit != logit) return 1;
-  const unsigned bits = __float_as_uint(logit + 0.0f);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  const unsigned bits = __float_as_uint(logit + 0.0f), rank = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  return logit != logit ? 1 : rank;
 }
 __device__ __forceinline__ float logit_of(unsigned rank) {
   if (rank == 1) return __uint_as_float(0x7fc00000u);
@@ -36,8 +35,11 @@ template <int kHeld>
 class Ranks {
  public:
   __device__ Ranks(const float* logits, int experts, int lane) : logits_(logits), experts_(experts), lane_(lane) {
+    float loaded[kHeld > 0 ? kHeld : 1];  // all of them before any is looked at: one trip to memory
 #pragma unroll
-    for (int i = 0; i < kHeld; ++i) held_[i] = i * kWarp + lane < experts ? rank_of(logits[i * kWarp + lane]) : 0;
+    for (int i = 0; i < kHeld; ++i) loaded[i] = logits[min(i * kWarp + lane, experts - 1)];
+#pragma unroll
+    for (int i = 0; i < kHeld; ++i) held_[i] = i * kWarp + lane < experts ? rank_of(loaded[i]) : 0;
   }
   template <class Body>
   __device__ __forceinline__ void each(Body body) const {
