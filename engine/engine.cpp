@@ -165,8 +165,7 @@ void Engine::Impl::rehearse_on_gpus() {
     Rank& rank = *ranks[r];
     rank.state->reset();
     rank.ctx.ops.synchronize(rank.ctx);
-    rank.traces[0].set_clock(nullptr), rank.traces[0].record(true);
-    rank.ctx.trace = &rank.traces[0];
+    rank.traces[0].set_clock(nullptr), rank.traces[0].record(true), rank.ctx.trace = &rank.traces[0];
     rank.counters = std::move(counters[r]);
   }
 }
