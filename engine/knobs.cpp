@@ -38,7 +38,7 @@ std::span<const KnobInfo> all_knobs() {
        "choice",
        "auto",
        {"auto", "on", "off"},
-       "a launch on a GPU of compute capability 9.0 or newer begins while the one before it ends, and waits for it on the device (programmatic dependent "
+       "a launch on a GPU of compute capability 9.0 begins while the one before it ends, and waits for it on the device (programmatic dependent "
        "launch); auto: off (a result says what was done as path.launch)"},
       {"CROSSOVER_CUDA_PRODUCTS",
        "choice",

@@ -58,10 +58,11 @@ class Device {
   }
   bool uses_warpgroups() const { return warpgroups_; }
   // A launch may begin before the one before it has ended, and waits on the device (device.h: wait_for_launches_before): what a launch costs the device
-  // is then hidden behind the end of the other. std::runtime_error: the GPU is older than compute capability 9.0.
+  // is then hidden behind the end of the other. std::runtime_error: the GPU is not of compute capability 9.0; newer ones run code made for older ones,
+  // which does not wait.
   void overlap_launches() {
-    if (facts_.compute_capability < 90)
-      throw std::runtime_error("launches that overlap were asked for, which need compute capability 9.0 or newer; " + facts_.name + " has " + capability() +
+    if (facts_.compute_capability != 90)
+      throw std::runtime_error("launches that overlap were asked for, which need compute capability 9.0; " + facts_.name + " has " + capability() +
                                "; set CROSSOVER_CUDA_OVERLAP to auto");
     overlaps_ = true;
   }
