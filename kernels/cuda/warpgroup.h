@@ -43,12 +43,15 @@ template <class E>
 void multiply_registers(float (&d)[128], const unsigned (&a)[4], std::uint64_t b) {
   emulated::begin_product({256, std::is_same_v<E, Half>, true, true, false, true, 0, b}, d, a);
 }
+inline void multiply_by_rows(float (&d)[16][4], const unsigned (&a)[4], std::uint64_t b) {
+  emulated::begin_product({128, false, true, true, false, false, 0, b}, d[0], a);
+}
 inline void fence_registers() { emulated::fence_registers(); }
 inline void commit_products() { emulated::commit_products(); }
 template <int kPending>
 void wait_products() { emulated::wait_products(kPending); }
-template <std::size_t kCount>
-void settle(float (&)[kCount]) {}
+template <class T, std::size_t kCount>
+void settle(T (&)[kCount]) {}
 inline void fence_proxy() { emulated::fence_proxy(); }
 inline void barrier_init(std::uint64_t* barrier, int arrivals) { emulated::init_barrier(barrier, arrivals); }
 inline void barrier_arrive(std::uint64_t* barrier) { emulated::arrive_at(barrier); }
@@ -68,6 +71,11 @@ __device__ __forceinline__ std::uint32_t shared_address(const void* shared) { re
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
   "%32, %33, %34, %35, %36, %37, %38, %39"
+#define CROSSOVER_D64 \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 #define CROSSOVER_D128 \
   "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
   "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
@@ -103,16 +111,32 @@ __device__ __forceinline__ void multiply_registers(float (&d)[128], const unsign
   else CROSSOVER_MULTIPLY_REGISTERS("bf16");
 }
 
+// d [64, 128] += a [64, 16] b [128, 16]^T in bf16: a in registers as above, b K-major in shared memory. d[i] is column tile i as m16n8k16 has it.
+#define CROSSOVER_TWO_TILES(d, i) \
+  "+f"(d[i][0]), "+f"(d[i][1]), "+f"(d[i][2]), "+f"(d[i][3]), "+f"(d[i + 1][0]), "+f"(d[i + 1][1]), "+f"(d[i + 1][2]), "+f"(d[i + 1][3])
+__device__ __forceinline__ void multiply_by_rows(float (&d)[16][4], const unsigned (&a)[4], std::uint64_t b) {
+  asm volatile("wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" CROSSOVER_D64 "}, {%64, %65, %66, %67}, %68, 1, 1, 1, 0;"
+               : CROSSOVER_TWO_TILES(d, 0), CROSSOVER_TWO_TILES(d, 2), CROSSOVER_TWO_TILES(d, 4), CROSSOVER_TWO_TILES(d, 6), CROSSOVER_TWO_TILES(d, 8),
+                 CROSSOVER_TWO_TILES(d, 10), CROSSOVER_TWO_TILES(d, 12), CROSSOVER_TWO_TILES(d, 14)
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
+}
+
 // Before the first product after registers that it takes were free to change, which they are once waited for.
 __device__ __forceinline__ void fence_registers() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-// Until at most kPending of the newest groups are under way; then settle(d) those sums that are read next, so that no use of them moves ahead of it.
+// Until at most kPending of the newest groups are under way; then settle(d) those sums that are read next, so that no use of them moves ahead of it, and
+// settle(a) the registers of a that are changed next, so that they hold nothing else until then.
 template <int kPending>
 __device__ __forceinline__ void wait_products() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kPending) : "memory"); }
 template <std::size_t kCount>
 __device__ __forceinline__ void settle(float (&d)[kCount]) {
 #pragma unroll
   for (std::size_t i = 0; i < kCount; ++i) asm volatile("" : "+f"(d[i])::"memory");
+}
+template <std::size_t kCount>
+__device__ __forceinline__ void settle(unsigned (&a)[kCount]) {
+#pragma unroll
+  for (std::size_t i = 0; i < kCount; ++i) asm volatile("" : "+r"(a[i])::"memory");
 }
 
 // Between what threads (and cp.async) wrote to shared memory and products that read it: by the one who wrote, before the others know, or by those who

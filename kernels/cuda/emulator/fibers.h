@@ -54,6 +54,7 @@ struct Fiber {
 struct Product {
   GroupProduct what;
   float* d[kLanes];
+  const unsigned* a_registers[kLanes];
   std::vector<std::uint16_t> a, b;  // bits of [16, 16] and [16, columns], as they were when it began
 };
 

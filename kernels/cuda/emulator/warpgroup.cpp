@@ -80,13 +80,12 @@ struct Beginning {
   std::uint64_t fenced_at;
 };
 
-std::vector<std::uint16_t> a_of_registers(void* const* lanes) {
+std::vector<std::uint16_t> read_registers(const unsigned* const (&lanes)[kLanes]) {
   std::vector<std::uint16_t> a(kWarpRows * kDepth);
   for (int l = 0; l < kLanes; ++l)
     for (int i = 0; i < 4; ++i)
       for (int h = 0; h < 2; ++h)
-        a[static_cast<std::size_t>((l / 4 + i % 2 * 8) * kDepth + l % 4 * 2 + i / 2 * 8 + h)] =
-            static_cast<std::uint16_t>(static_cast<const Beginning*>(lanes[l])->a[i] >> 16 * h);
+        a[static_cast<std::size_t>((l / 4 + i % 2 * 8) * kDepth + l % 4 * 2 + i / 2 * 8 + h)] = static_cast<std::uint16_t>(lanes[l][i] >> 16 * h);
   return a;
 }
 
@@ -115,9 +114,9 @@ void begin(void* const* lanes, unsigned) {
     fenced_at = std::min(fenced_at, lane(l).fenced_at);
   }
   note_of_group(what, warp);
-  Product product{what, {}, {}, read_operand(what.b, what.b_mn_major, 0, what.columns, fenced_at)};
-  product.a = what.a_in_registers ? a_of_registers(lanes) : read_operand(what.a, what.a_mn_major, first_row_of_warp(), kWarpRows, fenced_at);
-  for (int l = 0; l < kLanes; ++l) product.d[l] = lane(l).d;
+  Product product{what, {}, {}, {}, read_operand(what.b, what.b_mn_major, 0, what.columns, fenced_at)};
+  for (int l = 0; l < kLanes; ++l) product.d[l] = lane(l).d, product.a_registers[l] = lane(l).a;
+  product.a = what.a_in_registers ? read_registers(product.a_registers) : read_operand(what.a, what.a_mn_major, first_row_of_warp(), kWarpRows, fenced_at);
   if (!warp.sums.contains(product.d[0])) {
     std::vector<float>& sums = warp.sums[product.d[0]];
     sums.resize(static_cast<std::size_t>(kWarpRows * what.columns));
@@ -134,6 +133,7 @@ void finish(const Product& product, std::vector<float>& sums) {
   if (read_operand(what.b, what.b_mn_major, 0, what.columns, kFenced) != product.b ||
       (!what.a_in_registers && read_operand(what.a, what.a_mn_major, first_row_of_warp(), kWarpRows, kFenced) != product.a))
     throw std::runtime_error("shared memory changed under a wgmma that reads it");
+  if (what.a_in_registers && read_registers(product.a_registers) != product.a) throw std::runtime_error("registers changed under a wgmma that reads them");
   const auto columns = static_cast<std::size_t>(what.columns);
   std::vector<float> b(kDepth * columns), row(columns);
   for (std::size_t n = 0; n < columns; ++n)

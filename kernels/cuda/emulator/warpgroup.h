@@ -1,8 +1,8 @@
 // What Hopper adds and kernels/cuda/warpgroup.h offers: barriers in shared memory, and products of a warpgroup that run beside its threads.
 // Every warp of a warpgroup goes its own way, as late as its waits allow: a product reads shared memory when it begins and again when it is
-// waited for, and it is an error if the bytes have changed in between, if another warp of the group began another product in its place, if
-// registers were not fenced, or if a copy was not fenced for the asynchronous proxy (ordinary stores are not watched). Sums are NaN until they
-// are waited for.
+// waited for, and its registers too: it is an error if they have changed in between, if another warp of the group began another product in its
+// place, if registers were not fenced, or if a copy was not fenced for the asynchronous proxy (ordinary stores are not watched). Sums are NaN until
+// they are waited for.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct GroupProduct {
   std::uint64_t a = 0, b = 0;  // descriptors
   bool operator==(const GroupProduct&) const = default;
 };
-void begin_product(const GroupProduct& what, float* d, const unsigned* a);  // a: four registers, or null
+void begin_product(const GroupProduct& what, float* d, const unsigned* a);  // a: four registers, there until waited for, or null
 void fence_registers();
 void commit_products();
 void wait_products(int pending);

@@ -124,6 +124,84 @@ TEST(EmulatedWarpgroup, MultipliesRowsOfColumns) {
   expect_mn_major_product<Half>(80 * 128);
 }
 
+// A in registers against b as rows of their 16 values, `begin` bytes into a row; d starts at half and adds both products.
+constexpr int kTokens = 128;
+void fragment_of_a(unsigned (&a)[4]) {
+  const int warp = thread() / 32, g = thread() % 32 / 4, t = thread() % 4;
+  for (int i = 0; i < 4; ++i) {
+    const int row = warp * 16 + g + i % 2 * 8, k = 2 * t + i / 2 * 8;
+    a[i] = bits<Bf16>(a_at(row, k)) | static_cast<unsigned>(bits<Bf16>(a_at(row, k + 1))) << 16;
+  }
+}
+void store_tokens(std::uint8_t* memory, int begin) {
+  if (thread() > 0) return;
+  for (int token = 0; token < kTokens; ++token)
+    for (int k = 0; k < kDepth; ++k) store<Bf16>(memory, token, begin / 2 + k, b_at(token, k));
+}
+
+TEST(EmulatedWarpgroup, MultipliesRegistersByRowsOfKValues) {
+  for (const int begin : {0, 32, 64, 96}) {
+    std::vector<float> got(kRows * kTokens);
+    run([&] {
+      std::uint8_t* const memory = aligned_memory() + 1024;
+      store_tokens(memory, begin);
+      fence_proxy();
+      __syncthreads();
+      unsigned a[4];
+      fragment_of_a(a);
+      float d[kTokens / 8][4];
+      for (auto& tile : d)
+        for (float& x : tile) x = 0.5f;
+      const std::uint64_t b = matrix_descriptor(shared_address(memory)) + descriptor_step(begin);
+      fence_registers();
+      multiply_by_rows(d, a, b);
+      commit_products();
+      multiply_by_rows(d, a, b);
+      commit_products();
+      wait_products<1>();
+      EXPECT_TRUE(std::isnan(d[15][3])) << "the second is under way";
+      wait_products<0>();
+      const int warp = thread() / 32, lane = thread() % 32;
+      for (int tile = 0; tile < kTokens / 8; ++tile)
+        for (int i = 0; i < 4; ++i)
+          got[static_cast<std::size_t>((warp * 16 + lane / 4 + i / 2 * 8) * kTokens + tile * 8 + lane % 4 * 2 + i % 2)] = d[tile][i];
+    });
+    for (int row = 0; row < kRows; ++row)
+      for (int token = 0; token < kTokens; ++token)
+        ASSERT_EQ(got[static_cast<std::size_t>(row * kTokens + token)], 2 * product_at(row, token) + 0.5f) << begin << ": " << row << " " << token;
+  }
+}
+
+// One product with a in registers, of which one changes before or behind the wait that ends it; the later product may still run.
+std::string failure_of_registers(bool before_wait, bool of_the_later) {
+  return failure([=] {
+    std::uint8_t* const memory = aligned_memory();
+    store_tokens(memory, 0);
+    fence_proxy();
+    __syncthreads();
+    unsigned first[4], second[4];
+    fragment_of_a(first), fragment_of_a(second);
+    float d[kTokens / 8][4] = {}, e[kTokens / 8][4] = {};
+    const std::uint64_t b = matrix_descriptor(shared_address(memory));
+    fence_registers();
+    multiply_by_rows(d, first, b);
+    commit_products();
+    multiply_by_rows(e, second, b);
+    commit_products();
+    unsigned& changed = (of_the_later ? second : first)[2];
+    if (before_wait && thread() == 77) changed ^= 0x8000u;
+    wait_products<1>();
+    if (!before_wait && thread() == 77) changed ^= 0x8000u;
+    wait_products<0>();
+  });
+}
+
+TEST(EmulatedWarpgroup, SeesRegistersThatChangeUnderAProduct) {
+  EXPECT_EQ(failure_of_registers(false, false), "");
+  EXPECT_NE(failure_of_registers(true, false).find("registers changed under a wgmma"), std::string::npos);
+  EXPECT_NE(failure_of_registers(false, true).find("registers changed under a wgmma"), std::string::npos);
+}
+
 // PTX's canonical layouts, written out for each swizzle: where the 16 bytes of (row, k) lie when rows of 16, 32, 64 or 128 bytes stand in
 // groups of eight, 0x1000 apart along what a row is, 0x400 along what it is not.
 TEST(EmulatedWarpgroup, DescriptorsNameTheCanonicalLayouts) {
