@@ -1,40 +1,18 @@
-// Many tokens: gemm_tile.h over the whole matrix.
+// Many tokens: gemm_tile.h over the whole matrix; where a device is to multiply by warpgroups, gemm_warpgroup.cu instead.
 // Bound: 2 T N K flops at the rate of mma.sync (about 0.62 of the tensor peak on sm_90), or reading the weights once when T is small.
 // A grid that leaves multiprocessors idle (few rows, few tokens, a short last wave) splits K; the parts are added by a second kernel.
 // Blocks that share weights are neighbours in the grid, so that a matrix passes through the cache once however many tiles of tokens there are.
 #include <algorithm>
 
 #include "kernels/cuda/bf16_rows.h"
+#include "kernels/cuda/gemm_parts.h"
 #include "kernels/cuda/launch.h"
 #include "kernels/cuda/linear.h"
-#include "kernels/cuda/view.h"
 
 namespace crossover::cuda {
 namespace {
 
 constexpr int kReduceThreads = 256;
-
-struct GemmArguments {
-  const Bf16* x;
-  std::int64_t x_stride, values;
-  WeightRows weight, up;
-  View<float> out;
-  float* partial;       // [splits, 1 or 2 (gate, up), tokens, rows], or null: one split, straight to out
-  int slices_per_split;
-};
-
-// Of neighbouring values those that there are, at once where the address allows it.
-template <int N>
-__device__ __forceinline__ void store_some(float* to, const Values<N>& x, std::int64_t left) {
-  if (left >= N && reinterpret_cast<std::uintptr_t>(to) % (N * sizeof(float)) == 0) {
-    if constexpr (N == 4) store<4>(to, x);
-    else *reinterpret_cast<float2*>(to) = make_float2(x.v[0], x.v[1]);
-    return;
-  }
-#pragma unroll
-  for (int i = 0; i < N; ++i)
-    if (i < left) to[i] = x.v[i];
-}
 
 template <DType kType, int kTokenTiles, int kWarps, bool kPaired>
 __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 8 ? 1 : 2) gemm_kernel(GemmArguments a) {
@@ -45,21 +23,7 @@ __global__ void __launch_bounds__(kWarps* kWarp, kWarps == 8 ? 1 : 2) gemm_kerne
   Tile tile;
   tile.run(dynamic_shared<std::byte>(), a.values, a.weight, a.up, row_0,
            [&](int token) { return token_0 + token < a.out.rows ? a.x + (token_0 + token) * a.x_stride : nullptr; }, Tile::kTokens, split * a.slices_per_split, (split + 1) * a.slices_per_split);
-  const auto partial = [&](int which, int row, int token) {
-    return a.partial + ((split * (kPaired ? 2 : 1) + which) * a.out.rows + token_0 + token) * a.out.dim + row_0 + row;
-  };
-  if constexpr (kPaired)
-    tile.each([&](int row, int token, const Values<2>& gate, const Values<2>& up) {
-      if (token_0 + token >= a.out.rows) return;
-      const std::int64_t left = a.out.dim - row_0 - row;
-      if (a.partial) store_some(partial(0, row, token), gate, left), store_some(partial(1, row, token), up, left);
-      else store_some(a.out.row(token_0 + token) + row_0 + row, Values<2>{{silu(gate.v[0]) * up.v[0], silu(gate.v[1]) * up.v[1]}}, left);
-    });
-  else
-    tile.each([&](int row, int token, const Values<4>& sum) {
-      if (token_0 + token < a.out.rows)
-        store_some(a.partial ? partial(0, row, token) : a.out.row(token_0 + token) + row_0 + row, sum, a.out.dim - row_0 - row);
-    });
+  leave_sums<kPaired>(a, tile, token_0, row_0, split);
 }
 
 // Splits are added in order: the same bits whichever block was last.
@@ -81,16 +45,13 @@ template <DType kType, int kTokenTiles, int kWarps, bool kPaired>
 void launch_gemm(Context& ctx, GemmArguments a, int splits) {
   using Tile = GemmTile<kType, kTokenTiles, kWarps, kPaired>;
   const DeviceFacts& facts = ctx.device->facts();
-  const auto slices = static_cast<int>((a.values + Tile::kSlice - 1) / Tile::kSlice);
-  GemmSplit split = split_gemm({.tokens = a.out.rows, .rows = a.out.dim, .values = a.values, .tile_tokens = Tile::kTokens, .tile_rows = Tile::kRows, .slices = slices,
-                                      .resident = facts.multiprocessors * blocks_that_fit(facts.shared_bytes, Tile::kSharedBytes)});
-  if (splits > 0) split = {splits, (slices + splits - 1) / splits};
-  a.slices_per_split = split.slices_each;
-  if (split.splits > 1) a.partial = ctx.workspace.floats("gemm.partial", static_cast<std::size_t>(split.splits * (kPaired ? 2 : 1) * a.out.rows * a.out.dim));
+  const int slices = static_cast<int>((a.values + Tile::kSlice - 1) / Tile::kSlice);
+  splits = begin_parts(ctx, a, kPaired, splits,
+                       {.tokens = a.out.rows, .rows = a.out.dim, .values = a.values, .tile_tokens = Tile::kTokens, .tile_rows = Tile::kRows, .slices = slices,
+                        .resident = facts.multiprocessors * blocks_that_fit(facts.shared_bytes, Tile::kSharedBytes)});
   launch(ctx, "gemm", gemm_kernel<kType, kTokenTiles, kWarps, kPaired>,
-         {dim3(blocks_for(a.out.rows, Tile::kTokens), blocks_for(a.out.dim, Tile::kRows), static_cast<unsigned>(split.splits)), dim3(Tile::kThreads), Tile::kSharedBytes}, a);
-  if (split.splits > 1)
-    launch(ctx, "add_splits", add_splits<kPaired>, {dim3(blocks_for(a.out.rows * a.out.dim, kReduceThreads)), dim3(kReduceThreads)}, a.partial, split.splits, a.out);
+         {dim3(blocks_for(a.out.rows, Tile::kTokens), blocks_for(a.out.dim, Tile::kRows), static_cast<unsigned>(splits)), dim3(Tile::kThreads), Tile::kSharedBytes}, a);
+  end_parts(ctx, a, kPaired, splits);
 }
 
 template <DType kType, bool kPaired>
@@ -121,9 +82,24 @@ GemmSplit split_gemm(const GemmShape& shape) {
   return best;
 }
 
+int begin_parts(Context& ctx, GemmArguments& a, bool paired, int splits, const GemmShape& shape) {
+  GemmSplit split = split_gemm(shape);
+  if (splits > 0) split = {splits, (shape.slices + splits - 1) / splits};
+  a.slices_per_split = split.slices_each;
+  if (split.splits > 1) a.partial = ctx.workspace.floats("gemm.partial", static_cast<std::size_t>(split.splits * (paired ? 2 : 1) * a.out.rows * a.out.dim));
+  return split.splits;
+}
+
+void end_parts(Context& ctx, const GemmArguments& a, bool paired, int splits) {
+  if (splits > 1)
+    launch(ctx, "add_splits", paired ? add_splits<true> : add_splits<false>, {dim3(blocks_for(a.out.rows * a.out.dim, kReduceThreads)), dim3(kReduceThreads)}, a.partial,
+           splits, a.out);
+}
+
 void gemm(Context& ctx, const Bf16* x, const Projection& p, int splits) {
   const bool paired = p.up.data != nullptr;
   const GemmArguments a{x, bf16_stride(p.weight.cols()), p.weight.cols(), weight_rows(p.weight), weight_rows(paired ? p.up : p.weight), view(p.out), nullptr, 0};
+  if (by_warpgroups(*ctx.device, p.out.rows)) return gemm_by_warpgroups(ctx, a, p.weight.dtype, paired, splits);
   dispatch(p.weight.dtype, [&]<DType kType>() {
     if constexpr (tuned(kType)) paired ? choose_tokens<kType, true>(ctx, a, splits) : choose_tokens<kType, false>(ctx, a, splits);
     else if constexpr (kType != DType::kF32) launch_gemm<kType, 8, 4, false>(ctx, a, splits);

@@ -47,6 +47,11 @@ struct GemmTile {
     return unit / B::kUnits * B::kValues + B::first(unit % B::kUnits, group % B::kGroups);
   }
 
+  // Units that rows of so many values have from the begin of a step on.
+  __device__ __forceinline__ static int units_of(int step, std::int64_t values) {
+    return static_cast<int>((values - static_cast<std::int64_t>(step / kStepsPerSlice) * kSlice) / kUnitValues) - step % kStepsPerSlice * kUnitsPerStep;
+  }
+
   // x_row(token of the tile): its activations in bf16, quad order, 16-byte aligned and padded to whole units, or null: that column of the result
   // is not to be used.
   template <class XRow>
@@ -97,10 +102,24 @@ struct GemmTile {
     return misalignment(matrix.data + (row_0 + row_of_slot(warp, i)) * matrix.stride);
   }
 
+  __device__ __forceinline__ static Lane lane_of(const WeightRows& first, const WeightRows& second, std::int64_t row_0) {
+    Lane me;
+    me.lane = static_cast<int>(threadIdx.x) % kWarp, me.group = me.lane / 4, me.t = me.lane % 4;
+    me.skews = 0;
+#pragma unroll
+    for (int r = 0; r < 4; ++r) me.skews |= static_cast<unsigned>(skew_of(first, second, row_0, me.group + 8 * r)) << 4 * r;
+    return me;
+  }
+
+  // The block with unit `unit_of_slice` of the warp's row group + 8 r.
+  __device__ __forceinline__ static const std::byte* block_of(const std::byte* raw, int slice, int unit_of_slice, const Lane& me, int r) {
+    const int warp = static_cast<int>(threadIdx.x) / kWarp;
+    const unsigned skew = ((me.skews >> 4 * r) + static_cast<unsigned>(slice * kSliceBytes)) & 15;
+    return raw + (warp * 32 + me.group + 8 * r) * kRowBytes + skew + unit_of_slice / B::kUnits * B::kBytes;
+  }
+
   // One step from shared memory; units: how many of it the rows have.
   __device__ __forceinline__ void multiply(const std::byte* x, const std::byte* raw, int step, int units, const Lane& me, int tokens) {
-    const int warp = static_cast<int>(threadIdx.x) / kWarp;
-    const int slice_skew = step / kStepsPerSlice * kSliceBytes;
 #pragma unroll
     for (int u = 0; u < kUnitsPerStep; ++u) {
       if (u >= units) break;
@@ -111,7 +130,7 @@ struct GemmTile {
       const std::byte* block[4];
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        block[r] = raw + (warp * 32 + me.group + 8 * r) * kRowBytes + (((me.skews >> 4 * r) + static_cast<unsigned>(slice_skew)) & 15) + unit_of_slice / B::kUnits * B::kBytes;
+        block[r] = block_of(raw, step / kStepsPerSlice, unit_of_slice, me, r);
         B::read(block[r], unit, me.t, packed[r]);
       }
 #pragma unroll
@@ -146,11 +165,7 @@ struct GemmTile {
   __device__ __forceinline__ void run(std::byte* shared, std::int64_t values, const WeightRows& first, const WeightRows& second, std::int64_t row_0, const XRow& x_row,
                                       int tokens = kTokens, int slice_begin = 0, int slice_end = INT32_MAX) {
     std::byte *const x = shared, *const raw = shared + 2 * kXBytes;
-    Lane me;
-    me.lane = static_cast<int>(threadIdx.x) % kWarp, me.group = me.lane / 4, me.t = me.lane % 4;
-    me.skews = 0;
-#pragma unroll
-    for (int r = 0; r < 4; ++r) me.skews |= static_cast<unsigned>(skew_of(first, second, row_0, me.group + 8 * r)) << 4 * r;
+    const Lane me = lane_of(first, second, row_0);
     const int slices = min(slice_end, static_cast<int>((values + kSlice - 1) / kSlice));
     const int step_begin = slice_begin * kStepsPerSlice, step_end = min(slices * kStepsPerSlice, static_cast<int>((values + kStep - 1) / kStep));
     if (step_begin >= step_end) return;
@@ -164,7 +179,7 @@ struct GemmTile {
       if (step + 1 < step_end) load_x(x + (step + 1) % 2 * kXBytes, step + 1, values, x_row);
       if (slice + 1 < slices) load_weights(raw + (slice + 1) % 2 * kRawBytes, slice + 1, step % kStepsPerSlice, values, first, second, row_0);
       copy_async_commit();
-      const int units = static_cast<int>((values - static_cast<std::int64_t>(slice) * kSlice) / kUnitValues) - step % kStepsPerSlice * kUnitsPerStep;
+      const int units = units_of(step, values);
       multiply(x + step % 2 * kXBytes, raw + slice % 2 * kRawBytes, step, units, me, tokens);
     }
   }

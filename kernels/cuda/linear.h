@@ -22,6 +22,9 @@ void matvec(Context&, ConstRows x, std::span<const Projection> projections);
 // with up: tuned types. splits: of K, 0: as split_gemm says.
 void gemm(Context&, const Bf16* x, const Projection& projection, int splits = 0);
 
+// Whether gemm multiplies by warpgroups (gemm_warpgroup.cu): on a device that is to, more tokens than half a tile has there.
+bool by_warpgroups(const Device& device, std::int64_t tokens);
+
 // Into how many parts of K a product is split, each of whole slices of GemmTile.
 struct GemmShape {
   std::int64_t tokens, rows, values;        // T, N, K

@@ -94,7 +94,7 @@ void many_tokens(Context& ctx, ConstRows x, const Products& products) {
       note(ctx, p.weight.dtype, "gemm-cublaslt");
       continue;
     }
-    note(ctx, p.weight.dtype, "gemm-mma-bf16");
+    note(ctx, p.weight.dtype, by_warpgroups(*ctx.device, x.rows) ? "gemm-wgmma-bf16" : "gemm-mma-bf16");
     gemm(ctx, rows.quads(), p);
   }
 }

@@ -60,7 +60,7 @@ class CudaOps : public ::testing::TestWithParam<const char*> {
   }
 };
 
-// only: of these, those that take a path that begins so. How many were compared, by path.
+// only: of these, those that take a path that begins so. How many were compared, by what took which path.
 std::map<std::string, int> expect_reference(cuda::Device& device, const std::vector<OpCase>& cases, const std::string& only = "") {
   EXPECT_FALSE(cases.empty());
   std::map<std::string, int> paths;
@@ -70,9 +70,10 @@ std::map<std::string, int> expect_reference(cuda::Device& device, const std::vec
     order_threads(1);
     tested.counters.paths.clear();
     const Result found = op_case.run(tested);
-    const std::string path = tested.counters.paths.contains(op_case.op) ? tested.counters.paths.at(op_case.op) : "";
-    if (!path.starts_with(only)) continue;
-    ++paths[path];
+    bool taken = only.empty();
+    for (const auto& [what, path] : tested.counters.paths)
+      if (path.starts_with(only)) taken = true, ++paths[what + " " + path];
+    if (!taken) continue;
     const Result expected = op_case.run(reference);
     EXPECT_LE(error_of(op_case, found, expected), op_case.tolerance_on(tested)) << op_case.what;
     order_threads(2);
@@ -134,8 +135,24 @@ TEST_F(CudaWarpgroups, AttentionEqualsReference) {
   std::vector<OpCase> cases = cases_of("attention");
   std::erase_if(cases, [](const OpCase& one) { return one.bf16_tolerance == 0; });  // f32 caches
   const std::map<std::string, int> paths = expect_reference(*device, cases, "wgmma");
-  EXPECT_GE(paths.at("wgmma-f16-tile"), 20);
-  EXPECT_GE(paths.at("wgmma-bf16-tile"), 4);
+  EXPECT_GE(paths.at("attention wgmma-f16-tile"), 20);
+  EXPECT_GE(paths.at("attention wgmma-bf16-tile"), 4);
+}
+
+TEST_F(CudaWarpgroups, ProductsEqualReference) {
+  const auto paths_of = [&](const std::string& op) {
+    std::vector<OpCase> cases = cases_of(op);
+    std::erase_if(cases, [](const OpCase& one) {  // too few tokens
+      return one.what.find(" 65 tokens") == std::string::npos && one.what.find(" 130 tokens") == std::string::npos;
+    });
+    return expect_reference(*device, cases, "gemm-wgmma");
+  };
+  const std::map<std::string, int> one = paths_of("matmul"), several = paths_of("matmuls");
+  for (const char* const type : {"f16", "bf16", "q8_0", "q6_k", "q4_0", "q4_1", "q5_0", "q5_1"}) {
+    const std::string path = std::string("matmul.") + type + " gemm-wgmma-bf16";
+    EXPECT_EQ(one.at(path), 2) << "65 and 130 tokens";
+    EXPECT_GE(several.at(path), 6);
+  }
 }
 
 }  // namespace
