@@ -45,7 +45,8 @@ std::span<const KnobInfo> all_knobs() {
        "auto",
        {"auto", "warp", "warpgroup"},
        "which instructions of a GPU's tensor cores multiply: those of a warp, or those of a warpgroup (compute capability 9.0) where a kernel has "
-       "them, as attention over many tokens has; auto: warp (a result says what was done as path.attention)"},
+       "them, as attention over many tokens and our products of many tokens have; auto: warp (a result says what was done as path.attention and "
+       "path.matmul.*)"},
       {"CROSSOVER_GDN_DECODE", "choice", "auto", {"auto", "recurrent", "chunked", "chunked-f32"}, "Gated DeltaNet for passes of one token; auto: recurrent"},
       {"CROSSOVER_GDN_PREFILL",
        "choice",

@@ -129,10 +129,15 @@ void add_ceilings() {
   });
 }
 
-// library: by cuBLASLt
-void add_matmul(DType dtype, std::int64_t tokens, std::int64_t n, std::int64_t k, bool library = false) {
-  add(fmt::format("matmul/{}{}/M:{}/N:{}/K:{}", name(dtype), library ? "-cublaslt" : "", tokens, n, k), [=](GpuContext& gpu) {
+// By warpgroups: beside the same by warps.
+enum class Products { kWarps, kWarpgroups, kLibrary };
+const char* suffix(Products products) { return products == Products::kWarpgroups ? "/wgmma" : ""; }
+
+void add_matmul(DType dtype, std::int64_t tokens, std::int64_t n, std::int64_t k, Products products = Products::kWarps) {
+  const bool library = products == Products::kLibrary;  // cuBLASLt
+  add(fmt::format("matmul/{}{}/M:{}/N:{}/K:{}{}", name(dtype), library ? "-cublaslt" : "", tokens, n, k, suffix(products)), [=](GpuContext& gpu) {
     if (library) gpu.use_library();
+    if (products == Products::kWarpgroups) gpu.context().device->use_warpgroups();
     const std::int64_t copies = tokens <= 16 ? std::max<std::int64_t>(1, kBeyondCache / (n * row_bytes(dtype, k)) + 1) : 1;
     const Tensor all = gpu.weights(dtype, {copies, n, k});
     const Rows x(gpu.floats(tokens * k), tokens, k), out(gpu.floats(tokens * n), tokens, n);
@@ -192,11 +197,9 @@ void add_gdn(std::int64_t tokens, std::int64_t value_heads) {
   });
 }
 
-// 16 heads over 2 key/value heads of 256. By warpgroups: beside the same by warps.
-enum class Products { kWarps, kWarpgroups };
+// 16 heads over 2 key/value heads of 256.
 void add_attention(DType dtype, std::int64_t tokens, std::int64_t past, Products products = Products::kWarps) {
-  const char* const suffix = products == Products::kWarpgroups ? "/wgmma" : "";
-  add(fmt::format("attention/{}/T:{}/past:{}/heads:16/kv_heads:2{}", name(dtype), tokens, past, suffix), [=](GpuContext& gpu) {
+  add(fmt::format("attention/{}/T:{}/past:{}/heads:16/kv_heads:2{}", name(dtype), tokens, past, suffix(products)), [=](GpuContext& gpu) {
     if (products == Products::kWarpgroups) gpu.context().device->use_warpgroups();
     constexpr std::int64_t kHeads = 16, kKvHeads = 2, kDim = 256;
     const std::int64_t rows = past + tokens, layers = tokens == 1 ? std::max<std::int64_t>(1, kBeyondCache / (2 * rows * row_bytes(dtype, kKvHeads * kDim))) : 1;
@@ -217,9 +220,12 @@ void add_attention(DType dtype, std::int64_t tokens, std::int64_t past, Products
 void add_gpu_rows() {
   add_ceilings();
   for (const auto& [n, k] : {std::pair<std::int64_t, std::int64_t>{17408, 5120}, {5120, 17408}, {2048, 4096}})
-    for (const std::int64_t tokens : {1, 4, 16, 64, 512, 2048}) add_matmul(DType::kQ6_K, tokens, n, k);
+    for (const std::int64_t tokens : {1, 4, 16, 64, 512, 2048}) {
+      add_matmul(DType::kQ6_K, tokens, n, k);
+      if (tokens >= 512) add_matmul(DType::kQ6_K, tokens, n, k, Products::kWarpgroups);
+    }
   for (const std::int64_t tokens : {1, 2048}) add_matmul(DType::kBF16, tokens, 17408, 5120);
-  add_matmul(DType::kBF16, 2048, 17408, 5120, true);
+  for (const Products products : {Products::kWarpgroups, Products::kLibrary}) add_matmul(DType::kBF16, 2048, 17408, 5120, products);
   for (const std::int64_t tokens : {1, 16, 512, 2048, 4096}) add_moe(tokens);
   add_quantize();
   for (const std::int64_t tokens : {1, 2048, 8192, 32768}) add_gdn(tokens, 32);
