@@ -146,7 +146,7 @@ void run_passes(const json& job, Engine& engine, Sample& sample) {
   options.max_tokens = std::max<std::int64_t>(1, options.max_tokens);  // the first id is what time to first token ends with
   engine.clear_phases();
   std::optional<GpuTrace> trace;
-  if (job.value("trace", false)) trace.emplace().begin(engine);
+  if (job.value("trace", false)) trace.emplace().begin(engine, job.value("trace_counters", true));
   const TimedGeneration run = timed_generate(engine, options);
   if (trace) trace->end(engine, sample);
   add_generation(sample, engine, run, prompt_tokens);

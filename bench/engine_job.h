@@ -15,6 +15,7 @@ namespace crossover {
 //   token_seed    the prompt is a function of it and the vocabulary alone
 //   knobs         {name: value}, over those of the environment
 //   trace         true: what the GPU does in the passes is recorded too, which slows them
+//   trace_counters  false: but for the bytes of its memory
 // `phase` is told what begins, so that a crash can be placed.
 Sample run_engine_job(const std::string& job, const std::function<void(const std::string&)>& phase);
 

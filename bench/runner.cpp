@@ -183,14 +183,24 @@ class Run {
       if (!wanted || !target_.can_trace(request_for(planned)) || is_late()) continue;
       stop_if_asked();
       progress_.show(fmt::format("{} {} traced", scenario_.name, planned.arm), static_cast<std::int64_t>(traces.size()), 2);
-      traces.push_back(take(planned, /*traced=*/true));
+      traces.push_back(take_trace(planned));
     }
     return traces;
   }
 
-  Sample take(const PlannedSample& planned, bool traced = false) {
+  // A driver may fail at counters in ways that end the process; one without them tells the rest.
+  Sample take_trace(const PlannedSample& planned) {
+    Sample trace = take(planned, /*traced=*/true);
+    if (trace.ok() || is_late()) return trace;
+    Sample without = take(planned, /*traced=*/true, /*counters=*/false);
+    if (!without.ok()) return trace;
+    without.flags.push_back("trace: without counters, as the sample that counted failed: " + trace.failure);
+    return without;
+  }
+
+  Sample take(const PlannedSample& planned, bool traced = false, bool counters = true) {
     SampleRequest request = request_for(planned);
-    request.traced = traced;
+    request.traced = traced, request.counters = counters;
     const json workload = json::parse(request.workload);
     const double begin_s = monotonic_s();
     cool_down(workload.value("cooldown_s", 0.0));

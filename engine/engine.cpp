@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <set>
 #include <stdexcept>
 
 #include "engine/comm_choice.h"
@@ -292,6 +293,13 @@ std::int64_t Engine::kernel_launches() const {
   for (const auto& rank : impl_->ranks)
     if (rank->device) launches += rank->device->launches();
   return launches;
+}
+
+std::vector<int> Engine::gpus() const {
+  std::set<int> ordinals;
+  for (std::size_t r = 0; r < impl_->ranks.size(); ++r)
+    if (impl_->ranks[r]->device) ordinals.insert(gpu_of(static_cast<int>(r)));
+  return {ordinals.begin(), ordinals.end()};
 }
 
 void Engine::clear_phases() {

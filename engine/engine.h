@@ -97,6 +97,7 @@ class Engine {
   // Of passes from now on, told on every rank's own thread; it outlives them. Null ends it.
   void set_range_listener(RangeListener* listener);
   std::int64_t kernel_launches() const;   // on GPUs, by all ranks so far
+  std::vector<int> gpus() const;          // ordinals of those that ranks use, ascending
 
   void set_probe(int rank, Probe probe);  // sees that rank's intermediate activations; an empty one ends it
   Counters counters() const;              // merged over ranks

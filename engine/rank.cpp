@@ -40,13 +40,15 @@ std::vector<ThreadPool::Options> pool_options(const EngineOptions& options) {
 
 std::unique_ptr<cuda::Device> device_of(const EngineOptions& options, int rank) {
   if (options.backend != "cuda") return nullptr;
-  auto device = std::make_unique<cuda::Device>(rank % std::max(1, cuda::device_count()));
+  auto device = std::make_unique<cuda::Device>(gpu_of(rank));
   if (options.knobs.get("CROSSOVER_CUDA_PRODUCTS") == "warpgroup") device->use_warpgroups();
   if (options.knobs.get("CROSSOVER_CUDA_OVERLAP") == "on") device->overlap_launches();
   return device;
 }
 
 }  // namespace
+
+int gpu_of(int rank) { return rank % std::max(1, cuda::device_count()); }
 
 Rank::Rank(const Ops& ops, int threads, ThreadPool::Options pool_options, const cpu::Micro* micro, std::unique_ptr<cuda::Device> gpu, const Knobs& knobs)
     : device(std::move(gpu)), pinned(!pool_options.cpus.empty()), pool(threads, std::move(pool_options)), workspace(memory_of(ops)), traces(static_cast<std::size_t>(threads)),

@@ -40,6 +40,8 @@ struct Rank {
 
 using Ranks = std::vector<std::unique_ptr<Rank>>;
 
+int gpu_of(int rank);  // the ordinal of its device, of the backend cuda
+
 // All ranks of an engine, with their workers on the cpus that CROSSOVER_PIN_THREADS says, and on the GPUs in turn: several on one are
 // virtual ranks. They hold no weights yet.
 Ranks make_ranks(const EngineOptions& options, const Ops& ops);

@@ -35,6 +35,9 @@ mv "$folder"/lib/libstdc++.so.* "$folder"/lib/libgcc_s.so.* "$folder/lib/cxx/"
 for library in "${CUDA_HOME:-/usr/local/cuda}"/lib64/libcupti.so.1[2-9]; do
   if [ -e "$library" ]; then cp -L "$library" "$folder/lib/"; fi
 done
+# With it CUPTI counts bytes of the GPU's memory. It is 32 MB long and a tenth of that packed; gpu_check.sh unpacks it.
+evaluator=${CUDA_HOME:-/usr/local/cuda}/lib64/libnvperf_host.so
+if [ -e "$evaluator" ]; then tar -C "$(dirname "$evaluator")" -chJf "$folder/lib/nvperf.tar.xz" "$(basename "$evaluator")"; fi
 cp "$root"/scenarios/*.json "$folder/scenarios/"
 cp "$root/tools/gpu_check.sh" "$folder/tools/"
 for data in kernels/tests/data/formats engine/tests/data/reference; do  # as kernels/tests/tree_data.h looks for them

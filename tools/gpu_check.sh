@@ -25,6 +25,9 @@ if [ -z "$dry" ]; then
   fi
 fi
 mkdir -p "$out" || exit 1
+if [ -f "$bundle/lib/nvperf.tar.xz" ] && [ ! -e "$bundle/lib/libnvperf_host.so" ]; then  # without it traces have no counters, and say so
+  tar -C "$bundle/lib" -xJf "$bundle/lib/nvperf.tar.xz" || true
+fi
 cache=
 [ -n "${CROSSOVER_CACHE_DIR:-}" ] || cache=$out/cache
 export CROSSOVER_CACHE_DIR=${CROSSOVER_CACHE_DIR:-$cache}

@@ -12,6 +12,7 @@
 #include "bench/machine/gpu_text.h"
 #include "bench/machine/machine_facts.h"
 #include "bench/machine/usable_cores.h"
+#include "bench/profile/counter_sampler.h"
 #include "bench/profile/cupti_library.h"
 #include "bench/targets/http_stream.h"
 #include "engine/knobs.h"
@@ -60,7 +61,10 @@ Json examine_cupti(bool gpu) {
   if (!gpu) return found;
   const std::string refusal = library.refusal();
   found["allowed"] = refusal.empty();
-  if (!refusal.empty()) found["why"] = refusal;
+  if (!refusal.empty()) return found["why"] = refusal, found;
+  const std::string no_counters = cupti::why_no_counters(library, 0);
+  found["counters"] = {{"allowed", no_counters.empty()}};
+  if (!no_counters.empty()) found["counters"]["why"] = no_counters;
   return found;
 }
 
@@ -74,7 +78,10 @@ std::string cupti_words(const Json& cupti) {
   if (!cupti["found"]) return cupti["why"];
   const std::string which = fmt::format("{}, version {}", cupti["library"].get<std::string>(), cupti["version"].dump());
   if (!cupti.contains("allowed")) return which + "; no GPU to try it on";
-  return cupti["allowed"] ? which + "; the driver allows traces" : fmt::format("{}; {}", which, cupti["why"].get<std::string>());
+  if (!cupti["allowed"]) return fmt::format("{}; {}", which, cupti["why"].get<std::string>());
+  const Json& counters = cupti["counters"];
+  if (counters["allowed"]) return which + "; the driver allows traces and counters";
+  return fmt::format("{}; the driver allows traces, no counters: {}", which, counters["why"].get<std::string>());
 }
 
 // What the driver tells of the GPUs: `gpus` where there are any, `gpu_driver` with its version or with why there are none.

@@ -27,6 +27,31 @@ std::string get_all(void* library, Api& api) {
   return missing;
 }
 
+std::string get_all(void* library, CounterApi& api) {
+  std::string missing;
+  find_function(library, "cuptiProfilerInitialize", api.initialize, missing);
+  find_function(library, "cuptiDeviceGetChipName", api.get_chip_name, missing);
+  find_function(library, "cuptiPmSamplingGetCounterAvailability", api.get_availability, missing);
+  find_function(library, "cuptiProfilerHostInitialize", api.begin_host, missing);
+  find_function(library, "cuptiProfilerHostDeinitialize", api.end_host, missing);
+  find_function(library, "cuptiProfilerHostConfigAddMetrics", api.add_metrics, missing);
+  find_function(library, "cuptiProfilerHostGetConfigImageSize", api.get_config_bytes, missing);
+  find_function(library, "cuptiProfilerHostGetConfigImage", api.get_config, missing);
+  find_function(library, "cuptiProfilerHostGetNumOfPasses", api.get_passes, missing);
+  find_function(library, "cuptiProfilerHostEvaluateToGpuValues", api.evaluate, missing);
+  find_function(library, "cuptiPmSamplingEnable", api.enable, missing);
+  find_function(library, "cuptiPmSamplingDisable", api.disable, missing);
+  find_function(library, "cuptiPmSamplingSetConfig", api.set_config, missing);
+  find_function(library, "cuptiPmSamplingStart", api.start, missing);
+  find_function(library, "cuptiPmSamplingStop", api.stop, missing);
+  find_function(library, "cuptiPmSamplingDecodeData", api.decode, missing);
+  find_function(library, "cuptiPmSamplingGetCounterDataSize", api.get_image_bytes, missing);
+  find_function(library, "cuptiPmSamplingCounterDataImageInitialize", api.clear_image, missing);
+  find_function(library, "cuptiPmSamplingGetCounterDataInfo", api.get_image_info, missing);
+  find_function(library, "cuptiPmSamplingCounterDataGetSampleInfo", api.get_sample_info, missing);
+  return missing;
+}
+
 }  // namespace
 
 std::vector<std::string> usual_names() {
@@ -61,8 +86,10 @@ bool Library::open(const std::string& name) {
   if (const std::string missing = get_all(library, api_); !missing.empty()) why_ = fmt::format("{} has no function {}; CUPTI of CUDA 12 or newer is needed", name, missing);
   else if (const Result result = api_.get_version(&version_); result != kSuccess) why_ = fmt::format("{}: {}", name, describe(api_, "cuptiGetVersion", result));
   else if (version_ < kOldest) why_ = fmt::format("{} is of version {}; {} or newer (CUDA 12) is needed", name, version_, kOldest);
-  if (!why_.empty()) dlclose(library);
-  return why_.empty();
+  if (!why_.empty()) return dlclose(library), false;
+  const std::string missing = get_all(library, counters_);
+  why_no_counters_ = missing.empty() ? "" : fmt::format("{} has no function {}; counters need CUPTI of CUDA 12.6 or newer", name, missing);
+  return true;
 }
 
 std::string Library::refusal() const {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/profile/counters_api.h"
 #include "bench/profile/cupti_api.h"
 
 namespace crossover::cupti {
@@ -21,6 +22,8 @@ class Library {
   const std::string& path() const { return path_; }  // as it was asked for
   std::uint32_t version() const { return version_; }  // CUPTI_API_VERSION: 24 = CUDA 12.6, 130001 = CUDA 13.0
   const Api& api() const { return api_; }             // of a library that was found
+  const CounterApi* counters() const { return why_no_counters_.empty() ? &counters_ : nullptr; }  // null where it lacks a function of them
+  const std::string& why_no_counters() const { return why_no_counters_; }                        // one line; empty where there are
 
   // Tries what a trace needs: why the driver does not allow it, in one line that says what to do; empty where it does.
   std::string refusal() const;
@@ -29,7 +32,8 @@ class Library {
   bool open(const std::string& name);
 
   Api api_{};
-  std::string path_, why_;
+  CounterApi counters_{};
+  std::string path_, why_, why_no_counters_ = "no CUPTI";
   std::uint32_t version_ = 0;
 };
 

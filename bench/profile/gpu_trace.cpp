@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "bench/profile/activity_json.h"
+#include "bench/profile/traffic.h"
 
 namespace crossover {
 namespace {
@@ -27,7 +28,7 @@ void put_phase_rows(const Engine& engine, double begin_s, json& trace) {
 
 }  // namespace
 
-void GpuTrace::begin(Engine& engine) {
+void GpuTrace::begin(Engine& engine, bool counters) {
   why_ = library_.why();
   if (library_.found()) {
     recorder_.emplace(library_);
@@ -39,6 +40,8 @@ void GpuTrace::begin(Engine& engine) {
       recorder_.reset();
     }
   }
+  if (!counters) counters_.why = "a sample that counted failed";
+  else if (recorder_) counters_ = cupti::sample_counters(library_, engine.gpus());
   launches_ = engine.kernel_launches();
   begin_s_ = monotonic_s();
 }
@@ -48,15 +51,23 @@ void GpuTrace::end(Engine& engine, Sample& sample) {
   json trace{{"rows", json::array()}};
   if (recorder_) {
     engine.set_range_listener(nullptr);
+    std::vector<cupti::CounterSamples> samples;
+    for (const auto& sampler : counters_.of_devices) samples.push_back(sampler->stop());
     const cupti::Activity activity = recorder_->stop();
+    counters_.of_devices.clear();  // not before: that may end what records
     trace = cupti::activity_json(activity, launches, begin_s_);
     trace["source"] = "cupti";
+    std::vector<cupti::DeviceTraffic> traffic;
+    for (const cupti::CounterSamples& of_device : samples) traffic.push_back(cupti::traffic_of(activity, of_device));
+    trace["counters"] = cupti::counters_json(traffic, counters_.why);
+    for (std::string& flag : cupti::counter_flags(traffic)) sample.flags.push_back(std::move(flag));
     sample.path["kernels"] = cupti::kernel_path(activity);
     const auto seen = static_cast<std::int64_t>(activity.kernels.size());
     if (activity.dropped > 0) sample.flags.push_back(fmt::format("trace: CUPTI dropped {} records", activity.dropped));
     else if (seen != launches) sample.flags.push_back(fmt::format("trace: the engine counted {} launches, CUPTI saw {} kernels", launches, seen));
   } else {
     trace["source"] = "events", trace["why"] = why_, trace["launches"] = {{"engine", launches}};
+    trace["counters"] = cupti::counters_json({}, why_);
   }
   if (library_.found()) trace["cupti"] = {{"library", library_.path()}, {"version", library_.version()}};
   put_phase_rows(engine, begin_s_, trace);

@@ -149,7 +149,7 @@ string html(const Page& page) {
     if (one.cell < 0) text += "<h2>" + heading_of(one.kind) + "</h2>\n" + figure(one);
   if (const string cells = cells_table(result); !cells.empty())
     text += result.shows_each_cell() ? cells : details("All cells as a table", cells);
-  text += cells_of(page);
+  text += cells_of(page) + gpu_phases(result);
   text += "<h2>How it was measured</h2>\n" +
           paragraph(
               "Each sample is a fresh process. Samples ran in pairs, A and B next to each other, half of the pairs A first and half B "

@@ -30,6 +30,7 @@ std::string metric_tables(const ResultView& result, const CellView& cell);
 std::string gates_table(const CellView& cell);
 std::string knob_tables(const ResultView& result);
 std::string flagged_samples(const ResultView& result);
+std::string gpu_phases(const ResultView& result);  // a table for each traced sample; "" for none
 std::string reproduce(const ResultView& result);
 
 std::string document(const std::string& title, const std::string& body);  // head, style, content policy

@@ -71,9 +71,30 @@ SampleView sample_of(const Json& json) {
   return sample;
 }
 
+// By counters where there are some, else of kernels alone.
+void add_gpu_phases(const Json& seen, TraceView& trace) {
+  const Json& counters = member(seen, "counters");
+  trace.why_no_counters = text(counters, "why");
+  const Json& counted = member(counters, "phases");
+  const Json& phases = counted.is_array() && !counted.empty() ? counted : member(seen, "phases");
+  if (!phases.is_array()) return;
+  for (const Json& phase : phases) {
+    if (text(phase, "name").empty()) continue;
+    const auto busy_s = number(phase, "busy_s");
+    trace.phases.push_back({text(phase, "name"), number(phase, "device"), number(phase, "launches"), busy_s ? busy_s : number(phase, "kernel_s"),
+                            number(phase, "read_bytes"), number(phase, "written_bytes"), number(phase, "bytes_per_s"), number(phase, "of_peak_percent"),
+                            number(phase, "divided_percent")});
+  }
+}
+
 TraceView trace_of(const Json& json) {
   const Json& seen = member(json, "trace");
-  TraceView trace{text(json, "arm"), whole(json, "cell"), text(seen, "source"), text(seen, "why"), {}};
+  TraceView trace;
+  trace.arm = text(json, "arm"), trace.cell = whole(json, "cell"), trace.source = text(seen, "source"), trace.why = text(seen, "why");
+  if (const Json& flags = member(json, "flags"); flags.is_array())
+    for (const Json& flag : flags)
+      if (const std::string said = text_of(flag); said.starts_with("trace: ")) trace.flags.push_back(said);
+  add_gpu_phases(seen, trace);
   const Json& rows = member(seen, "rows");
   if (!rows.is_array()) return trace;
   for (const Json& row : rows) {

@@ -110,6 +110,14 @@ struct TraceView {
     std::vector<Span> spans;
   };
   std::vector<Row> rows;
+  struct Phase {
+    std::string name;
+    std::optional<double> device, launches, busy_s;  // no device: of all of them
+    std::optional<double> read_bytes, written_bytes, bytes_per_s, of_peak_percent, divided_percent;
+  };
+  std::vector<Phase> phases;
+  std::string why_no_counters;  // in one line, of a device at least
+  std::vector<std::string> flags;
 };
 
 struct KnobRow {

@@ -153,7 +153,7 @@ Sample EngineTarget::take(const SampleRequest& request) {
   job["token_seed"] = request.prompt_seed;
   job["knobs"] = request.knobs;
   job["knobs"].emplace("CROSSOVER_CACHE_DIR", cache_.string());
-  if (request.traced) job["trace"] = true, job["knobs"].emplace("CROSSOVER_GPU_PHASES", "events");
+  if (request.traced) job["trace"] = true, job["trace_counters"] = request.counters, job["knobs"].emplace("CROSSOVER_GPU_PHASES", "events");
   Sample sample = take_child_sample(request, job.dump());
   const std::size_t cores = request.cpus.empty() ? static_cast<std::size_t>(usable_cores()) : request.cpus.size();
   if (std::max(job["threads"].get<std::size_t>(), job["ranks"].get<std::size_t>()) > cores) sample.flags.push_back("oversubscribed");

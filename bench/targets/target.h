@@ -28,6 +28,7 @@ struct SampleRequest {
   std::vector<int> cpus;                     // allowed cores, empty = all
   int priority = 0;                          // nice value
   bool traced = false;                       // one that is recorded and not analysed
+  bool counters = true;                      // of a traced one: bytes of the GPU's memory are counted too
 };
 
 class Target {

@@ -60,6 +60,37 @@ TEST_F(Report, TraceShowsWhatAGpuDidInRowsOfItsOwn) {
   EXPECT_EQ(spans, (std::vector<std::string>{"gemm in mlp", "norm in norm", "mlp in mlp"}));
 }
 
+TEST_F(Report, PhasesOfAGpuShowTheirBytesOrWhyThereAreNone) {
+  ordered_json result = sample_result();
+  EXPECT_EQ(html_of(result).find("What the GPU did"), std::string::npos);
+  const ordered_json counted{{"metrics", {"dram__bytes_read.sum"}},
+                             {"phases",
+                              {{{"name", "norm"}, {"device", 0}, {"launches", 3}, {"busy_s", 0.001}, {"sampled_s", 0}},
+                               {{"name", "mlp"}, {"device", 0}, {"launches", 2}, {"busy_s", 0.5}, {"sampled_s", 0.5}, {"read_bytes", 1.5e12},
+                                {"written_bytes", 2e9}, {"bytes_per_s", 3.004e12}, {"of_peak_percent", 62.5}, {"divided_percent", 12.5}},
+                               7}}};
+  result["traces"] = {{{"arm", "A"}, {"cell", 0}, {"flags", {"traced", "trace: counters of GPU 0 saw 38 % of the time"}},
+                       {"trace", {{"source", "cupti"}, {"phases", {{{"name", "phase_of_kernels"}, {"launches", 1}, {"kernel_s", 1}}}}, {"counters", counted}}}},
+                      {{"arm", "B"}, {"cell", 0}, {"flags", {"traced"}},
+                       {"trace", {{"source", "cupti"}, {"phases", {{{"name", "mlp"}, {"launches", 9}, {"kernel_s", 0.25}}}},
+                                  {"counters", {{"why", "no <counters> here"}}}}}},
+                      {{"arm", "B"}, {"cell", 0}, {"trace", {{"counters", 5}, {"phases", 5}}}}};
+  const std::string html = html_of(result);
+  const auto has = [&](const char* text) { return html.find(text) != std::string::npos; };
+  EXPECT_TRUE(has("What the GPU did"));
+  EXPECT_TRUE(has("1500 GB")) << html;
+  EXPECT_TRUE(has("3004 GB/s"));
+  EXPECT_TRUE(has("62.5 %"));
+  EXPECT_TRUE(has("saw 38 % of the time"));
+  EXPECT_TRUE(has("250 ms"));
+  EXPECT_TRUE(has("No counters of its memory: no &lt;counters&gt; here"));
+  EXPECT_FALSE(has("phase_of_kernels"));  // the counters' own phases stand for it
+  EXPECT_LT(html.find("<td>mlp</td>"), html.find("<td>norm</td>"));  // the longest first
+  EXPECT_FALSE(has("<th class=\"n\">GPU</th>"));
+  result["traces"][0]["trace"]["counters"]["phases"][0]["device"] = 1;
+  EXPECT_NE(html_of(result).find("<th class=\"n\">GPU</th>"), std::string::npos);
+}
+
 TEST_F(Report, TraceLaysSharesEndToEnd) {
   ordered_json result = sample_result();
   const auto phase = [](const char* name, int rank, double duration_s, int parent) {

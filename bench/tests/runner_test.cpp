@@ -111,7 +111,7 @@ TEST_F(Runner, LeavesNoJournalWhereNoSampleWasTaken) {
 // A target that can trace: like one with a GPU, whose traced samples are slower.
 class TracedTarget : public SimulatedTarget {
  public:
-  explicit TracedTarget(bool fails = false) : SimulatedTarget({}), fails_(fails) {}
+  explicit TracedTarget(bool fails = false, bool fails_at_counters = false) : SimulatedTarget({}), fails_(fails), fails_at_counters_(fails_at_counters) {}
   bool can_trace(const SampleRequest&) override { return true; }
   Sample take(const SampleRequest& request) override {
     Sample sample = SimulatedTarget::take(request);
@@ -119,14 +119,19 @@ class TracedTarget : public SimulatedTarget {
     if (!request.traced) return sample;
     ++traced;
     if (fails_) sample.failure = "CUPTI fell over";
-    sample.trace = R"({"source": "cupti", "launches": {"engine": 1, "cupti": 1}, "rows": []})";
+    if (fails_at_counters_ && request.counters) sample.failure = "the driver fell over";
+    sample.trace = R"({"source": "cupti", "launches": {"engine": 1, "cupti": 1}, "rows": [], "counters": {"metrics": ["dram__bytes_read.sum"],
+      "devices": [{"device": 0, "chip": "GH100", "samples": 2, "malformed": 0, "overflow": false, "sampled_s": 4e-5, "interval_s": 2e-5, "read_bytes": 1e6,
+        "written_bytes": 0, "idle_bytes": 0, "peak_bytes_per_s": 4.8e12}],
+      "phases": [{"name": "mlp", "device": 0, "launches": 1, "busy_s": 1e-5, "sampled_s": 1e-5, "read_bytes": 1e6, "written_bytes": 0, "bytes_per_s": 1e11,
+        "of_peak_percent": 2.1, "divided_percent": 0}]}})";
     sample.path["kernels"] = request.arm == 'A' ? "matvec+norm" : "matvec+norm_fused";
     return sample;
   }
   int traced = 0;
 
  private:
-  bool fails_;
+  bool fails_, fails_at_counters_;
 };
 
 TEST_F(Runner, TracedSamplesStayOutOfTheStatistics) {
@@ -159,6 +164,17 @@ TEST_F(Runner, ATraceThatFailsSaysSoAndLeavesTheVerdict) {
   EXPECT_EQ(outcome.verdict.word, plain.verdict.word);
   ASSERT_EQ(outcome.traces.size(), 2u);
   EXPECT_EQ(outcome.traces[0].failure, "CUPTI fell over");
+  EXPECT_EQ(target.traced, 4);  // each also without counters
+}
+
+TEST_F(Runner, ATraceThatFailsAtCountersIsTakenWithoutThem) {
+  options_.out = folder_ / "traced";
+  TracedTarget target(/*fails=*/false, /*fails_at_counters=*/true);
+  const RunOutcome outcome = run_scenario(scenario_from(scenario_), target, options_);
+  ASSERT_EQ(outcome.traces.size(), 2u);
+  EXPECT_EQ(target.traced, 4);
+  EXPECT_TRUE(outcome.traces[0].ok());
+  EXPECT_EQ(outcome.traces[0].flags, (std::vector<std::string>{"traced", "trace: without counters, as the sample that counted failed: the driver fell over"}));
 }
 
 TEST_F(Runner, DropsATornLastLine) {

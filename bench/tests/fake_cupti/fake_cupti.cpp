@@ -32,10 +32,10 @@ struct Fake : FakeCupti {
     if (!ids.empty() && kinds.contains(kExternalCorrelation)) add(ExternalCorrelationRecord{kExternalCorrelation, kOurIds, ids.back(), correlation, 0});
     return correlation;
   }
-  void launch(const char* kernel, std::uint64_t start_ns, std::uint64_t end_ns) override {
+  void launch(const char* kernel, std::uint64_t start_ns, std::uint64_t end_ns, std::uint32_t device) override {
     const std::uint32_t id = call();
     if (kinds.contains(kConcurrentKernel))
-      add(KernelRecord{kConcurrentKernel, 0, 0, 40, 0, 0, start_ns, end_ns, end_ns, 0, 1, 7, {132, 1, 1}, {256, 1, 1}, 1024, 65536, 0, 0, id, 0, kernel});
+      add(KernelRecord{kConcurrentKernel, 0, 0, 40, 0, 0, start_ns, end_ns, end_ns, device, 1, 7, {132, 1, 1}, {256, 1, 1}, 1024, 65536, 0, 0, id, 0, kernel});
   }
   void copy(std::uint8_t kind, std::uint64_t bytes, std::uint64_t start_ns, std::uint64_t end_ns) override {
     const std::uint32_t id = call();
@@ -93,7 +93,7 @@ int cuptiGetResultString(int result, const char** text) {
   *text = result == 35 ? "CUPTI_ERROR_INSUFFICIENT_PRIVILEGES" : "CUPTI_ERROR_OF_THE_TESTS";
   return 0;
 }
-int cuptiGetTimestamp(std::uint64_t* ns) { return *ns = 5'000'000'000, 0; }
+int cuptiGetTimestamp(std::uint64_t* ns) { return *ns = fake().now_ns, 0; }
 int cuptiActivityEnable(std::int32_t kind) {
   if (fake().enable_result == 0) fake().kinds.insert(kind);
   return fake().enable_result;
