@@ -2,11 +2,13 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 
 #include "bench/commands/commands.h"
 #include "bench/commands/run_options.h"
 #include "bench/export/export.h"
+#include "bench/report/kernel_page.h"
 #include "bench/report/trend_page.h"
 
 namespace crossover::commands {
@@ -22,7 +24,7 @@ void add_report(Command app, int&) {
   const Command command =
       app.add_subcommand("report", "Write report.html, summary.md, trace.json and plots of result files");
   command.footer("Example: crossover report crossover-out/demo_decode/*/result.json --out report");
-  command.add_option("results", options->results, "result.json of crossover run, one or several").type_name("RESULT.json");
+  command.add_option("results", options->results, "result.json of crossover run, or what crossover_micro wrote, one or several").type_name("RESULT.json");
   command.add_option("--history", options->history, "write trend.html of this history too, or alone: every headline metric over time, changes marked")
       .type_name("FILE");
   command.add_option("--out", options->out, "folder to write into; made where missing").required().type_name("DIR");
@@ -36,9 +38,16 @@ void add_report(Command app, int&) {
       fmt::print("{}\n", (options->out / "trend.html").string());
       if (options->results.empty()) return;
     }
-    write_report(options->results, options->out, options->publish);
-    for (const ExportTo& to : exports) write_export(to, options->results, options->publish);
-    fmt::print("{}\n", (options->out / "report.html").string());
+    const auto kernels = std::stable_partition(options->results.begin(), options->results.end(), [](const auto& file) { return !is_kernel_run(file); });
+    const std::vector<std::filesystem::path> results(options->results.begin(), kernels);
+    std::string written;
+    for (auto file = kernels; file != options->results.end(); ++file) written += write_kernel_page(*file, options->out).string() + "\n";
+    if (written.empty() || !results.empty() || !exports.empty()) {
+      write_report(results, options->out, options->publish);
+      for (const ExportTo& to : exports) write_export(to, results, options->publish);
+      written += (options->out / "report.html").string() + "\n";
+    }
+    fmt::print("{}", written);
   });
 }
 

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <stdexcept>
+#include <utility>
 
 #include "kernels/cpu/isa.h"
 
@@ -58,6 +59,15 @@ std::optional<Name> parse_name(const std::string& text) {
   }
   if (name.isa.empty()) return std::nullopt;
   return name;
+}
+
+// Google Benchmark's own settings are at the end of its names.
+std::string without_settings(const std::string& name) {
+  std::string text;
+  for (const std::string& part : parts_of(name))
+    if (part != "manual_time" && part != "real_time" && !part.starts_with("min_") && !part.starts_with("iterations:") && !part.starts_with("repeats:"))
+      text += (text.empty() ? "" : "/") + part;
+  return text;
 }
 
 double median(std::vector<double> values) {
@@ -136,16 +146,16 @@ std::string bounds_of(const Kernel& kernel, const std::vector<std::string>& isas
 
 }  // namespace
 
-std::string kernel_table(const std::string& text_of_run) {
+Cells kernel_cells(const std::string& text_of_run) {
   const json run = json::parse(text_of_run);
   const std::vector<Kernel> kernels = kernels_of(run);
   const std::vector<std::string> isas = isas_of(kernels);
   std::vector<std::string> head{"kernel", "shape", "threads", "bound by"};
   head.insert(head.end(), isas.begin(), isas.end());
   for (const auto& [peer, rows] : run.at("peers").items()) head.insert(head.end(), {peer, "fastest / " + peer});
-  std::string text = line(head) + line(std::vector<std::string>(head.size(), "---"));
+  Cells table{std::move(head), {}};
   for (const Kernel& kernel : kernels) {
-    std::vector<std::string> cells{"`" + kernel.name + "`", kernel.shape, std::to_string(kernel.threads), bounds_of(kernel, isas)};
+    std::vector<std::string> cells{kernel.name, kernel.shape, std::to_string(kernel.threads), bounds_of(kernel, isas)};
     double fastest_s = 0, work = 0;  // of one call; operations or bytes, as the fastest counts
     for (const std::string& isa : isas) {
       const auto found = kernel.by_isa.find(isa);
@@ -162,9 +172,40 @@ std::string kernel_table(const std::string& text_of_run) {
       cells.push_back(seconds ? fmt::format("{:.3g}", work / *seconds * 1e-9) : "");
       cells.push_back(seconds ? fmt::format("{:.2f}", *seconds / fastest_s) : "");
     }
-    text += line(cells);
+    table.rows.push_back(std::move(cells));
   }
+  return table;
+}
+
+std::string kernel_table(const std::string& run) {
+  const Cells table = kernel_cells(run);
+  std::string text = line(table.head) + line(std::vector<std::string>(table.head.size(), "---"));
+  for (std::vector<std::string> row : table.rows) row.front() = "`" + row.front() + "`", text += line(row);
   return text;
+}
+
+Cells gpu_kernel_cells(const std::string& text_of_run) {
+  const json run = json::parse(text_of_run);
+  std::map<std::string, double> ceilings;
+  const auto rate = [](const json& row) { return number(row, row.value("label", "") == "memory" ? "bytes/s" : "flop/s"); };
+  const auto failed = [](const json& row) { return row.value("error_occurred", false); };
+  Cells table{{"kernel", "time", "TFLOP/s", "GB/s", "bound by", "of it"}, {}};
+  for (const json& row : run.at("benchmarks"))
+    if (row.value("run_type", "iteration") == "iteration" && row.at("name").get<std::string>().starts_with("ceiling/") && !failed(row))
+      ceilings[row.value("label", "")] = rate(row);
+  for (const json& row : run.at("benchmarks")) {
+    if (row.value("run_type", "iteration") != "iteration") continue;
+    const std::string name = without_settings(row.at("name")), label = row.value("label", "");
+    if (failed(row)) {
+      table.rows.push_back({name, "not run: " + row.value("error_message", ""), "", "", "", ""});
+      continue;
+    }
+    const auto limit = ceilings.find(label);
+    table.rows.push_back({name, fmt::format("{:.4g} {}", number(row, "real_time"), row.value("time_unit", "ns")),
+                          fmt::format("{:.1f}", number(row, "flop/s") / 1e12), fmt::format("{:.0f}", number(row, "bytes/s") / 1e9), label,
+                          limit != ceilings.end() && limit->second > 0 ? fmt::format("{:.0f} %", 100 * rate(row) / limit->second) : ""});
+  }
+  return table;
 }
 
 std::vector<std::string> unmatched_rows(const std::string& text_of_run, const std::string& peer) {

@@ -82,6 +82,21 @@ TEST(KernelTable, SaysWhatIsWrongWithARow) {
   EXPECT_THROW(kernel_table(run_of({row})), std::runtime_error);
 }
 
+TEST(KernelTable, OfAGpuStandsBesideTheCeilingsOfItsRun) {
+  const auto row = [](const char* name, const char* label, double flops, double bytes) {
+    return json{{"name", name}, {"run_type", "iteration"}, {"label", label}, {"flop/s", flops}, {"bytes/s", bytes}, {"real_time", 12.5}, {"time_unit", "us"}};
+  };
+  const json failed{{"name", "moe/T:1/manual_time"}, {"run_type", "iteration"}, {"error_occurred", true}, {"error_message", "too little memory"}};
+  const json run{{"benchmarks", {row("ceiling/read/manual_time", "memory", 0, 4e12), row("matvec/q6_k/M:1/min_time:0.1/manual_time", "memory", 5e12, 3e12),
+                                 row("gemm/M:512/manual_time", "bf16", 4e14, 1e12), failed}}};
+  const Cells table = gpu_kernel_cells(run.dump());
+  ASSERT_EQ(table.rows.size(), 4u);
+  EXPECT_EQ(table.rows[1], (std::vector<std::string>{"matvec/q6_k/M:1", "12.5 us", "5.0", "3000", "memory", "75 %"}));
+  EXPECT_EQ(table.rows[2].back(), "");  // without that ceiling
+  EXPECT_EQ(table.rows[3], (std::vector<std::string>{"moe/T:1", "not run: too little memory", "", "", "", ""}));
+  for (const auto& cells : table.rows) EXPECT_EQ(cells.size(), table.head.size());
+}
+
 TEST(PageTables, OnlyWhatStandsBetweenTheMarksChanges) {
   int tables = 0;
   const auto make = [](const std::string& kind, const std::string& result) { return kind + " of " + result + "\n"; };

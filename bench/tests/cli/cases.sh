@@ -38,6 +38,10 @@ expect 4 'broken.json' report "$scratch/broken.json" --out "$scratch/report"
 expect 4 'out' report "$scratch/broken.json"
 expect 4 'no result file' report --out "$scratch/report"
 expect 4 'missing.sqlite' report --history "$scratch/missing.sqlite" --out "$scratch/report"
+echo '{"benchmarks": [], "ceilings": {}, "peers": {}}' > "$scratch/kernels.json"
+expect 0 'kernels.html' report "$scratch/kernels.json" --out "$scratch/kernels"
+[ -f "$scratch/kernels/kernels.html" ] && [ ! -e "$scratch/kernels/report.html" ] || complain "no page of kernels alone" report
+expect 4 'missing.json' report "$scratch/kernels.json" "$scratch/missing.json" --out "$scratch/kernels"
 expect 4 'did you mean gbench' report "$scratch/broken.json" --out "$scratch/report" --export gbenhc=x
 
 # doctor: one JSON object with rates that a machine can have.
