@@ -83,11 +83,15 @@ struct GemmTile {
     const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
     const std::int64_t left = (values - static_cast<std::int64_t>(slice) * kSlice) / B::kValues * B::kBytes;
     const int bytes = left < kSliceBytes ? static_cast<int>(left) : kSliceBytes;
+    const bool inner = row_0 > 0 && row_0 + kRows < first.rows;
 #pragma unroll 2
     for (int i = part * kRowsPerPart + lane / 8; i < (part + 1) * kRowsPerPart; i += 4) {
       const WeightRows matrix = of(first, second, i);
-      const std::byte* const row = matrix.row(row_0 + row_of_slot(warp, i));
-      if (row) copy_row<kSliceBytes>(raw + (warp * 32 + i) * kRowBytes, row + static_cast<std::int64_t>(slice) * kSliceBytes, bytes, lane % 8, matrix);
+      const std::int64_t row = row_0 + row_of_slot(warp, i);
+      const std::byte* const from = matrix.data + row * matrix.stride + static_cast<std::int64_t>(slice) * kSliceBytes;
+      std::byte* const to = raw + (warp * 32 + i) * kRowBytes;
+      if (inner) copy_inner_row<kSliceBytes, false>(to + lane % 8 * 16, from + lane % 8 * 16, bytes, lane % 8);
+      else if (row < matrix.rows) copy_row<kSliceBytes>(to, from, bytes, lane % 8, matrix);
     }
   }
 
