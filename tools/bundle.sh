@@ -31,13 +31,13 @@ for program in "$folder"/bin/*; do ldd "$program"; done | awk '$3 ~ /^\// { prin
   grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|libcrossover_kernels|ld-linux[^/]*)\.so' | while read -r library; do cp -L "$library" "$folder/lib/"; done
 mkdir "$folder/lib/cxx"
 mv "$folder"/lib/libstdc++.so.* "$folder"/lib/libgcc_s.so.* "$folder/lib/cxx/"
-# Opened at run time, so that no program names it: what traced samples need (bench/profile/cupti_library.h).
-for library in "${CUDA_HOME:-/usr/local/cuda}"/lib64/libcupti.so.1[2-9]; do
-  if [ -e "$library" ]; then cp -L "$library" "$folder/lib/"; fi
-done
-# With it CUPTI counts bytes of the GPU's memory. It is 32 MB long and a tenth of that packed; gpu_check.sh unpacks it.
-evaluator=${CUDA_HOME:-/usr/local/cuda}/lib64/libnvperf_host.so
-if [ -e "$evaluator" ]; then tar -C "$(dirname "$evaluator")" -chJf "$folder/lib/nvperf.tar.xz" "$(basename "$evaluator")"; fi
+# Opened at run time, so that no program names them: CUPTI, which traced samples need (bench/profile/cupti_library.h), and what it counts bytes of the
+# GPU's memory with. They are 36 MB long and a tenth of that packed; gpu_check.sh unpacks them.
+libraries=${CUDA_HOME:-/usr/local/cuda}/lib64
+if [ -d "$libraries" ]; then
+  mapfile -t traces < <(cd "$libraries" && ls libcupti.so.1[2-9] libnvperf_host.so 2> /dev/null)
+  if [ ${#traces[@]} -gt 0 ]; then tar -C "$libraries" -chJf "$folder/lib/traces.tar.xz" "${traces[@]}"; fi
+fi
 cp "$root"/scenarios/*.json "$folder/scenarios/"
 cp "$root/tools/gpu_check.sh" "$folder/tools/"
 for data in kernels/tests/data/formats engine/tests/data/reference; do  # as kernels/tests/tree_data.h looks for them

@@ -25,8 +25,8 @@ if [ -z "$dry" ]; then
   fi
 fi
 mkdir -p "$out" || exit 1
-if [ -f "$bundle/lib/nvperf.tar.xz" ] && [ ! -e "$bundle/lib/libnvperf_host.so" ]; then  # without it traces have no counters, and say so
-  tar -C "$bundle/lib" -xJf "$bundle/lib/nvperf.tar.xz" || true
+if [ -f "$bundle/lib/traces.tar.xz" ] && [ ! -e "$bundle/lib/libnvperf_host.so" ]; then  # without them traces tell less, and say so
+  tar -C "$bundle/lib" -xJf "$bundle/lib/traces.tar.xz" 2> /dev/null || python3 -m tarfile -e "$bundle/lib/traces.tar.xz" "$bundle/lib" 2> /dev/null || true
 fi
 cache=
 [ -n "${CROSSOVER_CACHE_DIR:-}" ] || cache=$out/cache
