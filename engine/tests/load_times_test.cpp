@@ -26,16 +26,19 @@ double rest_s(const LoadReport& report, std::size_t rank, std::string_view phase
   return rest_s;
 }
 
-// One thread and nothing read ahead, so that a phase is the thread's own. The delay is far above what this load takes; a machine that
-// is busy with other things may stretch the rest once, hence the best of a few loads.
+// One thread and nothing read ahead, so that a phase is the thread's own. What is left of a load without the delayed phase takes no longer than a
+// load that is not delayed, give or take less than the delay; a machine that is busy with other things may stretch it once, hence the best of a few.
 TEST(Load, ADelayShowsUpInItsPhaseOnly) {
   constexpr double kDelay_s = 0.25;
-  for (const char* phase : {"open", "state", "read", "gather", "cast", "first_touch", "quantize", "pack", "lm_head"}) {
-    for (int ranks : {1, 2}) {
+  for (int ranks : {1, 2}) {
+    const auto load = [&](const std::string& delay) {
+      return Engine(options_of(dense(false), ranks, ranks, {{"CROSSOVER_LOAD_DELAY", delay}, {"CROSSOVER_READ_AHEAD", "0"}})).load_report();
+    };
+    const double limit_s = load("none").total_s + kDelay_s;
+    for (const char* phase : {"open", "state", "read", "gather", "cast", "first_touch", "quantize", "pack", "lm_head"}) {
       double least_rest_s = 1e9;
-      for (int attempt = 0; attempt < 5 && least_rest_s >= kDelay_s; ++attempt) {
-        const Engine engine(options_of(dense(false), ranks, ranks, {{"CROSSOVER_LOAD_DELAY", std::string(phase) + ":250"}, {"CROSSOVER_READ_AHEAD", "0"}}));
-        const LoadReport& report = engine.load_report();
+      for (int attempt = 0; attempt < 5 && least_rest_s >= limit_s; ++attempt) {
+        const LoadReport report = load(std::string(phase) + ":250");
         double worst_s = 0;
         for (std::size_t r = 0; r < report.ranks.size(); ++r) {
           EXPECT_GE(share_s(report, r, phase), kDelay_s) << phase << " of rank " << r << " of " << ranks;
@@ -43,7 +46,7 @@ TEST(Load, ADelayShowsUpInItsPhaseOnly) {
         }
         least_rest_s = std::min(least_rest_s, worst_s);
       }
-      EXPECT_LT(least_rest_s, kDelay_s) << phase << " with " << ranks << " ranks";
+      EXPECT_LT(least_rest_s, limit_s) << phase << " with " << ranks << " ranks";
     }
   }
 }
