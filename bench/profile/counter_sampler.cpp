@@ -152,14 +152,18 @@ void CounterSampler::begin_sampling() {
   bytes.sampler = sampler_.get(), bytes.metrics = metrics_.data(), bytes.count = metrics_.size(), bytes.most_samples = kImageSamples;
   must(library_, "cuptiPmSamplingGetCounterDataSize", api_.get_image_bytes(&bytes));
   image_.assign(bytes.bytes, 0);
-  ClearImageParameters clear;
-  clear.sampler = sampler_.get(), clear.bytes = image_.size(), clear.image = image_.data();
-  must(library_, "cuptiPmSamplingCounterDataImageInitialize", api_.clear_image(&clear));
+  clear_image();
   begin_ns_ = now_ns(library_);
   SamplerParameters start;
   start.sampler = sampler_.get();
   must(library_, "cuptiPmSamplingStart", api_.start(&start));
   sampling_ = true;
+}
+
+void CounterSampler::clear_image() {
+  ClearImageParameters clear;
+  clear.sampler = sampler_.get(), clear.bytes = image_.size(), clear.image = image_.data();
+  must(library_, "cuptiPmSamplingCounterDataImageInitialize", api_.clear_image(&clear));
 }
 
 void CounterSampler::drain(const std::stop_token& ended) {
@@ -181,9 +185,7 @@ std::int32_t CounterSampler::decode() try {
   info.image = image_.data(), info.bytes = image_.size();
   must(library_, "cuptiPmSamplingGetCounterDataInfo", api_.get_image_info(&info));
   for (std::size_t i = 0; i < std::min<std::size_t>(info.completed, kImageSamples); ++i) take(i);
-  ClearImageParameters clear;
-  clear.sampler = sampler_.get(), clear.bytes = image_.size(), clear.image = image_.data();
-  must(library_, "cuptiPmSamplingCounterDataImageInitialize", api_.clear_image(&clear));
+  clear_image();
   return info.completed > 0 ? decode.stopped : kEndOfRecords;
 } catch (const std::exception& error) {  // nothing may leave the thread
   samples_.trouble = error.what();

@@ -58,6 +58,7 @@ class CounterSampler {
   Handle begin_host(std::size_t metrics);
   void configure(const char* chip, const std::vector<std::uint8_t>& availability);
   void begin_sampling();
+  void clear_image();
   void drain(const std::stop_token& ended);
   std::int32_t decode();  // why it stopped; samples go to the end of samples_
   void take(std::size_t sample);
